@@ -1,0 +1,1 @@
+//! Interleaved measurement: medians of rounds in which every contender runs once.

@@ -1,0 +1,131 @@
+//! Machine code that no compiler wrote: stubs, and the trampoline into the runtime.
+//!
+//! A unit owns one [`Cell`] of data memory and [`STUB_SIZE`] bytes of code memory:
+//!
+//! ```text
+//!   code memory                              data memory: Cell
+//!   +0            stub: jump to entry ─────▶ entry       ──▶ a version, the lazy stub, a trap
+//!   +LAZY_OFFSET  lazy stub: cell, jump ───▶ trampoline  ──▶ [`trampoline`] ─▶ the resolver
+//!                                            owner, unit: arguments of the resolver
+//! ```
+//!
+//! Invariants:
+//!
+//! * **Transparent**: whatever stub, lazy stub and trampoline do, the version they end up in sees the
+//!   registers and the stack that the caller left, the intra-procedure-call scratch registers of
+//!   AArch64 (x16, x17) excepted. So every calling convention passes through, `tail` and
+//!   `preserve_all` included, stack arguments and return values in memory as well.
+//! * **Write once**: the bytes of a stub never change after [`write_stub`]; redirection is a store
+//!   to [`Cell::entry`].
+//!
+//! Limitations: vector registers are saved as 128 bits, the most that Cranelift passes. No unwind
+//! information describes the trampoline: nothing may unwind through it. Stubs hold no landing pads
+//! for indirect branches (`endbr64`, `bti`); code memory is not mapped as requiring them.
+//!
+//! Not here: what an entry means and when it changes ([`crate::slots`]).
+
+use std::sync::atomic::AtomicUsize;
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+#[cfg(target_arch = "aarch64")]
+use self::aarch64 as imp;
+#[cfg(target_arch = "x86_64")]
+use self::x86_64 as imp;
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("regraft has stubs and a trampoline for x86-64 and AArch64 only");
+
+pub use self::imp::LAZY_OFFSET;
+
+/// Bytes of code memory that a stub and its lazy stub take together; also their alignment.
+pub const STUB_SIZE: usize = 32;
+
+/// The record behind a slot, in data memory.
+///
+/// Code in memory depends on the layout: the stub reads `entry`, the lazy stub reads `trampoline`.
+#[repr(C, align(32))]
+#[derive(Debug)]
+pub struct Cell {
+    /// The unit's current entry address: the word that everything jumps through.
+    pub entry: AtomicUsize,
+    /// Address of [`trampoline`], kept here because the lazy stub cannot reach it otherwise.
+    pub trampoline: usize,
+    /// Passed to the resolver; belongs to the slot table. Null in a cell that is not in use.
+    pub owner: *const (),
+    /// The unit, an index that means something to the resolver only.
+    pub unit: u32,
+    /// Unused.
+    pub pad: u32,
+}
+
+/// Bytes that a [`Cell`] takes; also its alignment.
+pub const CELL_SIZE: usize = 32;
+const TRAMPOLINE_FIELD: usize = 8;
+
+const _: () = {
+    assert!(size_of::<Cell>() == CELL_SIZE && align_of::<Cell>() == CELL_SIZE);
+    assert!(std::mem::offset_of!(Cell, entry) == 0);
+    assert!(std::mem::offset_of!(Cell, trampoline) == TRAMPOLINE_FIELD);
+};
+
+/// Bytes of the code that [`write_trap`] writes.
+pub const TRAP_SIZE: usize = 4;
+
+/// Writes the stub and the lazy stub of one unit.
+///
+/// Returns `None`, having written nothing, when the cell is out of the reach of the stub.
+///
+/// # Safety
+/// `writable` is valid for writes of [`STUB_SIZE`] bytes, and shows the memory that runs at
+/// `executable`. Nothing runs there yet. `executable` is a multiple of [`STUB_SIZE`].
+pub unsafe fn write_stub(writable: *mut u8, executable: usize, cell: usize) -> Option<()> {
+    let bytes = imp::stub(executable, cell)?;
+    // SAFETY: the caller's contract.
+    unsafe { writable.copy_from_nonoverlapping(bytes.as_ptr(), STUB_SIZE) };
+    Some(())
+}
+
+/// Writes code that stops the process with a signal (`SIGILL`, `SIGTRAP`).
+///
+/// # Safety
+/// `writable` is valid for writes of [`TRAP_SIZE`] bytes.
+pub unsafe fn write_trap(writable: *mut u8) {
+    // SAFETY: the caller's contract.
+    unsafe { writable.copy_from_nonoverlapping(imp::TRAP.as_ptr(), TRAP_SIZE) };
+}
+
+/// Fills memory with instructions that stop the process, so that a stale address is noticed.
+///
+/// # Safety
+/// `writable` is valid for writes of `len` bytes.
+pub unsafe fn fill_with_traps(writable: *mut u8, len: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { writable.write_bytes(imp::FILL, len) };
+}
+
+/// The address that [`Cell::trampoline`] holds.
+///
+/// The code there is entered by a lazy stub only. It saves what can hold an argument, calls the
+/// resolver with the cell, and jumps to the address it gets.
+pub fn trampoline_address() -> usize {
+    (imp::trampoline as *const ()).expose_provenance()
+}
+
+/// Makes code that was written through the writable view visible to every thread that will run it.
+///
+/// To be called after the last byte was written and before the address is published.
+///
+/// # Errors
+/// The operating system refused to broadcast the barrier; the code must not be run.
+///
+/// # Safety
+/// `executable` is readable for `len` bytes.
+pub unsafe fn synchronize(executable: *const u8, len: usize) -> std::io::Result<()> {
+    // SAFETY: the caller's contract.
+    unsafe { imp::clean_caches(executable, len) };
+    wasmtime_internal_jit_icache_coherence::pipeline_flush_mt()
+}

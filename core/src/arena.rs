@@ -1,0 +1,484 @@
+//! Code and data memory: one reserved range of addresses, and two views of the code in it.
+//!
+//! ```text
+//!          one reservation (PROT_NONE until mapped), less than 2 GiB
+//!   base ┌──────────────┬──────────────────────────────┐
+//!        │ data    rw-  │ code, executable view   r-x  │
+//!        └──────────────┴──────────────────────────────┘
+//!                        same pages (a memfd)
+//!   elsewhere           ┌──────────────────────────────┐
+//!                       │ code, writable view     rw-  │
+//!                       └──────────────────────────────┘
+//! ```
+//!
+//! A position in code memory is an *offset*; [`Arena::writable`] and [`Arena::executable`] turn it
+//! into an address of the one view or the other. Both ranges commit their pages on first use.
+//!
+//! Invariants:
+//!
+//! * **No address is both writable and executable**, and no page changes its protection after
+//!   [`Arena::new`].
+//! * **Near data**: every byte of data memory is less than 2 GiB away from every byte of the
+//!   executable view, so a 32-bit PC-relative displacement reaches from code to data.
+//! * A block that was freed is filled with trap instructions before it is handed out again.
+//!
+//! Limitations: Linux only (`memfd_create`). Pages that were touched stay committed. The code pages
+//! are shared with a child after `fork`, which must therefore not compile or free code.
+//!
+//! Not here: who may still be executing a block when it is freed (the caller's business), and the
+//! instruction cache ([`crate::arch`]).
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("regraft's code memory needs memfd_create, which only Linux has");
+
+mod extents;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::extents::Extents;
+pub use self::extents::{GRANULE, RangeStats};
+use crate::arch;
+
+/// The reservation stays below this, so that a signed 32-bit displacement spans it.
+pub const MAX_RESERVATION: usize = 0x7fff_0000;
+
+/// How much address space an arena reserves. Both numbers are rounded up to whole pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArenaConfig {
+    /// Bytes for stubs and versions.
+    pub code_bytes: usize,
+    /// Bytes for slots and counters.
+    pub data_bytes: usize,
+}
+
+impl Default for ArenaConfig {
+    fn default() -> Self {
+        Self {
+            code_bytes: 256 << 20,
+            data_bytes: 64 << 20,
+        }
+    }
+}
+
+/// One of the two ranges of an arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    /// Stubs and versions.
+    Code,
+    /// Slots and counters.
+    Data,
+}
+
+impl std::fmt::Display for Area {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Code => "code",
+            Self::Data => "data",
+        })
+    }
+}
+
+/// Why an arena could not be made, or could not give memory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArenaError {
+    /// No hole is large enough.
+    #[error("{area} memory is full: {requested} bytes requested, {free} free, {largest} in one piece")]
+    Full {
+        /// The range that is full.
+        area: Area,
+        /// Bytes asked for, rounded up to the granule.
+        requested: usize,
+        /// Bytes free in all holes.
+        free: usize,
+        /// Bytes free in the largest hole.
+        largest: usize,
+    },
+    /// The alignment is not a power of two, or larger than a page.
+    #[error("an alignment of {align} bytes cannot be given (a power of two up to {limit})")]
+    Alignment {
+        /// The alignment asked for.
+        align: usize,
+        /// The largest that can be given.
+        limit: usize,
+    },
+    /// The configuration asks for nothing, or for more than displacements can span.
+    #[error("a reservation of {requested} bytes is not between 1 and {limit}")]
+    Reservation {
+        /// Bytes asked for in both ranges together.
+        requested: usize,
+        /// The most that can be reserved.
+        limit: usize,
+    },
+    /// The operating system refused.
+    #[error("{action} failed for code memory")]
+    System {
+        /// The system call.
+        action: &'static str,
+        /// What it answered.
+        source: io::Error,
+    },
+}
+
+/// A block of code memory. Not `Clone`: it is given back at most once, with [`Arena::free_code`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a block that is dropped is never reused"]
+pub struct CodeBlock {
+    arena: u32,
+    offset: usize,
+    len: usize,
+}
+
+impl CodeBlock {
+    /// Where the block starts in code memory.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Its length in bytes, a multiple of [`GRANULE`].
+    #[expect(clippy::len_without_is_empty, reason = "a block is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// A block of data memory. Not `Clone`: it is given back at most once, with [`Arena::free_data`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a block that is dropped is never reused"]
+pub struct DataBlock {
+    arena: u32,
+    address: NonNull<u8>,
+    offset: usize,
+    len: usize,
+}
+
+// SAFETY: the pointer is an address in the arena's mapping; a block gives no access to the memory
+// that would be tied to a thread.
+unsafe impl Send for DataBlock {}
+// SAFETY: as above; `&DataBlock` only lets the address and the length be read.
+unsafe impl Sync for DataBlock {}
+
+impl DataBlock {
+    /// The first byte. Valid for reads and writes of [`Self::len`] bytes while the arena lives.
+    pub fn address(&self) -> NonNull<u8> {
+        self.address
+    }
+
+    /// Its length in bytes, a multiple of [`GRANULE`].
+    #[expect(clippy::len_without_is_empty, reason = "a block is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// How the memory of an arena is used at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArenaStats {
+    /// Stubs and versions.
+    pub code: RangeStats,
+    /// Slots and counters.
+    pub data: RangeStats,
+}
+
+/// Code memory in two views, and data memory next to the executable one. See the module's page.
+#[derive(Debug)]
+pub struct Arena {
+    id: u32,
+    /// Data memory, followed by the executable view.
+    near: Mapping,
+    /// The writable view of the code.
+    writable: Mapping,
+    data_bytes: usize,
+    code_bytes: usize,
+    page: usize,
+    code: Mutex<Extents>,
+    data: Mutex<Extents>,
+}
+
+impl Arena {
+    /// Reserves the ranges and maps the views.
+    ///
+    /// # Errors
+    /// [`ArenaError::Reservation`] for sizes that cannot be, [`ArenaError::System`] when the operating
+    /// system refuses.
+    pub fn new(config: ArenaConfig) -> Result<Arc<Self>, ArenaError> {
+        static NEXT_ID: AtomicU32 = AtomicU32::new(0);
+        let page = page_size();
+        let round = |bytes: usize| bytes.checked_next_multiple_of(page);
+        let total = round(config.code_bytes)
+            .zip(round(config.data_bytes))
+            .and_then(|(code, data)| Some((code, data, code.checked_add(data)?)))
+            .filter(|&(code, data, total)| code > 0 && data > 0 && total <= MAX_RESERVATION);
+        let Some((code_bytes, data_bytes, total)) = total else {
+            return Err(ArenaError::Reservation {
+                requested: config.code_bytes.saturating_add(config.data_bytes),
+                limit: MAX_RESERVATION,
+            });
+        };
+
+        let file = code_file(code_bytes)?;
+        let rw = libc::PROT_READ | libc::PROT_WRITE;
+        let rx = libc::PROT_READ | libc::PROT_EXEC;
+        let near = Mapping::reserve(total)?;
+        near.map(0, data_bytes, rw, None)?;
+        near.map(data_bytes, code_bytes, rx, Some(&file))?;
+        let writable = Mapping::reserve(code_bytes)?;
+        writable.map(0, code_bytes, rw, Some(&file))?;
+        Ok(Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            near,
+            writable,
+            data_bytes,
+            code_bytes,
+            page,
+            code: Mutex::new(Extents::new(code_bytes)),
+            data: Mutex::new(Extents::new(data_bytes)),
+        }))
+    }
+
+    /// Takes `size` bytes of code memory at a multiple of `align`.
+    ///
+    /// # Errors
+    /// [`ArenaError::Full`], [`ArenaError::Alignment`].
+    pub fn alloc_code(&self, size: usize, align: usize) -> Result<CodeBlock, ArenaError> {
+        let (offset, len, _) = self.take(Area::Code, size, align)?;
+        Ok(CodeBlock {
+            arena: self.id,
+            offset,
+            len,
+        })
+    }
+
+    /// Gives a block of code back, filled with trap instructions.
+    ///
+    /// No thread may be executing it, and no address of it may be called any more: this is the
+    /// caller's to know. A block of another arena is not touched.
+    pub fn free_code(&self, block: CodeBlock) {
+        debug_assert_eq!(block.arena, self.id, "a code block of another arena");
+        if block.arena != self.id {
+            return;
+        }
+        // SAFETY: the block lies inside the writable view, as `alloc_code` made it, and nobody else
+        // owns it: `CodeBlock` can neither be copied nor made elsewhere.
+        unsafe { arch::fill_with_traps(self.writable(block.offset), block.len) };
+        lock(&self.code).release(block.offset, block.len);
+    }
+
+    /// Takes `size` bytes of zeroed data memory at a multiple of `align`.
+    ///
+    /// # Errors
+    /// [`ArenaError::Full`], [`ArenaError::Alignment`].
+    pub fn alloc_data(&self, size: usize, align: usize) -> Result<DataBlock, ArenaError> {
+        let (offset, len, touched) = self.take(Area::Data, size, align)?;
+        // SAFETY: `offset` is inside data memory, the first part of the mapping.
+        let address = unsafe { self.near.base.add(offset) };
+        let stale = touched.saturating_sub(offset).min(len);
+        // SAFETY: `stale <= len` bytes from `address` on are the new block, owned by nobody else.
+        // What lies above the old high-water mark was never written, and anonymous memory is zero.
+        unsafe { address.write_bytes(0, stale) };
+        Ok(DataBlock {
+            arena: self.id,
+            address,
+            offset,
+            len,
+        })
+    }
+
+    /// Gives a block of data back.
+    ///
+    /// No code that reads or writes it may run any more: this is the caller's to know. A block of
+    /// another arena is not touched.
+    pub fn free_data(&self, block: DataBlock) {
+        debug_assert_eq!(block.arena, self.id, "a data block of another arena");
+        if block.arena == self.id {
+            lock(&self.data).release(block.offset, block.len);
+        }
+    }
+
+    /// The address at which code at `offset` is written. Offsets beyond the end give the end.
+    pub fn writable(&self, offset: usize) -> *mut u8 {
+        let offset = offset.min(self.code_bytes);
+        // SAFETY: at most the end of the mapping.
+        unsafe { self.writable.base.add(offset) }.as_ptr()
+    }
+
+    /// The address at which code at `offset` runs. Offsets beyond the end give the end.
+    pub fn executable(&self, offset: usize) -> *const u8 {
+        let offset = self.data_bytes + offset.min(self.code_bytes);
+        // SAFETY: at most the end of the mapping.
+        unsafe { self.near.base.add(offset) }.as_ptr()
+    }
+
+    /// The offset of an address of the executable view.
+    pub fn executable_offset(&self, address: usize) -> Option<usize> {
+        let start = self.near.base.as_ptr().addr() + self.data_bytes;
+        address
+            .checked_sub(start)
+            .filter(|&offset| offset < self.code_bytes)
+    }
+
+    /// The offset of an address of the writable view.
+    pub fn writable_offset(&self, address: usize) -> Option<usize> {
+        let start = self.writable.base.as_ptr().addr();
+        address
+            .checked_sub(start)
+            .filter(|&offset| offset < self.code_bytes)
+    }
+
+    /// How the memory is used at this moment.
+    ///
+    /// # Complexity
+    /// O(free extents).
+    pub fn stats(&self) -> ArenaStats {
+        ArenaStats {
+            code: lock(&self.code).stats(),
+            data: lock(&self.data).stats(),
+        }
+    }
+
+    /// Allocates in one of the ranges: offset, length, and the high-water mark before.
+    fn take(
+        &self,
+        area: Area,
+        size: usize,
+        align: usize,
+    ) -> Result<(usize, usize, usize), ArenaError> {
+        if !align.is_power_of_two() || align > self.page {
+            return Err(ArenaError::Alignment {
+                align,
+                limit: self.page,
+            });
+        }
+        let mut extents = lock(match area {
+            Area::Code => &self.code,
+            Area::Data => &self.data,
+        });
+        let touched = extents.touched();
+        let len = size.max(1).checked_next_multiple_of(GRANULE);
+        let taken = len.and_then(|len| Some((extents.take(len, align.max(GRANULE))?, len)));
+        taken
+            .map(|(offset, len)| (offset, len, touched))
+            .ok_or_else(|| {
+                let stats = extents.stats();
+                ArenaError::Full {
+                    area,
+                    requested: len.unwrap_or(size),
+                    free: stats.free,
+                    largest: stats.largest_hole,
+                }
+            })
+    }
+}
+
+/// Locks, whatever happened to an earlier holder: no operation leaves [`Extents`] half changed.
+fn lock(extents: &Mutex<Extents>) -> MutexGuard<'_, Extents> {
+    extents.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn page_size() -> usize {
+    // SAFETY: `sysconf` has no preconditions.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size)
+        .ok()
+        .filter(|size| size.is_power_of_two())
+        .unwrap_or(4096)
+}
+
+/// A sparse, unnamed file of `len` bytes: the pages of code memory.
+fn code_file(len: usize) -> Result<File, ArenaError> {
+    /// Since Linux 6.3; older kernels refuse it with `EINVAL`, and some settings with `EACCES`.
+    const MFD_EXEC: libc::c_uint = 0x10;
+    let create = |flags: libc::c_uint| {
+        // SAFETY: the name is a C string.
+        unsafe { libc::memfd_create(c"regraft-code".as_ptr(), flags) }
+    };
+    let mut fd = create(libc::MFD_CLOEXEC | MFD_EXEC);
+    if fd < 0 {
+        fd = create(libc::MFD_CLOEXEC);
+    }
+    if fd < 0 {
+        return Err(system("memfd_create"));
+    }
+    // SAFETY: the descriptor was just made, and nobody else owns it.
+    let file = unsafe { File::from_raw_fd(fd) };
+    file.set_len(len as u64)
+        .map_err(|source| ArenaError::System {
+            action: "ftruncate",
+            source,
+        })?;
+    Ok(file)
+}
+
+fn system(action: &'static str) -> ArenaError {
+    ArenaError::System {
+        action,
+        source: io::Error::last_os_error(),
+    }
+}
+
+/// A range of addresses that is unmapped when dropped.
+#[derive(Debug)]
+struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a mapping belongs to the process, not to a thread; the type hands out addresses only.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; through `&Mapping` nothing is written but page tables, by `map`, in `Arena::new`.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Reserves `len` bytes of address space that nobody can access.
+    fn reserve(len: usize) -> Result<Self, ArenaError> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: without MAP_FIXED, a new range that overlaps nothing is chosen.
+        let base = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
+        match NonNull::new(base.cast::<u8>()) {
+            Some(base) if base.as_ptr().cast() != libc::MAP_FAILED => Ok(Self { base, len }),
+            _ => Err(system("mmap (reserve)")),
+        }
+    }
+
+    /// Gives a part of the reservation its contents: the start of `file`, or zeroes.
+    fn map(
+        &self,
+        start: usize,
+        len: usize,
+        protection: libc::c_int,
+        file: Option<&File>,
+    ) -> Result<(), ArenaError> {
+        debug_assert!(start + len <= self.len);
+        let kind = match file {
+            Some(_) => libc::MAP_SHARED,
+            None => libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        };
+        let flags = kind | libc::MAP_FIXED | libc::MAP_NORESERVE;
+        let fd = file.map_or(-1, AsRawFd::as_raw_fd);
+        // SAFETY: MAP_FIXED replaces pages of this reservation only, which nothing refers to yet.
+        let mapped = unsafe {
+            let at = self.base.add(start).as_ptr().cast();
+            libc::mmap(at, len, protection, flags, fd, 0)
+        };
+        if mapped == libc::MAP_FAILED {
+            return Err(system("mmap"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range was reserved by `reserve` and is owned by this value. That no code of it
+        // runs any more is the contract of whoever drops the last `Arc<Arena>`.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,352 @@
+//! Slots: a cell, a stub and a lazy stub for every unit.
+//!
+//! The word in a cell is all that ever changes when code is compiled, replaced, invalidated or
+//! redefined. Reading it takes no lock, and the reader is machine code.
+//!
+//! Invariants:
+//!
+//! * The entry of a live slot is the address of code that can be called with the unit's signature:
+//!   a version, the lazy stub, the trap stub. Only a slot made by [`SlotTable::allocate_empty`]
+//!   holds 0 at times, and its users test for that.
+//! * **Publication**: [`SlotRef::publish`] is a release store, made when the code is complete and
+//!   the instruction caches know of it.
+//! * Cells and stubs come in chunks whose machine code is written once. A slot that is freed keeps its
+//!   place, traps when called, and is given to another unit later.
+//!
+//! Limitations: chunks are returned when the table is dropped, not before.
+//!
+//! Not here: what a unit is (an index), and what the resolver does.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::arch::{self, CELL_SIZE, Cell, LAZY_OFFSET, STUB_SIZE, TRAP_SIZE};
+use crate::arena::{Arena, ArenaError, CodeBlock, DataBlock};
+
+/// Finds the code of a unit whose lazy stub was called: returns the address to jump to.
+///
+/// It runs on the thread and the stack of the caller, between two functions of generated code. When there
+/// is no code to be had, it returns [`SlotTable::trap_stub_address`]; so does the table for it when
+/// it panics or returns 0.
+pub type Resolver = Box<dyn Fn(u32) -> usize + Send + Sync>;
+
+/// Why a slot could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SlotError {
+    /// Code or data memory cannot hold another chunk.
+    #[error("no memory for more slots")]
+    Arena(#[from] ArenaError),
+    /// The arena put cells and stubs too far apart: a bug.
+    #[error("the cell at {cell:#x} is out of the reach of the stub at {stub:#x}")]
+    OutOfReach {
+        /// Address of the cell.
+        cell: usize,
+        /// Address of the stub.
+        stub: usize,
+    },
+    /// Stubs were written, but the instruction caches could not be told.
+    #[error("instruction caches could not be synchronised")]
+    Synchronize(#[source] std::io::Error),
+}
+
+/// Slots in one chunk: a page of stubs and a page of cells.
+const CHUNK: usize = 4096 / STUB_SIZE;
+
+/// What [`Cell::owner`] points to.
+struct Owner {
+    resolve: Resolver,
+    trap: usize,
+}
+
+/// One slot, by address.
+///
+/// A plain handle: it is valid until the slot is freed or the table is dropped, and whoever keeps
+/// one keeps the table alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SlotRef {
+    cell: NonNull<Cell>,
+    stub: usize,
+}
+
+// SAFETY: the only part of a live cell that changes is atomic.
+unsafe impl Send for SlotRef {}
+// SAFETY: as above.
+unsafe impl Sync for SlotRef {}
+
+impl SlotRef {
+    /// Makes `entry` what the slot leads to, with release order.
+    pub fn publish(self, entry: usize) {
+        self.entry().store(entry, Ordering::Release);
+    }
+
+    /// Makes `new` what the slot leads to if it still leads to `old`; says whether it did.
+    pub fn replace(self, old: usize, new: usize) -> bool {
+        self.entry()
+            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// What the slot leads to. 0 for an empty slot.
+    pub fn current(self) -> usize {
+        self.entry().load(Ordering::Acquire)
+    }
+
+    /// Lets the next call ask the resolver.
+    pub fn reset_lazy(self) {
+        self.publish(self.lazy_address());
+    }
+
+    /// The unit's stable address: calling it calls what the slot leads to.
+    pub fn stub_address(self) -> usize {
+        self.stub
+    }
+
+    /// The address of the word that holds the entry.
+    pub fn cell_address(self) -> usize {
+        self.cell.as_ptr().expose_provenance()
+    }
+
+    /// The entry that asks the resolver.
+    pub fn lazy_address(self) -> usize {
+        self.stub + LAZY_OFFSET
+    }
+
+    fn entry(&self) -> &AtomicUsize {
+        // SAFETY: the cell is in data memory, which lives as long as the table (the contract of the
+        // handle), and `entry` is only accessed atomically once the slot is allocated. The reference
+        // covers this field alone.
+        unsafe { AtomicUsize::from_ptr((&raw mut (*self.cell.as_ptr()).entry).cast()) }
+    }
+}
+
+/// All slots of one arena.
+pub struct SlotTable {
+    arena: Arc<Arena>,
+    owner: Box<Owner>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    chunks: Vec<(CodeBlock, DataBlock)>,
+    /// Slots that belong to no unit; their cells have no owner.
+    free: Vec<SlotRef>,
+    live: usize,
+    trap: Option<CodeBlock>,
+}
+
+impl std::fmt::Debug for SlotTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.state();
+        f.debug_struct("SlotTable")
+            .field("live", &state.live)
+            .field("free", &state.free.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl SlotTable {
+    /// Makes an empty table.
+    ///
+    /// # Errors
+    /// [`SlotError::Arena`], [`SlotError::Synchronize`]: no code memory for the trap stub.
+    pub fn new(arena: Arc<Arena>, resolve: Resolver) -> Result<Self, SlotError> {
+        let block = arena.alloc_code(TRAP_SIZE, STUB_SIZE)?;
+        // SAFETY: the block is at least `TRAP_SIZE` bytes.
+        unsafe { arch::write_trap(arena.writable(block.offset())) };
+        let trap = arena.executable(block.offset());
+        // SAFETY: the block is at least `TRAP_SIZE` bytes.
+        if let Err(error) = unsafe { arch::synchronize(trap, TRAP_SIZE) } {
+            arena.free_code(block);
+            return Err(SlotError::Synchronize(error));
+        }
+        Ok(Self {
+            arena,
+            owner: Box::new(Owner {
+                resolve,
+                trap: trap.expose_provenance(),
+            }),
+            state: Mutex::new(State {
+                trap: Some(block),
+                ..State::default()
+            }),
+        })
+    }
+
+    /// Gives `unit` a slot whose first call asks the resolver.
+    ///
+    /// # Errors
+    /// [`SlotError`], when a new chunk is needed and cannot be had.
+    pub fn allocate(&self, unit: u32) -> Result<SlotRef, SlotError> {
+        self.take(unit, SlotRef::lazy_address)
+    }
+
+    /// Gives `unit` a slot that holds 0 until something is published.
+    ///
+    /// For code that tests the word before it jumps. The stub must not be called while it is 0.
+    ///
+    /// # Errors
+    /// [`SlotError`], when a new chunk is needed and cannot be had.
+    pub fn allocate_empty(&self, unit: u32) -> Result<SlotRef, SlotError> {
+        self.take(unit, |_| 0)
+    }
+
+    /// Takes the slot from its unit: it traps from now on, and another unit may get it.
+    ///
+    /// No code that may still run refers to it: this is the caller's to know. A slot that is already
+    /// free stays as it is.
+    pub fn free(&self, slot: SlotRef) {
+        let mut state = self.state();
+        let cell = slot.cell.as_ptr();
+        // SAFETY: cells live as long as the table; `owner` of a cell changes under the lock, which
+        // is held, and nobody resolves through a slot that is being freed.
+        unsafe {
+            if (*cell).owner.is_null() {
+                return;
+            }
+            (*cell).owner = ptr::null();
+        }
+        slot.publish(self.owner.trap);
+        state.free.push(slot);
+        state.live -= 1;
+    }
+
+    /// Code that stops the process: what a slot leads to when there is nothing to call.
+    pub fn trap_stub_address(&self) -> usize {
+        self.owner.trap
+    }
+
+    /// The number of slots that belong to a unit.
+    pub fn live(&self) -> usize {
+        self.state().live
+    }
+
+    fn take(&self, unit: u32, entry: impl Fn(SlotRef) -> usize) -> Result<SlotRef, SlotError> {
+        let mut state = self.state();
+        let slot = match state.free.pop() {
+            Some(slot) => slot,
+            None => self.grow(&mut state)?,
+        };
+        let cell = slot.cell.as_ptr();
+        // SAFETY: the slot was free, so that nothing reads these fields of its cell until the
+        // handle is returned.
+        unsafe {
+            (*cell).owner = ptr::from_ref(&*self.owner).cast();
+            (*cell).unit = unit;
+        }
+        slot.publish(entry(slot));
+        state.live += 1;
+        Ok(slot)
+    }
+
+    /// Adds a chunk of free slots and returns one of them.
+    fn grow(&self, state: &mut State) -> Result<SlotRef, SlotError> {
+        let code = self.arena.alloc_code(CHUNK * STUB_SIZE, STUB_SIZE)?;
+        let data = match self.arena.alloc_data(CHUNK * CELL_SIZE, CELL_SIZE) {
+            Ok(data) => data,
+            Err(error) => {
+                self.arena.free_code(code);
+                return Err(error.into());
+            }
+        };
+        match self.write_chunk(&code, &data) {
+            Ok((first, rest)) => {
+                state.free.extend(rest.into_iter().rev());
+                state.chunks.push((code, data));
+                Ok(first)
+            }
+            Err(error) => {
+                self.arena.free_code(code);
+                self.arena.free_data(data);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes the stubs and the cells of a chunk, and makes them runnable.
+    fn write_chunk(
+        &self,
+        code: &CodeBlock,
+        data: &DataBlock,
+    ) -> Result<(SlotRef, Vec<SlotRef>), SlotError> {
+        let write = |index: usize| {
+            let offset = code.offset() + index * STUB_SIZE;
+            let stub = self.arena.executable(offset).expose_provenance();
+            // SAFETY: `index < CHUNK`, and the block holds `CHUNK` cells at their alignment.
+            let cell = unsafe { data.address().cast::<Cell>().add(index) };
+            let slot = SlotRef { cell, stub };
+            // SAFETY: the cell is in the block, which nobody else uses.
+            unsafe {
+                cell.write(Cell {
+                    entry: AtomicUsize::new(self.owner.trap),
+                    trampoline: arch::trampoline_address(),
+                    owner: ptr::null(),
+                    unit: 0,
+                    pad: 0,
+                });
+            }
+            let writable = self.arena.writable(offset);
+            // SAFETY: `STUB_SIZE` bytes of the block, which nothing runs yet, in both views.
+            unsafe { arch::write_stub(writable, stub, slot.cell_address()) }
+                .map(|()| slot)
+                .ok_or(SlotError::OutOfReach {
+                    cell: slot.cell_address(),
+                    stub,
+                })
+        };
+        let first = write(0)?;
+        let rest = (1..CHUNK).map(write).collect::<Result<Vec<_>, _>>()?;
+        // SAFETY: the whole block, in the executable view.
+        unsafe { arch::synchronize(self.arena.executable(code.offset()), code.len()) }
+            .map_err(SlotError::Synchronize)?;
+        Ok((first, rest))
+    }
+
+    /// Locks, whatever happened to an earlier holder: nothing in the critical sections panics half way.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for SlotTable {
+    /// Returns the chunks. No generated code of the arena runs any more: the contract of the owner.
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for (code, data) in state.chunks.drain(..) {
+            self.arena.free_code(code);
+            self.arena.free_data(data);
+        }
+        if let Some(trap) = state.trap.take() {
+            self.arena.free_code(trap);
+        }
+    }
+}
+
+/// What the trampoline calls: asks the resolver of the cell's table for the cell's unit.
+///
+/// It never unwinds, and it never returns an address that cannot be called.
+///
+/// # Safety
+/// `cell` is the cell of a live slot, and its table outlives the call.
+pub(crate) unsafe extern "C" fn regraft_resolve(cell: *const Cell) -> usize {
+    // SAFETY: the cell is live by contract; `owner` and `unit` do not change while it is.
+    let (owner, unit) = unsafe { ((*cell).owner.cast::<Owner>(), (*cell).unit) };
+    // SAFETY: the owner of a live slot is its table's `Owner`, which the table keeps in a box.
+    let owner = unsafe { &*owner };
+    match catch_unwind(AssertUnwindSafe(|| (owner.resolve)(unit))) {
+        Ok(0) => owner.trap,
+        Ok(address) => address,
+        Err(payload) => {
+            // Dropping what was thrown may throw again.
+            std::mem::forget(payload);
+            tracing::error!(unit, "the resolver panicked; the call traps");
+            owner.trap
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

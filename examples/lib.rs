@@ -1,0 +1,1 @@
+//! Programs that use regraft; each is an example target of this package.

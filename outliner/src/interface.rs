@@ -1,0 +1,433 @@
+//! The interface between a function and the regions outlined from it.
+//!
+//! Purpose: which values go in, which come out by which exit, and in what
+//! order. Both sides (the outlined function and the residual or tier-0
+//! function that calls it) are generated from the same [`Interface`].
+//!
+//! Invariants:
+//!
+//! * The interface depends on the region's *scope* only, never on which of
+//!   its blocks are hot: tier 0 is compiled before any profile exists.
+//! * Result 0 is the exit number, an `i32`; 0 means that the region did not
+//!   run. The other results are shared between exits, by type: exit *k* uses
+//!   a subset of them and leaves the rest zero.
+//! * Live-ins and live-outs are sorted by value number, so that the same
+//!   input gives the same interface.
+//!
+//! Not here: code that uses it (`extract`, `splice`).
+
+use crate::error::OutlineError;
+use crate::legality::check_blocks;
+use cranelift_codegen::ir::{
+    AbiParam, ArgumentPurpose, Block, BlockArg, DynamicStackSlot, ExceptionTableItem, Function,
+    GlobalValue, GlobalValueData, Inst, InstructionData, Opcode, Signature, StackSlot, Type, Value, ValueDef, types,
+};
+use cranelift_codegen::isa::CallConv;
+use indexmap::IndexSet;
+use regraft_regions::{Exit, ExitKind, Flow, Liveness, Region};
+use std::collections::BTreeSet;
+
+/// The most values (parameters plus results) that an interface may have.
+pub const MAX_INTERFACE_VALUES: usize = 4096;
+
+/// Where a parameter of the outlined function comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ParamSource {
+    /// The parameter of the region's entry block with this index.
+    Entry(usize),
+    /// A value defined outside the scope.
+    Value(Value),
+    /// The function's `vmctx` parameter, passed on as such.
+    VmContext(Value),
+    /// The address of a stack slot of the function's frame.
+    Slot(StackSlot),
+    /// The address of a dynamic stack slot of the function's frame.
+    DynamicSlot(DynamicStackSlot),
+}
+
+/// A parameter of the outlined function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// What it carries.
+    pub source: ParamSource,
+    /// Its type.
+    pub ty: Type,
+}
+
+/// What a live-out carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LiveOutSource {
+    /// A value defined in the scope.
+    Value(Value),
+    /// Return value *i* of the `try_call` whose edge is the exit.
+    TryCallRet(u32),
+    /// Exception payload *i* of the `try_call` whose edge is the exit.
+    TryCallExn(u32),
+}
+
+/// A value that leaves by one exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveOut {
+    /// What it carries.
+    pub source: LiveOutSource,
+    /// Its type.
+    pub ty: Type,
+    /// The index of the result that carries it (never 0).
+    pub result: usize,
+}
+
+/// A natural exit and what leaves by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExitInterface {
+    /// The exit.
+    pub exit: Exit,
+    /// The values that leave, sorted by source.
+    pub live_outs: Vec<LiveOut>,
+}
+
+impl ExitInterface {
+    /// The result index that carries `source`, if it leaves by this exit.
+    pub fn result_of(&self, source: LiveOutSource) -> Option<usize> {
+        self.live_outs
+            .binary_search_by_key(&source, |live| live.source)
+            .ok()
+            .map(|at| self.live_outs[at].result)
+    }
+}
+
+/// Parameters, results and exits of an outlined region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// The region's entry block.
+    pub entry: Block,
+    /// The parameters: those of the entry block, then the live-ins.
+    pub params: Vec<Param>,
+    /// How many of the parameters are those of the entry block.
+    pub entry_params: usize,
+    /// The types of the results; the first is the exit number.
+    pub results: Vec<Type>,
+    /// The natural exits; exit number *k* is at *k* − 1.
+    pub exits: Vec<ExitInterface>,
+}
+
+impl Interface {
+    /// Computes the interface of `region`'s scope.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the scope cannot be outlined at all: see
+    /// [`OutlineError`].
+    ///
+    /// # Complexity
+    ///
+    /// O(instructions of the scope + live-outs over all exits).
+    pub fn compute(
+        func: &Function,
+        flow: &Flow,
+        liveness: &Liveness,
+        region: &Region,
+    ) -> Result<Self, OutlineError> {
+        check_blocks(func, region.scope().iter())?;
+        let params = collect_params(func, flow, region)?;
+        let (results, exits) = collect_exits(func, flow, liveness, region)?;
+        let values = params.len() + results.len();
+        if values > MAX_INTERFACE_VALUES {
+            return Err(OutlineError::InterfaceTooLarge {
+                values,
+                limit: MAX_INTERFACE_VALUES,
+            });
+        }
+        Ok(Self {
+            entry: region.entry(),
+            params,
+            entry_params: func.dfg.num_block_params(region.entry()),
+            results,
+            exits,
+        })
+    }
+
+    /// The signature of the outlined function: `tail` convention, so that
+    /// several values return in registers and side exits can be tail calls.
+    pub fn signature(&self) -> Signature {
+        let mut signature = Signature::new(CallConv::Tail);
+        signature.params.extend(self.params.iter().map(abi_param));
+        signature
+            .returns
+            .extend(self.results.iter().map(|&ty| AbiParam::new(ty)));
+        signature
+    }
+
+    /// The parameters after those of the entry block: live-ins, frame
+    /// addresses and the context, which stay the same for every iteration.
+    pub fn live_ins(&self) -> &[Param] {
+        self.params.get(self.entry_params..).unwrap_or_default()
+    }
+}
+
+/// The ABI parameter for an interface parameter.
+pub(crate) fn abi_param(param: &Param) -> AbiParam {
+    match param.source {
+        ParamSource::VmContext(_) => AbiParam::special(param.ty, ArgumentPurpose::VMContext),
+        _ => AbiParam::new(param.ty),
+    }
+}
+
+/// The block that defines `value`, if it is defined in the layout.
+pub(crate) fn defining_block(func: &Function, value: Value) -> Option<Block> {
+    match func.dfg.value_def(value) {
+        ValueDef::Result(inst, _) => func.layout.inst_block(inst),
+        ValueDef::Param(block, _) => Some(block),
+        ValueDef::Union(..) => None,
+    }
+}
+
+/// Whether `value` is defined in the region's scope.
+pub(crate) fn defined_in_scope(func: &Function, region: &Region, value: Value) -> bool {
+    defining_block(func, value).is_some_and(|block| region.scope().contains(block))
+}
+
+/// Whether the terminator is replaced by an exit rather than copied.
+pub(crate) fn leaves_function(opcode: Opcode) -> bool {
+    opcode.is_return()
+}
+
+fn collect_params(
+    func: &Function,
+    flow: &Flow,
+    region: &Region,
+) -> Result<Vec<Param>, OutlineError> {
+    let vmctx = vmctx_value(func);
+    let mut live_ins = BTreeSet::new();
+    let mut slots = IndexSet::new();
+    let mut needs_vmctx = func
+        .stack_limit
+        .is_some_and(|limit| depends_on_vmctx(func, limit));
+    for block in region.scope().iter() {
+        for inst in func.layout.block_insts(block) {
+            let data = &func.dfg.insts[inst];
+            if leaves_function(data.opcode()) {
+                continue;
+            }
+            for &arg in func.dfg.inst_args(inst) {
+                live_ins.insert(func.dfg.resolve_aliases(arg));
+            }
+            if let Some(table) = data.exception_table() {
+                for item in func.dfg.exception_tables[table].items() {
+                    if let ExceptionTableItem::Context(value) = item {
+                        live_ins.insert(func.dfg.resolve_aliases(value));
+                    }
+                }
+            }
+            match *data {
+                InstructionData::StackAddr { stack_slot, .. } => {
+                    slots.insert((ParamSource::Slot(stack_slot), result_type(func, inst)));
+                }
+                InstructionData::DynamicStackAddr {
+                    dynamic_stack_slot, ..
+                } => {
+                    let source = ParamSource::DynamicSlot(dynamic_stack_slot);
+                    slots.insert((source, result_type(func, inst)));
+                }
+                InstructionData::UnaryGlobalValue { global_value, .. } => {
+                    needs_vmctx |= depends_on_vmctx(func, global_value);
+                }
+                _ => {}
+            }
+        }
+        for id in flow.succs(block) {
+            let edge = flow.edge(id);
+            if !region.scope().contains(edge.to) {
+                continue;
+            }
+            for value in edge_args(func, edge.inst, edge.index).filter_map(|arg| arg.as_value()) {
+                live_ins.insert(func.dfg.resolve_aliases(value));
+            }
+        }
+    }
+    live_ins.retain(|&value| !defined_in_scope(func, region, value));
+    if needs_vmctx && let Some(value) = vmctx {
+        live_ins.insert(value);
+    }
+
+    let entry_params = func.dfg.block_params(region.entry()).iter().enumerate();
+    let mut params = Vec::new();
+    for (index, &value) in entry_params {
+        // The entry block of the function keeps its `vmctx` special.
+        let source = match vmctx {
+            Some(context) if context == value => ParamSource::VmContext(value),
+            _ => ParamSource::Entry(index),
+        };
+        params.push(typed(func, source, value)?);
+    }
+    for value in live_ins {
+        if func.dfg.block_params(region.entry()).contains(&value) {
+            continue;
+        }
+        let source = match vmctx {
+            Some(context) if context == value => ParamSource::VmContext(value),
+            _ => ParamSource::Value(value),
+        };
+        params.push(typed(func, source, value)?);
+    }
+    params.extend(
+        slots
+            .into_iter()
+            .map(|(source, ty)| Param { source, ty }),
+    );
+    Ok(params)
+}
+
+fn typed(func: &Function, source: ParamSource, value: Value) -> Result<Param, OutlineError> {
+    let ty = static_type(func, value)?;
+    Ok(Param { source, ty })
+}
+
+fn static_type(func: &Function, value: Value) -> Result<Type, OutlineError> {
+    let ty = func.dfg.value_type(value);
+    if ty.is_dynamic_vector() {
+        return Err(OutlineError::DynamicVector { value });
+    }
+    Ok(ty)
+}
+
+fn result_type(func: &Function, inst: Inst) -> Type {
+    func.dfg.value_type(func.dfg.first_result(inst))
+}
+
+/// The value of the function's `vmctx` parameter, if its signature has one.
+pub(crate) fn vmctx_value(func: &Function) -> Option<Value> {
+    let entry = func.layout.entry_block()?;
+    let index = func
+        .signature
+        .special_param_index(ArgumentPurpose::VMContext)?;
+    func.dfg.block_params(entry).get(index).copied()
+}
+
+pub(crate) fn depends_on_vmctx(func: &Function, mut value: GlobalValue) -> bool {
+    // A chain of global values is acyclic: the verifier checks it. The bound
+    // keeps an unverified function from looping here.
+    for _ in 0..=func.global_values.len() {
+        match func.global_values.get(value) {
+            Some(GlobalValueData::VMContext) => return true,
+            Some(
+                GlobalValueData::Load { base, .. } | GlobalValueData::IAddImm { base, .. },
+            ) => value = *base,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// The arguments of destination `index` of a terminator.
+pub(crate) fn edge_args(
+    func: &Function,
+    inst: Inst,
+    index: u32,
+) -> impl Iterator<Item = BlockArg> + '_ {
+    let destinations = func.dfg.insts[inst]
+        .branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables);
+    destinations
+        .get(index as usize)
+        .into_iter()
+        .flat_map(|call| call.args(&func.dfg.value_lists))
+}
+
+fn collect_exits(
+    func: &Function,
+    flow: &Flow,
+    liveness: &Liveness,
+    region: &Region,
+) -> Result<(Vec<Type>, Vec<ExitInterface>), OutlineError> {
+    let mut results = vec![types::I32];
+    let mut exits = Vec::with_capacity(region.exits().len());
+    for exit in region.exits() {
+        let mut sources = BTreeSet::new();
+        let mut add = |value: Value| {
+            let value = func.dfg.resolve_aliases(value);
+            if defined_in_scope(func, region, value) {
+                sources.insert(LiveOutSource::Value(value));
+            }
+        };
+        match exit.kind {
+            ExitKind::Edge { edge, to } => {
+                liveness.live_in(to).iter().copied().for_each(&mut add);
+                let edge = flow.edge(edge);
+                let args: Vec<_> = edge_args(func, edge.inst, edge.index).collect();
+                args.iter()
+                    .filter_map(|arg| arg.as_value())
+                    .for_each(&mut add);
+                for arg in args {
+                    match arg {
+                        BlockArg::TryCallRet(i) => {
+                            sources.insert(LiveOutSource::TryCallRet(i));
+                        }
+                        BlockArg::TryCallExn(i) => {
+                            sources.insert(LiveOutSource::TryCallExn(i));
+                        }
+                        BlockArg::Value(_) => {}
+                    }
+                }
+            }
+            ExitKind::Return { inst } | ExitKind::TailCall { inst } => {
+                func.dfg.inst_args(inst).iter().copied().for_each(&mut add);
+            }
+        }
+        let live_outs = assign_results(func, flow, exit, sources, &mut results)?;
+        exits.push(ExitInterface {
+            exit: exit.clone(),
+            live_outs,
+        });
+    }
+    Ok((results, exits))
+}
+
+/// Gives each live-out the first result of its type that the exit does not
+/// use yet, adding results where there are too few.
+fn assign_results(
+    func: &Function,
+    flow: &Flow,
+    exit: &Exit,
+    sources: BTreeSet<LiveOutSource>,
+    results: &mut Vec<Type>,
+) -> Result<Vec<LiveOut>, OutlineError> {
+    let mut used = vec![false; results.len()];
+    let mut live_outs = Vec::with_capacity(sources.len());
+    for source in sources {
+        let ty = match source {
+            LiveOutSource::Value(value) => static_type(func, value)?,
+            _ => try_call_value_type(func, flow, exit, source)?,
+        };
+        let free = (1..results.len()).find(|&at| results[at] == ty && !used[at]);
+        let result = free.unwrap_or_else(|| {
+            results.push(ty);
+            used.push(false);
+            results.len() - 1
+        });
+        used[result] = true;
+        live_outs.push(LiveOut { source, ty, result });
+    }
+    Ok(live_outs)
+}
+
+/// The type of a `try_call` edge value: that of the block parameter it feeds.
+fn try_call_value_type(
+    func: &Function,
+    flow: &Flow,
+    exit: &Exit,
+    source: LiveOutSource,
+) -> Result<Type, OutlineError> {
+    let ExitKind::Edge { edge, to } = exit.kind else {
+        return Err(OutlineError::Malformed("a try_call value without an edge"));
+    };
+    let edge = flow.edge(edge);
+    let wanted = match source {
+        LiveOutSource::TryCallRet(i) => BlockArg::TryCallRet(i),
+        LiveOutSource::TryCallExn(i) => BlockArg::TryCallExn(i),
+        LiveOutSource::Value(value) => BlockArg::Value(value),
+    };
+    edge_args(func, edge.inst, edge.index)
+        .position(|arg| arg == wanted)
+        .and_then(|at| func.dfg.block_params(to).get(at))
+        .map(|&param| func.dfg.value_type(param))
+        .ok_or(OutlineError::Malformed("a try_call value without a parameter"))
+}

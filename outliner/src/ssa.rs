@@ -1,0 +1,248 @@
+//! SSA repair: giving a value that has several definitions block parameters
+//! where they meet.
+//!
+//! After a region call has been spliced into a function, a value that lives
+//! out of the region has two definitions: its own, for the path that runs the
+//! loop in place, and a result of the region's call. [`repair`] rewrites every
+//! use to the definition that reaches it and adds a block parameter where two
+//! of them meet. (In loop terms: live-outs travel as block parameters, LCSSA
+//! form.)
+//!
+//! Method: for each variable, the blocks that need it at their start are found
+//! backwards from its uses; then reaching definitions are propagated forwards
+//! over those blocks until nothing changes, a block with two different ones
+//! becoming a definition (a parameter) itself. A block becomes a parameter at
+//! most once, so this ends; the result can have a parameter more than the
+//! minimum, never one too few.
+//!
+//! Reference: the reaching-definition view of SSA construction, Cytron et al.,
+//! "Efficiently computing static single assignment form and the control
+//! dependence graph", TOPLAS 1991, section 5; pruned by liveness.
+
+use crate::error::OutlineError;
+use cranelift_codegen::dominator_tree::DominatorTree;
+use cranelift_codegen::flowgraph::ControlFlowGraph;
+use cranelift_codegen::ir::{Block, Function, Inst, Type, Value};
+use std::collections::{HashMap, HashSet};
+
+/// A value with several definitions.
+#[derive(Clone, Debug)]
+pub(crate) struct Variable {
+    /// The type of all of them.
+    pub ty: Type,
+    /// Every name under which it may be used.
+    pub names: Vec<Value>,
+    /// Definitions, as what holds at the end of a block. Uses within these
+    /// blocks already name what they mean.
+    pub definitions: Vec<(Block, Value)>,
+}
+
+struct Edges {
+    /// Predecessor edges of each block: terminator and destination index.
+    preds: HashMap<Block, Vec<(Block, Inst, usize)>>,
+    rank: HashMap<Block, usize>,
+}
+
+/// Rewrites the uses of `variables` to the definitions that reach them.
+///
+/// # Errors
+///
+/// `UndefinedValue` where a use is reached without passing a definition.
+///
+/// # Complexity
+///
+/// O(instructions + Σ over variables of the blocks where it is live).
+pub(crate) fn repair(func: &mut Function, variables: &[Variable]) -> Result<(), OutlineError> {
+    if variables.is_empty() {
+        return Ok(());
+    }
+    let edges = collect_edges(func);
+    let uses = collect_uses(func, variables);
+    for (variable, uses) in variables.iter().zip(uses) {
+        repair_one(func, &edges, variable, &uses)?;
+    }
+    Ok(())
+}
+
+fn collect_edges(func: &Function) -> Edges {
+    let mut preds: HashMap<Block, Vec<_>> = HashMap::new();
+    for block in func.layout.blocks() {
+        let Some(inst) = func.layout.last_inst(block) else {
+            continue;
+        };
+        let destinations = func.dfg.insts[inst]
+            .branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables);
+        for (index, call) in destinations.iter().enumerate() {
+            let to = call.block(&func.dfg.value_lists);
+            preds.entry(to).or_default().push((block, inst, index));
+        }
+    }
+    let cfg = ControlFlowGraph::with_function(func);
+    let domtree = DominatorTree::with_function(func, &cfg);
+    let rank = domtree.cfg_rpo().copied().enumerate();
+    Edges {
+        preds,
+        rank: rank.map(|(rank, block)| (block, rank)).collect(),
+    }
+}
+
+/// For each variable, the instructions that use one of its names outside the
+/// blocks that define it.
+fn collect_uses(func: &Function, variables: &[Variable]) -> Vec<Vec<(Block, Inst)>> {
+    let mut names = HashMap::new();
+    let mut defining = HashSet::new();
+    for (index, variable) in variables.iter().enumerate() {
+        names.extend(variable.names.iter().map(|&name| (name, index)));
+        let blocks = variable.definitions.iter();
+        defining.extend(blocks.map(|&(block, _)| (block, index)));
+    }
+    let mut uses = vec![vec![]; variables.len()];
+    for block in func.layout.blocks() {
+        for inst in func.layout.block_insts(block) {
+            for value in func.dfg.inst_values(inst) {
+                let value = func.dfg.resolve_aliases(value);
+                let Some(&index) = names.get(&value) else {
+                    continue;
+                };
+                let list: &mut Vec<(Block, Inst)> = &mut uses[index];
+                if !defining.contains(&(block, index)) && list.last() != Some(&(block, inst)) {
+                    list.push((block, inst));
+                }
+            }
+        }
+    }
+    uses
+}
+
+fn repair_one(
+    func: &mut Function,
+    edges: &Edges,
+    variable: &Variable,
+    uses: &[(Block, Inst)],
+) -> Result<(), OutlineError> {
+    let defined: HashMap<Block, Value> = variable.definitions.iter().copied().collect();
+    let needed = needed_blocks(edges, variable, &defined, uses)?;
+    let mut reaching: HashMap<Block, Value> = HashMap::new();
+    let mut params: Vec<Block> = vec![];
+    let mut is_param = HashSet::new();
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for &block in &needed {
+            if is_param.contains(&block) {
+                continue;
+            }
+            let mut incoming = None;
+            let mut conflict = false;
+            for (pred, ..) in edges.preds.get(&block).into_iter().flatten() {
+                if !edges.rank.contains_key(pred) {
+                    continue;
+                }
+                let out = defined.get(pred).or_else(|| reaching.get(pred)).copied();
+                match (incoming, out) {
+                    (None, out) => incoming = out,
+                    (Some(one), Some(other)) if one != other => conflict = true,
+                    _ => {}
+                }
+            }
+            if conflict {
+                let param = func.dfg.append_block_param(block, variable.ty);
+                is_param.insert(block);
+                params.push(block);
+                reaching.insert(block, param);
+                changed = true;
+            } else if let Some(value) = incoming
+                && reaching.insert(block, value) != Some(value)
+            {
+                changed = true;
+            }
+        }
+    }
+    rewrite(func, variable, uses, &reaching);
+    for block in params {
+        for &(pred, inst, index) in edges.preds.get(&block).into_iter().flatten() {
+            let out = defined.get(&pred).or_else(|| reaching.get(&pred)).copied();
+            // An unreachable predecessor passes anything of the right type.
+            let value = match out {
+                Some(value) => value,
+                None if !edges.rank.contains_key(&pred) => variable.names[0],
+                None => {
+                    return Err(OutlineError::UndefinedValue {
+                        value: variable.names[0],
+                        block: pred,
+                    });
+                }
+            };
+            let dfg = &mut func.dfg;
+            let destinations = dfg.insts[inst]
+                .branch_destination_mut(&mut dfg.jump_tables, &mut dfg.exception_tables);
+            if let Some(call) = destinations.get_mut(index) {
+                call.append_argument(value, &mut dfg.value_lists);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The reachable blocks that need the variable at their start, in reverse
+/// post-order.
+fn needed_blocks(
+    edges: &Edges,
+    variable: &Variable,
+    defined: &HashMap<Block, Value>,
+    uses: &[(Block, Inst)],
+) -> Result<Vec<Block>, OutlineError> {
+    let mut needed = HashSet::new();
+    let mut pending: Vec<Block> = vec![];
+    for &(block, _) in uses {
+        if edges.rank.contains_key(&block) && needed.insert(block) {
+            pending.push(block);
+        }
+    }
+    while let Some(block) = pending.pop() {
+        let mut reached = false;
+        for (pred, ..) in edges.preds.get(&block).into_iter().flatten() {
+            if !edges.rank.contains_key(pred) {
+                continue;
+            }
+            reached = true;
+            if !defined.contains_key(pred) && needed.insert(*pred) {
+                pending.push(*pred);
+            }
+        }
+        if !reached {
+            return Err(OutlineError::UndefinedValue {
+                value: variable.names[0],
+                block,
+            });
+        }
+    }
+    let mut needed: Vec<Block> = needed.into_iter().collect();
+    needed.sort_unstable_by_key(|block| edges.rank[block]);
+    Ok(needed)
+}
+
+fn rewrite(
+    func: &mut Function,
+    variable: &Variable,
+    uses: &[(Block, Inst)],
+    reaching: &HashMap<Block, Value>,
+) {
+    for &(block, inst) in uses {
+        let Some(&reaching) = reaching.get(&block) else {
+            continue;
+        };
+        let mut resolved = HashMap::new();
+        for value in func.dfg.inst_values(inst) {
+            resolved.insert(value, func.dfg.resolve_aliases(value));
+        }
+        func.dfg.map_inst_values(inst, |value| {
+            let name = resolved.get(&value).unwrap_or(&value);
+            if variable.names.contains(name) {
+                reaching
+            } else {
+                value
+            }
+        });
+    }
+}

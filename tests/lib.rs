@@ -1,0 +1,1 @@
+//! Oracles and generators shared by the integration tests.
