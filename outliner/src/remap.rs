@@ -55,6 +55,11 @@ pub(crate) struct Remap<'a> {
 impl<'a> Remap<'a> {
     /// Starts a copy; dynamic types are copied at once.
     pub fn new(source: &'a Function, target: &'a mut Function) -> Result<Self, OutlineError> {
+        // Cursors record the default location, which must not become the base.
+        let base = source.params.base_srcloc();
+        if !base.is_default() {
+            target.params.ensure_base_srcloc(base);
+        }
         let mut remap = Self {
             source,
             target,
