@@ -1,1 +1,81 @@
-//! placeholder
+//! Tier-up for everyone who generates code with Cranelift.
+//!
+//! A client hands over Cranelift IR and gets pointers that it can call.
+//! Functions run at once at tier 0, with counters; hot loops *inside* them are
+//! outlined, compiled again at a high level, and entered at their next back
+//! edge, while they run. The function that holds a loop is not replaced.
+//!
+//! ```
+//! use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, UserFuncName, types};
+//! use cranelift_codegen::isa::CallConv;
+//! use regraft::{Config, Engine};
+//!
+//! let engine = Engine::new(Config::default())?;
+//! let clif = "
+//! function %sum(i64) -> i64 system_v {
+//! block0(v0: i64):
+//!     v1 = iconst.i64 0
+//!     jump block1(v1, v1)
+//! block1(v2: i64, v3: i64):
+//!     v4 = iadd v3, v2
+//!     v5 = iconst.i64 1
+//!     v6 = iadd v2, v5
+//!     v7 = icmp ult v6, v0
+//!     brif v7, block1(v6, v4), block2
+//! block2:
+//!     return v4
+//! }";
+//! let function = cranelift_reader::parse_functions(clif)?.remove(0);
+//! let sum = engine.define_function(function)?;
+//! let sum = engine.get::<(i64,), i64>(sum)?;
+//! // SAFETY: the code above touches no memory.
+//! assert_eq!(unsafe { sum.call((100_000,)) }, 4_999_950_000);
+//! println!("{}", engine.report().to_json());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! What the engine does with hot code is in [`Report`]; what the client can
+//! choose is in [`Config`]. The pure halves, [`regions`] and [`outliner`], can
+//! be used without running anything.
+
+#![deny(missing_docs)]
+
+mod arch;
+mod arena;
+mod baseline;
+mod cells;
+mod compile;
+mod config;
+mod engine;
+mod error;
+mod instrument;
+mod invoke;
+pub mod isa;
+mod layout;
+mod link;
+mod names;
+mod references;
+mod report;
+mod slots;
+mod tierup;
+pub mod typed;
+mod unit;
+mod worker;
+
+pub use arena::{ArenaConfig, ArenaError};
+pub use config::{Compilation, CompileMode, Config, Mode};
+pub use engine::Engine;
+pub use error::{CompileError, Error};
+pub use instrument::{Plan, instrument};
+pub use invoke::InvokeError;
+pub use layout::CounterLayout;
+pub use regraft_outliner as outliner;
+pub use regraft_regions as regions;
+pub use report::{
+    ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, PartReport,
+    REPORT_VERSION, RegionReport, Report, VersionReport, report_exits, report_live_ins,
+    report_live_outs,
+};
+pub use slots::SlotError;
+pub use typed::TypedFn;
+pub use unit::FuncId;

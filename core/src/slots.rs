@@ -25,12 +25,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::arch::{self, CELL_SIZE, Cell, LAZY_OFFSET, STUB_SIZE, TRAP_SIZE};
 use crate::arena::{Arena, ArenaError, CodeBlock, DataBlock};
 
-/// Finds the code of a unit whose lazy stub was called: returns the address to jump to.
+/// What generated code asks through the cells of a table.
 ///
-/// It runs on the thread and the stack of the caller, between two functions of generated code. When there
-/// is no code to be had, it returns [`SlotTable::trap_stub_address`]; so does the table for it when
-/// it panics or returns 0.
-pub type Resolver = Box<dyn Fn(u32) -> usize + Send + Sync>;
+/// Both run on the thread and the stack of the caller, between two functions of generated code.
+pub trait Runtime: Send + Sync {
+    /// Finds the code of a unit whose lazy stub was called: returns the address to jump to.
+    ///
+    /// When there is no code to be had, it returns 0; the table then answers with
+    /// [`SlotTable::trap_stub_address`], and so it does when this panics.
+    fn resolve(&self, unit: u32) -> usize;
+
+    /// Is told that a counter of the unit went below zero: returns an address that the caller can
+    /// enter now, or 0. A panic counts as 0.
+    fn hot(&self, unit: u32) -> usize {
+        let _ = unit;
+        0
+    }
+}
+
+impl<F: Fn(u32) -> usize + Send + Sync> Runtime for F {
+    fn resolve(&self, unit: u32) -> usize {
+        self(unit)
+    }
+}
 
 /// Why a slot could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +74,7 @@ const CHUNK: usize = 4096 / STUB_SIZE;
 
 /// What [`Cell::owner`] points to.
 struct Owner {
-    resolve: Resolver,
+    runtime: Box<dyn Runtime>,
     trap: usize,
 }
 
@@ -153,7 +170,7 @@ impl SlotTable {
     ///
     /// # Errors
     /// [`SlotError::Arena`], [`SlotError::Synchronize`]: no code memory for the trap stub.
-    pub fn new(arena: Arc<Arena>, resolve: Resolver) -> Result<Self, SlotError> {
+    pub fn new(arena: Arc<Arena>, runtime: Box<dyn Runtime>) -> Result<Self, SlotError> {
         let block = arena.alloc_code(TRAP_SIZE, STUB_SIZE)?;
         // SAFETY: the block is at least `TRAP_SIZE` bytes.
         unsafe { arch::write_trap(arena.writable(block.offset())) };
@@ -166,7 +183,7 @@ impl SlotTable {
         Ok(Self {
             arena,
             owner: Box::new(Owner {
-                resolve,
+                runtime,
                 trap: trap.expose_provenance(),
             }),
             state: Mutex::new(State {
@@ -217,6 +234,12 @@ impl SlotTable {
     /// Code that stops the process: what a slot leads to when there is nothing to call.
     pub fn trap_stub_address(&self) -> usize {
         self.owner.trap
+    }
+
+    /// Where generated code reports a hot unit: a function of one argument, the address of the
+    /// unit's cell, that returns an address or 0 (`system_v` or the host's own convention).
+    pub fn hot_address(&self) -> usize {
+        (regraft_hot as *const ()).expose_provenance()
     }
 
     /// The number of slots that belong to a unit.
@@ -334,9 +357,13 @@ impl Drop for SlotTable {
 pub(crate) unsafe extern "C" fn regraft_resolve(cell: *const Cell) -> usize {
     // SAFETY: the cell is live by contract; `owner` and `unit` do not change while it is.
     let (owner, unit) = unsafe { ((*cell).owner.cast::<Owner>(), (*cell).unit) };
+    if owner.is_null() {
+        // A stale lazy stub of a slot that was freed: stop here, as the trap stub would.
+        std::process::abort();
+    }
     // SAFETY: the owner of a live slot is its table's `Owner`, which the table keeps in a box.
     let owner = unsafe { &*owner };
-    match catch_unwind(AssertUnwindSafe(|| (owner.resolve)(unit))) {
+    match catch_unwind(AssertUnwindSafe(|| owner.runtime.resolve(unit))) {
         Ok(0) => owner.trap,
         Ok(address) => address,
         Err(payload) => {
@@ -344,6 +371,31 @@ pub(crate) unsafe extern "C" fn regraft_resolve(cell: *const Cell) -> usize {
             std::mem::forget(payload);
             tracing::error!(unit, "the resolver panicked; the call traps");
             owner.trap
+        }
+    }
+}
+
+/// What a counter below zero calls: tells the runtime of the cell's table about the cell's unit.
+///
+/// It never unwinds. It returns 0 or an address that can be called.
+///
+/// # Safety
+/// `cell` is the cell of a live slot, and its table outlives the call.
+unsafe extern "C" fn regraft_hot(cell: *const Cell) -> usize {
+    // SAFETY: the cell is live by contract; `owner` and `unit` do not change while it is.
+    let (owner, unit) = unsafe { ((*cell).owner.cast::<Owner>(), (*cell).unit) };
+    if owner.is_null() {
+        return 0;
+    }
+    // SAFETY: the owner of a live slot is its table's `Owner`, which the table keeps in a box.
+    let owner = unsafe { &*owner };
+    match catch_unwind(AssertUnwindSafe(|| owner.runtime.hot(unit))) {
+        Ok(address) => address,
+        Err(payload) => {
+            // Dropping what was thrown may throw again.
+            std::mem::forget(payload);
+            tracing::error!(unit, "the runtime panicked; the code goes on as it is");
+            0
         }
     }
 }

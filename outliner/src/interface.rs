@@ -319,7 +319,7 @@ pub(crate) fn depends_on_vmctx(func: &Function, mut value: GlobalValue) -> bool 
 }
 
 /// The arguments of destination `index` of a terminator.
-pub(crate) fn edge_args(
+pub fn edge_args(
     func: &Function,
     inst: Inst,
     index: u32,

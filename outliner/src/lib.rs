@@ -61,6 +61,7 @@ pub use error::{ErrorClass, OutlineError};
 pub use extract::{Extracted, extract_continuation, extract_region};
 pub use interface::{
     ExitInterface, Interface, LiveOut, LiveOutSource, MAX_INTERFACE_VALUES, Param, ParamSource,
+    edge_args,
 };
 pub use legality::check_blocks;
 pub use residual::residual;

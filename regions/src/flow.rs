@@ -96,6 +96,12 @@ pub struct Flow {
     pred_edges: Vec<FlowEdge>,
 }
 
+impl std::fmt::Debug for Flow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flow").finish_non_exhaustive()
+    }
+}
+
 impl Flow {
     /// Number the edges of `func` and compute its dominator tree.
     ///

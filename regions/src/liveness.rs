@@ -32,6 +32,12 @@ pub struct Liveness {
     live_in: SecondaryMap<Block, Vec<Value>>,
 }
 
+impl std::fmt::Debug for Liveness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Liveness").finish_non_exhaustive()
+    }
+}
+
 impl Liveness {
     /// Compute the live-ins of every reachable block.
     ///
@@ -120,3 +126,6 @@ fn definition(func: &Function, value: Value) -> Option<Block> {
         ValueDef::Union(..) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,27 +23,20 @@
 //! # Not here
 //! Anything that changes the function: no preheaders are made, no node is split.
 
+mod irreducible;
+
 use cranelift_codegen::entity::packed_option::PackedOption;
 use cranelift_codegen::entity::{PrimaryMap, SecondaryMap, entity_impl};
 use cranelift_codegen::ir::{Block, Function};
-use petgraph::algo::kosaraju_scc;
-use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::flow::{Flow, FlowEdge};
+
+pub use irreducible::IrreducibleCycle;
 
 /// A natural loop.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LoopId(u32);
 entity_impl!(LoopId, "loop");
-
-/// A cycle with several entries, or one whose entry does not dominate it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IrreducibleCycle {
-    /// The blocks of the cycle, in reverse postorder.
-    pub blocks: Vec<Block>,
-    /// Those of `blocks` that have a predecessor outside the cycle.
-    pub entries: Vec<Block>,
-}
 
 struct LoopData {
     header: Block,
@@ -68,6 +61,12 @@ pub struct LoopForest {
     irreducible: Vec<IrreducibleCycle>,
 }
 
+impl std::fmt::Debug for LoopForest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoopForest").finish_non_exhaustive()
+    }
+}
+
 impl LoopForest {
     /// Find the loops of `func`.
     ///
@@ -86,7 +85,7 @@ impl LoopForest {
         assign_blocks(flow, &mut loops, &mut innermost);
         link_forest(&mut loops);
         let members = group_members(flow, &mut loops, &innermost);
-        let irreducible = find_irreducible(flow);
+        let irreducible = irreducible::find(flow);
         LoopForest {
             loops,
             innermost,
@@ -159,6 +158,21 @@ impl LoopForest {
             .flat_map(|block| flow.succs(block))
             .filter(|&edge| !self.contains(l, flow.edge(edge).to))
             .collect()
+    }
+
+    /// What [`LoopForest::exits`] gives for every loop, in one pass: O(edges + exits), where an edge out of a nest
+    /// is an exit of each loop that it leaves.
+    pub fn exits_of_all(&self, flow: &Flow) -> SecondaryMap<LoopId, Vec<FlowEdge>> {
+        let mut exits: SecondaryMap<LoopId, Vec<FlowEdge>> = SecondaryMap::new();
+        for &block in flow.rpo() {
+            for edge in flow.succs(block) {
+                let to = flow.edge(edge).to;
+                for l in self.around(block).take_while(|&l| !self.contains(l, to)) {
+                    exits[l].push(edge);
+                }
+            }
+        }
+        exits
     }
 
     /// The edges that enter `l` from outside; all of them lead to the header.
@@ -351,52 +365,5 @@ fn group_members(
     members
 }
 
-/// The strongly connected components that remain without natural back edges.
-///
-/// Kosaraju's algorithm rather than Tarjan's: petgraph's `tarjan_scc` recurses.
-fn find_irreducible(flow: &Flow) -> Vec<IrreducibleCycle> {
-    let number = |block: Block| flow.rpo_number(block).unwrap_or(u32::MAX);
-    let forward = || {
-        flow.edges()
-            .map(|(_, edge)| edge)
-            .filter(|edge| flow.is_reachable(edge.from) && !flow.dominates(edge.to, edge.from))
-    };
-    // A cycle cannot go forward in reverse postorder all the way.
-    if forward().all(|edge| number(edge.from) < number(edge.to)) {
-        return Vec::new();
-    }
-    let mut graph: DiGraph<(), ()> = DiGraph::with_capacity(flow.rpo().len(), flow.edge_count());
-    for _ in flow.rpo() {
-        graph.add_node(());
-    }
-    let node = |block: Block| NodeIndex::new(number(block) as usize);
-    for edge in forward() {
-        graph.add_edge(node(edge.from), node(edge.to), ());
-    }
-    let mut cycles: Vec<Vec<NodeIndex>> = kosaraju_scc(&graph);
-    cycles.retain(|cycle| cycle.len() > 1);
-    for cycle in &mut cycles {
-        cycle.sort_unstable();
-    }
-    cycles.sort_unstable();
-    let mut cycle_of: SecondaryMap<Block, u32> = SecondaryMap::new();
-    let block_at = |node: NodeIndex| flow.rpo()[node.index()];
-    for (number, cycle) in (1..).zip(&cycles) {
-        for &node in cycle {
-            cycle_of[block_at(node)] = number;
-        }
-    }
-    let is_entry = |block: &Block| {
-        flow.preds(*block)
-            .iter()
-            .any(|&e| cycle_of[flow.edge(e).from] != cycle_of[*block])
-    };
-    cycles
-        .into_iter()
-        .map(|cycle| {
-            let blocks: Vec<Block> = cycle.into_iter().map(block_at).collect();
-            let entries = blocks.iter().copied().filter(is_entry).collect();
-            IrreducibleCycle { blocks, entries }
-        })
-        .collect()
-}
+#[cfg(test)]
+mod tests;

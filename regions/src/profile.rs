@@ -20,6 +20,8 @@ use cranelift_codegen::ir::{Block, Function};
 
 use crate::flow::FlowEdge;
 
+pub use crate::saved::{Profile, ProfileError, SavedEdge, SavedFunction, function_hash};
+
 /// How often each block and edge of a function was executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionProfile {
@@ -144,8 +146,8 @@ mod tests {
             block0(v0: i32):
                 jump block1
             block1:
-                v1 = iadd_imm v0, 1
-                v2 = iadd_imm v1, 1
+                v1 = iadd v0, v0
+                v2 = iadd v1, v0
                 return
             }",
         );

@@ -94,3 +94,25 @@ pub fn reachable(flow: &Flow, from: Block, allowed: impl Fn(Block) -> bool) -> H
     }
     seen
 }
+
+/// A nest of `depth` loops, each around the next: headers `1..=depth`, latches from the innermost out, an exit.
+pub fn deep_nest(depth: usize) -> Function {
+    let mut func = Function::new();
+    func.signature.params.push(AbiParam::new(types::I32));
+    let blocks: Vec<Block> = (0..2 * depth + 2).map(|_| func.dfg.make_block()).collect();
+    let selector = func.dfg.append_block_param(blocks[0], types::I32);
+    let mut cur = FuncCursor::new(&mut func);
+    for (i, &block) in blocks.iter().enumerate() {
+        cur.insert_block(block);
+        if i <= depth {
+            cur.ins().jump(blocks[i + 1], &[]);
+        } else if i <= 2 * depth {
+            // The latch of the loop whose header is block `2 * depth + 1 - i`.
+            let header = blocks[2 * depth + 1 - i];
+            cur.ins().brif(selector, header, &[], blocks[i + 1], &[]);
+        } else {
+            cur.ins().return_(&[]);
+        }
+    }
+    func
+}

@@ -93,7 +93,7 @@ pub(super) unsafe fn clean_caches(executable: *const u8, len: usize) {
 ///
 /// ```text
 ///   x29      caller's x29, x30          sp+160  q0 .. q31
-///   sp+152   (unused)                   sp+0    x0 .. x18
+///   sp+144   x18                        sp+0    x0 .. x15, two places unused
 /// ```
 #[unsafe(naked)]
 pub(super) extern "C" fn trampoline() {
@@ -109,7 +109,6 @@ pub(super) extern "C" fn trampoline() {
         "stp x10, x11, [sp, #80]",
         "stp x12, x13, [sp, #96]",
         "stp x14, x15, [sp, #112]",
-        "stp x16, x17, [sp, #128]",
         "str x18, [sp, #144]",
         "stp q0, q1, [sp, #160]",
         "stp q2, q3, [sp, #192]",
@@ -175,7 +174,14 @@ mod tests {
             .collect();
         assert_eq!(
             words,
-            [0x5800_00d0, 0xf940_0211, 0xd61f_0220, 0x5800_0070, 0xf940_0611, 0xd61f_0220]
+            [
+                0x5800_00d0,
+                0xf940_0211,
+                0xd61f_0220,
+                0x5800_0070,
+                0xf940_0611,
+                0xd61f_0220
+            ]
         );
     }
 }

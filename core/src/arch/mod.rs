@@ -52,7 +52,7 @@ pub const STUB_SIZE: usize = 32;
 pub struct Cell {
     /// The unit's current entry address: the word that everything jumps through.
     pub entry: AtomicUsize,
-    /// Address of [`trampoline`], kept here because the lazy stub cannot reach it otherwise.
+    /// What [`trampoline_address`] gives, kept here because the lazy stub cannot reach it otherwise.
     pub trampoline: usize,
     /// Passed to the resolver; belongs to the slot table. Null in a cell that is not in use.
     pub owner: *const (),

@@ -50,7 +50,10 @@ fn the_views_show_the_same_bytes() {
         arena.writable(block.offset()).write_bytes(0xab, 64);
         assert_eq!(arena.executable(block.offset() + 63).read(), 0xab);
     }
-    let (w, x) = (arena.writable(block.offset()), arena.executable(block.offset()));
+    let (w, x) = (
+        arena.writable(block.offset()),
+        arena.executable(block.offset()),
+    );
     assert_eq!(arena.writable_offset(w.addr()), Some(block.offset()));
     assert_eq!(arena.executable_offset(x.addr()), Some(block.offset()));
     assert_eq!(arena.executable_offset(w.addr()), None);

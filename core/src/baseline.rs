@@ -1,0 +1,146 @@
+//! The first version of a function, and what tiering up needs to know of it.
+
+use crate::cells::Counters;
+use crate::compile::Version;
+use crate::error::CompileError;
+use cranelift_codegen::ir::Function;
+use regraft_outliner::{Interface, OutlineError};
+use regraft_regions::{
+    ExitKind, Flow, FunctionProfile, Known, Liveness, LoopForest, LoopId, Measured, Placement,
+    Region, SkipReason, Transfer, reconstruct,
+};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The first version of a function.
+#[derive(Debug)]
+pub(crate) struct Baseline {
+    /// The compiled version: tier 0, or tier 1 in eager mode.
+    pub version: Version,
+    /// Absent in eager mode.
+    pub tiering: Option<Tiering>,
+}
+
+/// A loop that tier 0 has a hook for.
+#[derive(Debug)]
+pub(crate) struct LoopHook {
+    pub loop_id: LoopId,
+    /// The whole loop; its scope is what the interface was computed from.
+    pub region: Region,
+    pub interface: Interface,
+    /// The region's unit.
+    pub unit: u32,
+}
+
+/// Analyses, counters and state of an instrumented function.
+#[derive(Debug)]
+pub(crate) struct Tiering {
+    pub analysis: Analysis,
+    pub hooks: Vec<LoopHook>,
+    /// Loops without a hook, and why.
+    pub refused: Vec<(LoopId, OutlineError)>,
+    pub placement: Placement,
+    pub counters: Counters,
+    pub state: Mutex<TierState>,
+}
+
+/// What is computed once from a function's CLIF.
+#[derive(Debug)]
+pub(crate) struct Analysis {
+    pub flow: Flow,
+    pub loops: LoopForest,
+    pub liveness: Liveness,
+}
+
+/// What has become of a function's hot parts.
+#[derive(Debug, Default)]
+pub(crate) struct TierState {
+    pub hooks: Vec<HotState>,
+    pub whole: HotState,
+}
+
+/// What has become of one hot part.
+#[derive(Debug, Default)]
+pub(crate) struct HotState {
+    pub status: Status,
+    /// Versions compiled so far, newest last.
+    pub versions: Vec<Version>,
+    /// How often its counter has asked the runtime.
+    pub asked: u32,
+    /// Compilations that failed.
+    pub failures: u32,
+}
+
+/// The state of one hot part.
+#[derive(Debug, Default)]
+pub(crate) enum Status {
+    /// Not hot yet.
+    #[default]
+    Cold,
+    /// Waiting for the compiler, or in it.
+    Compiling,
+    /// The slot leads to tier-1 code.
+    Published,
+    /// Decided against, for now.
+    Skipped(SkipReason),
+    /// Another part is compiled instead: the whole function.
+    WholeFunction,
+    /// The compiler failed; given up when attempts are used up.
+    Failed(CompileError),
+}
+
+impl Tiering {
+    /// Locks the state; a panic elsewhere leaves it usable.
+    pub fn state(&self) -> MutexGuard<'_, TierState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The hook of a loop.
+    pub fn hook_of(&self, loop_id: LoopId) -> Option<usize> {
+        self.hooks.iter().position(|hook| hook.loop_id == loop_id)
+    }
+
+    /// Reads the counters and reconstructs every block and edge count.
+    pub fn profile(&self, func: &Function) -> FunctionProfile {
+        let layout = self.counters.layout();
+        let mut measured = Measured {
+            sites: (0..self.placement.sites.len())
+                .map(|site| self.counters.count(layout.site(site)))
+                .collect(),
+            ..Measured::default()
+        };
+        let entry = self.analysis.flow.entry();
+        measured.blocks[entry] = self.counters.entry_count();
+        for (index, hook) in self.hooks.iter().enumerate() {
+            let count = self.counters.hook_count(index);
+            measured.blocks[hook.region.entry()] = count;
+            for exit in hook.region.exits() {
+                let count = self.counters.count(layout.exit(index, exit.number));
+                measured.transfers.push(count);
+            }
+        }
+        reconstruct(func, &self.analysis.flow, &self.placement, &measured)
+    }
+}
+
+/// What tier 0 counts without being asked to: hooked headers, calls, and
+/// what regions hand back.
+pub(crate) fn known_counts<'a>(
+    flow: &Flow,
+    regions: impl IntoIterator<Item = &'a Region>,
+) -> Known {
+    let mut known = Known::default();
+    known.block_counted.insert(flow.entry());
+    for region in regions {
+        known.block_counted.insert(region.entry());
+        for exit in region.exits() {
+            known.transfers.push(Transfer {
+                from: region.entry(),
+                to: match exit.kind {
+                    ExitKind::Edge { to, .. } => Some(to),
+                    ExitKind::Return { .. } | ExitKind::TailCall { .. } => None,
+                },
+            });
+        }
+    }
+    known
+}

@@ -1,0 +1,146 @@
+//! The counter block of a function, as the runtime sees it.
+//!
+//! Tier-0 code changes the cells without atomicity; the runtime reads and
+//! re-arms them with atomic accesses of the same size, so that neither side
+//! ever sees half a value.
+//!
+//! A countdown *counts* as well: how often it was decremented is what it was
+//! armed with, in total, less what it holds. [`Counters::pin`] takes it far
+//! below zero, where it keeps counting; [`Counters::counted`] undoes that.
+//!
+//! Limitations: a decrement of another thread that crosses a re-arming or a
+//! pinning can undo it. Counts are then off by what was armed, and a pinned
+//! hook waits for its next re-arming; nothing else depends on them.
+
+use crate::arena::{Arena, ArenaError, DataBlock};
+use crate::layout::CounterLayout;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// How far below zero a pinned countdown is taken.
+const PIN: i64 = 1 << 62;
+
+/// A function's counters.
+#[derive(Debug)]
+pub struct Counters {
+    arena: Arc<Arena>,
+    block: Option<DataBlock>,
+    layout: CounterLayout,
+    /// What each countdown was armed with in total: the function's entry
+    /// first, then the hooks.
+    armed: Vec<AtomicI64>,
+}
+
+impl Counters {
+    /// Allocates the zeroed counters of a function with this layout.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] when data memory is full.
+    pub fn new(
+        arena: &Arc<Arena>,
+        layout: CounterLayout,
+        hooks: usize,
+    ) -> Result<Self, ArenaError> {
+        // Whole cache lines, so that two functions never share one.
+        let bytes = layout.bytes().next_multiple_of(CACHE_LINE);
+        let block = arena.alloc_data(bytes, CACHE_LINE)?;
+        Ok(Self {
+            arena: Arc::clone(arena),
+            block: Some(block),
+            layout,
+            armed: (0..=hooks).map(|_| AtomicI64::new(0)).collect(),
+        })
+    }
+
+    /// The address of the first cell, for the linker.
+    pub fn address(&self) -> usize {
+        let block = self.block.as_ref();
+        block.map_or(0, |block| block.address().as_ptr().expose_provenance())
+    }
+
+    /// Where the counters lie.
+    pub fn layout(&self) -> &CounterLayout {
+        &self.layout
+    }
+
+    /// The count in the cell at `offset`; negative counts read as 0.
+    pub fn count(&self, offset: i32) -> u64 {
+        let count = self.cell(offset).map(|cell| cell.load(Ordering::Relaxed));
+        u64::try_from(count.unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// Arms the countdown of the function's calls.
+    pub fn arm_entry(&self, amount: u64) {
+        self.arm(0, self.layout.entry(), amount);
+    }
+
+    /// How often the function was called.
+    pub fn entry_count(&self) -> u64 {
+        self.counted(0, self.layout.entry())
+    }
+
+    /// Arms the countdown of a hook.
+    pub fn arm_hook(&self, hook: usize, amount: u64) {
+        self.arm(hook + 1, self.layout.countdown(hook), amount);
+    }
+
+    /// Takes the countdown of a hook below zero for good.
+    pub fn pin_hook(&self, hook: usize) {
+        if let Some(cell) = self.cell(self.layout.countdown(hook))
+            && cell.load(Ordering::Relaxed) > -(PIN / 2)
+        {
+            cell.fetch_sub(PIN, Ordering::Relaxed);
+        }
+    }
+
+    /// How often the header of a hook was executed at tier 0.
+    pub fn hook_count(&self, hook: usize) -> u64 {
+        self.counted(hook + 1, self.layout.countdown(hook))
+    }
+
+    fn arm(&self, countdown: usize, offset: i32, amount: u64) {
+        let amount = i64::try_from(amount).unwrap_or(i64::MAX).min(PIN / 4);
+        if let Some(cell) = self.cell(offset) {
+            let old = unpinned(cell.swap(amount, Ordering::Relaxed));
+            self.armed[countdown].fetch_add(amount - old, Ordering::Relaxed);
+        }
+    }
+
+    fn counted(&self, countdown: usize, offset: i32) -> u64 {
+        let Some(cell) = self.cell(offset) else {
+            return 0;
+        };
+        let left = unpinned(cell.load(Ordering::Relaxed));
+        let armed = self.armed[countdown].load(Ordering::Relaxed);
+        u64::try_from(armed - left).unwrap_or(0)
+    }
+
+    fn cell(&self, offset: i32) -> Option<&AtomicI64> {
+        let block = self.block.as_ref()?;
+        let offset = usize::try_from(offset).ok()?;
+        if offset + size_of::<AtomicI64>() > block.len() || !offset.is_multiple_of(8) {
+            return None;
+        }
+        // SAFETY: the cell lies in the block (checked above), which is aligned
+        // to a cache line, zeroed, and mapped as long as `self.arena` lives.
+        // Rust code accesses it through this function only, atomically;
+        // generated code accesses it with aligned 64-bit moves, which are
+        // single-copy atomic on every supported architecture.
+        Some(unsafe { AtomicI64::from_ptr(block.address().as_ptr().add(offset).cast()) })
+    }
+}
+
+impl Drop for Counters {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.arena.free_data(block);
+        }
+    }
+}
+
+const CACHE_LINE: usize = 64;
+
+fn unpinned(count: i64) -> i64 {
+    if count < -(PIN / 2) { count + PIN } else { count }
+}

@@ -1,0 +1,91 @@
+//! What a client chooses when it builds an engine.
+
+use crate::arena::ArenaConfig;
+use regraft_regions::{Mode as Counting, Policy};
+
+/// How functions are compiled and when they are compiled again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Tier 0 with counters first, tier 1 for what gets hot.
+    #[default]
+    Tiered,
+    /// Tier 0 with counters, never more.
+    Tier0,
+    /// Whole functions at the tier-1 settings, without counters: what a
+    /// client has without regraft.
+    Eager,
+}
+
+/// Where tier-1 compilation happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CompileMode {
+    /// On a worker thread; the running code goes on at tier 0 meanwhile.
+    #[default]
+    Background,
+    /// On the thread that found the hot code, which waits: deterministic.
+    Synchronous,
+}
+
+/// When `Engine::define` compiles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compilation {
+    /// At once: errors of the code generator are errors of `define`.
+    #[default]
+    AtDefinition,
+    /// At the first call, through the lazy stub. A function that the code
+    /// generator rejects then traps when it is called.
+    AtFirstCall,
+}
+
+/// The configuration of an engine.
+///
+/// ```
+/// let config = regraft::Config {
+///     loop_threshold: 100,
+///     compile: regraft::CompileMode::Synchronous,
+///     ..regraft::Config::default()
+/// };
+/// let engine = regraft::Engine::new(config)?;
+/// # Ok::<(), regraft::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How functions are compiled.
+    pub mode: Mode,
+    /// Where tier-1 compilation happens.
+    pub compile: CompileMode,
+    /// When tier-0 compilation happens.
+    pub compilation: Compilation,
+    /// A loop is hot after this many executions of its header.
+    pub loop_threshold: u32,
+    /// A function is hot after this many calls.
+    pub entry_threshold: u32,
+    /// What becomes a region.
+    pub policy: Policy,
+    /// Where tier 0 counts.
+    pub counting: Counting,
+    /// The size of code and data memory.
+    pub arena: ArenaConfig,
+    /// Cranelift settings and ISA flags, by name, for an engine on the native
+    /// ISA. `opt_level` and `regalloc_algorithm` are the tiers' own.
+    pub settings: Vec<(String, String)>,
+    /// How often a failed tier-1 compilation is tried again.
+    pub max_attempts: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            compile: CompileMode::default(),
+            compilation: Compilation::default(),
+            loop_threshold: 1000,
+            entry_threshold: 1000,
+            policy: Policy::default(),
+            counting: Counting::SpanningTree,
+            arena: ArenaConfig::default(),
+            settings: vec![],
+            max_attempts: 3,
+        }
+    }
+}

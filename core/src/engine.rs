@@ -1,0 +1,497 @@
+//! The engine: declaring, defining and calling functions.
+//!
+//! Entry points for a client: [`Engine::new`], [`Engine::declare`],
+//! [`Engine::define`], [`Engine::get`], [`Engine::report`]. What happens when
+//! code gets hot is in `tierup`.
+//!
+//! Invariants:
+//!
+//! * A pointer that was handed out is a stub: it stays valid as long as the
+//!   engine and always leads to the newest version.
+//! * A failed definition or compilation changes nothing that was there.
+//!
+//! Not here: CLIF text (`clif`), instrumentation, placement in memory.
+
+use crate::arena::Arena;
+use crate::baseline::Baseline;
+use crate::config::{Compilation, CompileMode, Config, Mode};
+use crate::error::Error;
+use crate::invoke::Invoker;
+use crate::isa::TierIsas;
+use crate::link::{default_libcall_address, process_symbol};
+use crate::names;
+use crate::slots::{Runtime, SlotRef, SlotTable};
+use crate::typed::{ClifArgs, ClifReturn, TypedFn};
+use crate::unit::{Body, FuncId, FunctionUnit, Unit, UnitTable};
+use crate::worker::Worker;
+use cranelift_codegen::data_value::DataValue;
+use cranelift_codegen::ir::{FuncRef, Function, Signature, UserFuncName};
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use cranelift_module::ModuleRelocTarget;
+use regraft_regions::{Profile, SavedFunction};
+use std::collections::{HashMap, HashSet};
+use std::sync::{
+    Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
+
+/// A tier-up JIT engine.
+///
+/// Cloning is cheap and gives another handle of the same engine.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub config: Config,
+    pub isas: TierIsas,
+    pub arena: Arc<Arena>,
+    pub slots: SlotTable,
+    pub invoker: Invoker,
+    pub symbols: RwLock<HashMap<String, usize>>,
+    pub units: RwLock<UnitTable>,
+    pub worker: OnceLock<Option<Worker>>,
+}
+
+/// What cells call back: the engine, as long as it exists.
+#[derive(Clone, Default)]
+struct Callbacks(Arc<OnceLock<Weak<Inner>>>);
+
+impl Callbacks {
+    fn engine(&self) -> Option<Arc<Inner>> {
+        self.0.get()?.upgrade()
+    }
+}
+
+impl Runtime for Callbacks {
+    fn resolve(&self, unit: u32) -> usize {
+        self.engine().map_or(0, |inner| inner.resolve(unit))
+    }
+
+    fn hot(&self, unit: u32) -> usize {
+        self.engine().map_or(0, |inner| inner.hot(unit))
+    }
+}
+
+impl Engine {
+    /// An engine for the host.
+    ///
+    /// # Errors
+    ///
+    /// `Error::Isa` for an unknown setting or host; `Error::Arena` where
+    /// address space cannot be reserved.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        let settings = config.settings.iter();
+        let settings: Vec<(&str, &str)> = settings.map(|(name, value)| (&**name, &**value)).collect();
+        let isas = TierIsas::native(&settings)?;
+        Self::with_tiers(isas, config)
+    }
+
+    /// An engine with the target and the settings of `isa`; the tiers choose
+    /// optimisation level and register allocator themselves.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::new`]; `Error::Isa` for a foreign target.
+    pub fn with_isa(isa: &dyn TargetIsa, config: Config) -> Result<Self, Error> {
+        Self::with_tiers(TierIsas::from_isa(isa)?, config)
+    }
+
+    fn with_tiers(isas: TierIsas, config: Config) -> Result<Self, Error> {
+        let arena = Arena::new(config.arena)?;
+        let callbacks = Callbacks::default();
+        let slots = SlotTable::new(Arc::clone(&arena), Box::new(callbacks.clone()))?;
+        // The runtime's entry point is an import like any other: unit 0.
+        let runtime = slots.allocate(RUNTIME_UNIT)?;
+        runtime.publish(slots.hot_address());
+        let inner = Arc::new(Inner {
+            invoker: Invoker::new(Arc::clone(&arena), Arc::clone(&isas.tier0)),
+            config,
+            isas,
+            arena,
+            slots,
+            symbols: RwLock::default(),
+            units: RwLock::new(UnitTable {
+                units: vec![Unit::Runtime(runtime)],
+                ..UnitTable::default()
+            }),
+            worker: OnceLock::new(),
+        });
+        // Nothing has set it before: the callbacks are new.
+        let _ = callbacks.0.set(Arc::downgrade(&inner));
+        Ok(Self { inner })
+    }
+
+    /// The instruction set that functions are compiled for, at tier 1.
+    pub fn isa(&self) -> &dyn TargetIsa {
+        &*self.inner.isas.tier1
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Registers a host symbol, for functions that are declared but not
+    /// defined and for data that CLIF names. A later registration of the same
+    /// name is used by what is resolved after it.
+    pub fn symbol(&self, name: &str, address: *const u8) {
+        let mut symbols = write(&self.inner.symbols);
+        symbols.insert(name.to_string(), address.expose_provenance());
+    }
+
+    /// Declares a function: to be defined, or to be found among the host's
+    /// symbols when it is first called.
+    ///
+    /// # Errors
+    ///
+    /// `IncompatibleSignature` where it was declared differently before.
+    pub fn declare(&self, name: &str, signature: &Signature) -> Result<FuncId, Error> {
+        let function = self.inner.declare(name, signature)?;
+        Ok(FuncId::from_u32(function.unit))
+    }
+
+    /// Declares a function in the CLIF of another, which can then call it.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownFunction` where the engine has no such function.
+    pub fn import(&self, id: FuncId, into: &mut Function) -> Result<FuncRef, Error> {
+        let function = self.inner.function(id)?;
+        let signature = function.signature.clone();
+        Ok(names::function(into, names::FUNCTIONS, id.as_u32(), signature))
+    }
+
+    /// Defines a declared function.
+    ///
+    /// # Errors
+    ///
+    /// `DuplicateDefinition`, `IncompatibleSignature`, `Verifier`,
+    /// `UnknownFunction` for a reference to nobody; with
+    /// [`Compilation::AtDefinition`] also `Compile`.
+    pub fn define(&self, id: FuncId, func: Function) -> Result<(), Error> {
+        self.inner.define(id, func)
+    }
+
+    /// Declares and defines a function under the name that it carries.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::declare`] and [`Engine::define`].
+    pub fn define_function(&self, func: Function) -> Result<FuncId, Error> {
+        let name = match &func.name {
+            UserFuncName::Testcase(name) => String::from_utf8_lossy(name.raw()).into_owned(),
+            UserFuncName::User(name) => name.to_string(),
+        };
+        let id = self.declare(&name, &func.signature)?;
+        self.define(id, func)?;
+        Ok(id)
+    }
+
+    /// The function with this name, if it was declared.
+    pub fn lookup(&self, name: &str) -> Option<FuncId> {
+        let units = read(&self.inner.units);
+        let function = units.functions.get(name)?;
+        Some(FuncId::from_u32(function.unit))
+    }
+
+    /// The signature of a function.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownFunction`.
+    pub fn signature(&self, id: FuncId) -> Result<Signature, Error> {
+        Ok(self.inner.function(id)?.signature.clone())
+    }
+
+    /// The stable address of a function: valid as long as the engine, and
+    /// always leading to the newest version.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownFunction`; `UndefinedSymbol` where the function, or one that it
+    /// reaches through calls, is neither defined nor a symbol.
+    pub fn pointer(&self, id: FuncId) -> Result<*const u8, Error> {
+        let function = self.inner.function(id)?;
+        self.inner.check_resolvable(&function)?;
+        Ok(std::ptr::with_exposed_provenance(function.slot.stub_address()))
+    }
+
+    /// A function as a typed callable, which keeps the engine alive.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::pointer`]; `Typed` where the Rust types are not those of
+    /// the signature.
+    pub fn get<A: ClifArgs, R: ClifReturn>(&self, id: FuncId) -> Result<TypedFn<A, R>, Error> {
+        let function = self.inner.function(id)?;
+        self.inner.check_resolvable(&function)?;
+        let host = self.inner.isas.tier1.default_call_conv();
+        let keepalive = Arc::<Inner>::clone(&self.inner);
+        let address = function.slot.stub_address();
+        TypedFn::new(address, &function.signature, host, keepalive).map_err(|source| Error::Typed {
+            function: function.name.clone(),
+            source,
+        })
+    }
+
+    /// Calls a function of any signature with values.
+    ///
+    /// # Safety
+    ///
+    /// The code that runs was written by the client: what it reads, writes and
+    /// jumps to must be sound for these arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::pointer`]; `Invoke` where the arguments do not fit.
+    pub unsafe fn call(&self, id: FuncId, args: &[DataValue]) -> Result<Vec<DataValue>, Error> {
+        let function = self.inner.function(id)?;
+        self.inner.check_resolvable(&function)?;
+        let entry = function.slot.stub_address();
+        // SAFETY: the stub is callable with the function's signature; the rest
+        // is the caller's contract.
+        let results = unsafe { self.inner.invoker.invoke(&function.signature, entry, args) };
+        results.map_err(|source| Error::Invoke {
+            function: function.name.clone(),
+            source,
+        })
+    }
+
+    /// The profile of all functions that run at tier 0 with counters.
+    pub fn profile(&self) -> Profile {
+        let mut profile = Profile::new();
+        for function in self.inner.functions() {
+            let Some((body, _, tiering)) = tiered(&function) else {
+                continue;
+            };
+            let counts = tiering.profile(&body.source);
+            let saved = SavedFunction::from_profile(&body.source, &tiering.analysis.flow, &counts);
+            profile.functions.insert(function.name.clone(), saved);
+        }
+        profile
+    }
+
+    /// Waits until nothing is left to compile in the background.
+    pub fn wait_idle(&self) {
+        if let Some(Some(worker)) = self.inner.worker.get() {
+            worker.wait_idle();
+        }
+    }
+}
+
+/// The unit of the runtime's entry point.
+const RUNTIME_UNIT: u32 = 0;
+
+/// The definition, first version and tiering state of a function, where it
+/// has them.
+pub(crate) fn tiered(
+    function: &FunctionUnit,
+) -> Option<(&Body, &Baseline, &crate::baseline::Tiering)> {
+    let body = function.body.get()?;
+    let baseline = body.baseline.get()?.as_ref().ok()?;
+    Some((body, baseline, baseline.tiering.as_ref()?))
+}
+
+impl Inner {
+    pub fn function(&self, id: FuncId) -> Result<Arc<FunctionUnit>, Error> {
+        let units = read(&self.units);
+        let function = units.function(id.as_u32()).cloned();
+        function.ok_or(Error::UnknownFunction {
+            index: id.as_u32(),
+            referenced_by: None,
+        })
+    }
+
+    /// All functions, in the order of their declaration.
+    pub fn functions(&self) -> Vec<Arc<FunctionUnit>> {
+        let units = read(&self.units);
+        let functions = units.units.iter().filter_map(|unit| match unit {
+            Unit::Function(function) => Some(Arc::clone(function)),
+            _ => None,
+        });
+        functions.collect()
+    }
+
+    pub fn declare(&self, name: &str, signature: &Signature) -> Result<Arc<FunctionUnit>, Error> {
+        let mut units = write(&self.units);
+        if let Some(function) = units.functions.get(name) {
+            if function.signature != *signature {
+                return Err(Error::IncompatibleSignature {
+                    function: name.to_string(),
+                    declared: Box::new(function.signature.clone()),
+                    found: Box::new(signature.clone()),
+                });
+            }
+            return Ok(Arc::clone(function));
+        }
+        let unit = units.next().unwrap_or(u32::MAX);
+        let function = Arc::new(FunctionUnit {
+            unit,
+            name: name.to_string(),
+            signature: signature.clone(),
+            slot: self.slots.allocate(unit)?,
+            body: OnceLock::new(),
+        });
+        units.units.push(Unit::Function(Arc::clone(&function)));
+        units
+            .functions
+            .insert(name.to_string(), Arc::clone(&function));
+        Ok(function)
+    }
+
+    fn define(&self, id: FuncId, mut func: Function) -> Result<(), Error> {
+        let function = self.function(id)?;
+        if function.body.get().is_some() {
+            return Err(Error::DuplicateDefinition {
+                function: function.name.clone(),
+            });
+        }
+        if function.signature != func.signature {
+            return Err(Error::IncompatibleSignature {
+                function: function.name.clone(),
+                declared: Box::new(function.signature.clone()),
+                found: Box::new(func.signature.clone()),
+            });
+        }
+        cranelift_codegen::verify_function(&func, &*self.isas.tier1).map_err(|errors| {
+            Error::Verifier {
+                function: function.name.clone(),
+                errors: errors.to_string(),
+            }
+        })?;
+        let references = crate::references::number_references(self, &function.name, &mut func)?;
+        let body = Body {
+            source: func,
+            references,
+            baseline: OnceLock::new(),
+        };
+        let eager = self.config.compilation == Compilation::AtDefinition;
+        if eager {
+            self.compile_baseline(&function, &body).map_err(|source| Error::Compile {
+                function: function.name.clone(),
+                source,
+            })?;
+        }
+        let entry = match body.baseline.get() {
+            Some(Ok(baseline)) => Some(baseline.version.entry),
+            _ => None,
+        };
+        function.body.set(body).map_err(|_| Error::DuplicateDefinition {
+            function: function.name.clone(),
+        })?;
+        if let Some(entry) = entry {
+            function.slot.publish(entry);
+        }
+        Ok(())
+    }
+
+    /// Finds the code of a unit whose lazy stub was called; 0 if there is none.
+    fn resolve(&self, unit: u32) -> usize {
+        let Some(function) = read(&self.units).function(unit).cloned() else {
+            return 0;
+        };
+        let Some(body) = function.body.get() else {
+            let address = self.symbol_address(&function.name).unwrap_or(0);
+            if address == 0 {
+                tracing::error!(function = %function.name, "called, but never defined");
+            } else {
+                function.slot.publish(address);
+            }
+            return address;
+        };
+        match self.compile_baseline(&function, body) {
+            Ok(baseline) => {
+                // A newer version may have been published meanwhile.
+                let entry = baseline.version.entry;
+                function.slot.replace(function.slot.lazy_address(), entry);
+                function.slot.current()
+            }
+            Err(error) => {
+                tracing::error!(function = %function.name, %error, "cannot be compiled");
+                0
+            }
+        }
+    }
+
+    /// The address of a host symbol: registered, or found by the dynamic linker.
+    pub fn symbol_address(&self, name: &str) -> Option<usize> {
+        let registered = read(&self.symbols).get(name).copied();
+        registered.or_else(|| process_symbol(name))
+    }
+
+    /// Checks that everything `root` can reach by calls can be called.
+    fn check_resolvable(&self, root: &Arc<FunctionUnit>) -> Result<(), Error> {
+        let mut seen = HashSet::from([root.unit]);
+        let mut pending = vec![(Arc::clone(root), "the client".to_string())];
+        while let Some((function, referenced_by)) = pending.pop() {
+            let Some(body) = function.body.get() else {
+                if self.symbol_address(&function.name).is_none() {
+                    return Err(Error::UndefinedSymbol {
+                        name: function.name.clone(),
+                        referenced_by,
+                    });
+                }
+                continue;
+            };
+            let units = read(&self.units);
+            for &reference in &body.references {
+                if seen.insert(reference)
+                    && let Some(next) = units.function(reference)
+                {
+                    pending.push((Arc::clone(next), function.name.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The address behind an external name, for the linker. `counters` is
+    /// that of the function being linked.
+    pub fn address_of(&self, target: &ModuleRelocTarget, counters: usize) -> Option<usize> {
+        let (namespace, index) = match *target {
+            ModuleRelocTarget::User { namespace, index } => (namespace, index),
+            ModuleRelocTarget::LibCall(libcall) => return default_libcall_address(libcall),
+            _ => return None,
+        };
+        let slot = |unit: u32| Some(read(&self.units).get(unit)?.slot());
+        match namespace {
+            names::FUNCTIONS | names::UNITS => slot(index).map(SlotRef::stub_address),
+            names::CELLS => slot(index).map(SlotRef::cell_address),
+            names::COUNTERS => Some(counters),
+            names::RUNTIME => slot(RUNTIME_UNIT).map(SlotRef::stub_address),
+            names::DATA => {
+                let name = read(&self.units).data_names.get(index as usize)?.clone();
+                self.symbol_address(&name)
+            }
+            _ => None,
+        }
+    }
+
+    /// The ISA of a tier.
+    pub fn isa(&self, tier: u8) -> &OwnedTargetIsa {
+        match tier {
+            0 => &self.isas.tier0,
+            _ => &self.isas.tier1,
+        }
+    }
+
+    pub fn synchronous(&self) -> bool {
+        self.config.compile == CompileMode::Synchronous
+    }
+
+    pub fn tiers_up(&self) -> bool {
+        self.config.mode == Mode::Tiered
+    }
+}
+
+/// Locks for reading; a panic elsewhere leaves the data usable.
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks for writing; a panic elsewhere leaves the data usable.
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,331 @@
+//! Tier-0 instrumentation: counters and region hooks, CLIF to CLIF.
+//!
+//! ```text
+//!   H: gate                              counters of the function
+//!     n = --countdown(H)                 ┌──────────────┐
+//!     n < 0 ─▶ probe: e = cell(region)   │ entry        │  countdown of calls
+//!     │         e ≠ 0 ─▶ call e ─▶ exits │ hook 0       │  countdown, mark, entries,
+//!     ▼         e = 0 ─▶ ask runtime     │ …            │  running, one per exit
+//!   H body     (e ≠ 0 ─▶ call e)         │ sites        │  one per counter site
+//!                                        └──────────────┘
+//! ```
+//!
+//! Invariants:
+//!
+//! * The pass is pure: addresses are symbols (see `names`).
+//! * A header's countdown counts its executions, so no site counts it again.
+//! * `mark` holds the countdown as it was when control last came to the
+//!   header from outside its loop: a region entered at another value of the
+//!   countdown is entered while its loop was already running.
+//!
+//! Limitations: counters are not atomic. Two threads in one function lose
+//! counts (never memory safety), and so may a re-arming that crosses a
+//! decrement; see ARCHITECTURE.md.
+//!
+//! Not here: where counters go (`regraft_regions::counters`), what the
+//! runtime does when asked (`tierup`), how code is compiled (`compile`).
+
+use crate::layout::CounterLayout;
+use crate::names;
+use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    AbiParam, Block, BlockArg, FuncRef, Function, GlobalValue, Inst, InstBuilder, MemFlagsData,
+    Signature, Type, Value,
+};
+use cranelift_codegen::isa::CallConv;
+use regraft_outliner::{Gate, Hook, HookBlocks, OutlineError, splice};
+use regraft_regions::{Edge, Flow, FlowEdge, Placement, Site};
+
+/// What to put into a function.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// The control flow of the function.
+    pub flow: &'a Flow,
+    /// The loops to hook.
+    pub hooks: &'a [Hook<'a>],
+    /// The unit of each hook's region.
+    pub hook_units: &'a [u32],
+    /// Where the other counters go.
+    pub placement: &'a Placement,
+    /// The function's own unit.
+    pub unit: u32,
+    /// The pointer type of the target.
+    pub pointer: Type,
+    /// The calling convention of the runtime's entry points.
+    pub call_conv: CallConv,
+}
+
+/// Instruments a copy of `func` for tier 0.
+///
+/// # Ensures
+///
+/// The result verifies if `func` does, and computes the same as long as every
+/// region does what its loop does.
+///
+/// # Errors
+///
+/// As [`splice`]: only for functions that the verifier rejects.
+///
+/// # Complexity
+///
+/// As [`splice`], plus O(sites).
+pub fn instrument(
+    func: &Function,
+    plan: &Plan<'_>,
+) -> Result<(Function, CounterLayout), OutlineError> {
+    let layout = CounterLayout::new(
+        plan.hooks.iter().map(|hook| hook.interface.exits.len()),
+        plan.placement.sites.len(),
+    );
+    let mut out = func.clone();
+    let counters = names::symbol(&mut out, names::COUNTERS, plan.unit);
+    let mut signature = Signature::new(plan.call_conv);
+    signature.params.push(AbiParam::new(plan.pointer));
+    signature.returns.push(AbiParam::new(plan.pointer));
+    let runtime = names::function(&mut out, names::RUNTIME, names::RUNTIME_HOT, signature);
+    let mut gate = CountdownGate {
+        plan,
+        layout: &layout,
+        counters,
+        runtime,
+        entries: vec![],
+    };
+    splice(&mut out, plan.flow, plan.hooks, &mut gate)?;
+    for (index, hook) in plan.hooks.iter().enumerate() {
+        let scope = hook.region.scope();
+        let preds = plan.flow.preds(hook.region.entry()).iter().copied();
+        let entering = preds.filter(|&edge| !scope.contains(plan.flow.edge(edge).from));
+        for edge in entering.collect::<Vec<_>>() {
+            mark_arrival(&mut out, plan, &layout, counters, index, edge);
+        }
+    }
+    for (index, &site) in plan.placement.sites.iter().enumerate() {
+        let offset = layout.site(index);
+        let mut cursor = match site {
+            Site::Block(block) => FuncCursor::new(&mut out).at_first_insertion_point(block),
+            Site::Edge(edge) => at_edge(&mut out, plan.flow, edge),
+        };
+        increment(&mut cursor, plan.pointer, counters, offset);
+    }
+    hook_entry(&mut out, plan, &layout, counters, runtime)?;
+    Ok((out, layout))
+}
+
+/// Counter cells are private to regraft: always mapped, always aligned.
+fn cell_flags() -> MemFlagsData {
+    MemFlagsData::trusted()
+}
+
+fn increment(cursor: &mut FuncCursor<'_>, pointer: Type, counters: GlobalValue, offset: i32) {
+    let base = cursor.ins().symbol_value(pointer, counters);
+    let count = load_cell(cursor, base, offset);
+    let one = cursor.ins().iconst(CELL, 1);
+    let count = cursor.ins().iadd(count, one);
+    store_cell(cursor, count, base, offset);
+}
+
+/// The type of a counter.
+const CELL: Type = cranelift_codegen::ir::types::I64;
+
+fn load_cell(cursor: &mut FuncCursor<'_>, base: Value, offset: i32) -> Value {
+    cursor.ins().load(CELL, cell_flags(), base, offset)
+}
+
+fn store_cell(cursor: &mut FuncCursor<'_>, value: Value, base: Value, offset: i32) {
+    cursor.ins().store(cell_flags(), value, base, offset);
+}
+
+/// A cursor on an edge: in the block before it if that has one successor,
+/// else in a new block that splits it.
+fn at_edge<'f>(func: &'f mut Function, flow: &Flow, edge: FlowEdge) -> FuncCursor<'f> {
+    let edge = flow.edge(edge);
+    if flow.succs(edge.from).count() == 1 {
+        return FuncCursor::new(func).at_inst(edge.inst);
+    }
+    // The edge may have been split before: what counts is where it goes now.
+    let to = destination(func, edge).unwrap_or(edge.to);
+    let split = func.dfg.make_block();
+    func.layout.insert_block(split, to);
+    if func.layout.is_cold(to) {
+        func.layout.set_cold(split);
+    }
+    // What exists on the edge only becomes a parameter of the new block.
+    let args = regraft_outliner::edge_args(func, edge.inst, edge.index);
+    let args: Vec<BlockArg> = args.collect();
+    let types: Vec<Type> = func.dfg.block_param_types(to).collect();
+    let mut carried = vec![];
+    let mut passed = vec![];
+    for (arg, ty) in args.into_iter().zip(types) {
+        match arg {
+            BlockArg::Value(value) => passed.push(BlockArg::Value(value)),
+            other => {
+                carried.push(other);
+                passed.push(BlockArg::Value(func.dfg.append_block_param(split, ty)));
+            }
+        }
+    }
+    let dfg = &mut func.dfg;
+    let calls = dfg.insts[edge.inst]
+        .branch_destination_mut(&mut dfg.jump_tables, &mut dfg.exception_tables);
+    if let Some(call) = calls.get_mut(edge.index as usize) {
+        call.clear(&mut dfg.value_lists);
+        call.set_block(split, &mut dfg.value_lists);
+        for arg in carried {
+            call.append_argument(arg, &mut dfg.value_lists);
+        }
+    }
+    let mut cursor = FuncCursor::new(func).at_bottom(split);
+    let jump = cursor.ins().jump(to, &passed);
+    cursor.at_inst(jump)
+}
+
+fn destination(func: &Function, edge: Edge) -> Option<Block> {
+    let calls = func.dfg.insts[edge.inst]
+        .branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables);
+    let call = calls.get(edge.index as usize)?;
+    Some(call.block(&func.dfg.value_lists))
+}
+
+/// Records the countdown of `hook` on an edge that enters its loop.
+fn mark_arrival(
+    func: &mut Function,
+    plan: &Plan<'_>,
+    layout: &CounterLayout,
+    counters: GlobalValue,
+    hook: usize,
+    edge: FlowEdge,
+) {
+    let mut cursor = at_edge(func, plan.flow, edge);
+    let base = cursor.ins().symbol_value(plan.pointer, counters);
+    let count = load_cell(&mut cursor, base, layout.countdown(hook));
+    store_cell(&mut cursor, count, base, layout.mark(hook));
+}
+
+/// Counts calls down at the function's entry.
+fn hook_entry(
+    func: &mut Function,
+    plan: &Plan<'_>,
+    layout: &CounterLayout,
+    counters: GlobalValue,
+    runtime: FuncRef,
+) -> Result<(), OutlineError> {
+    let entry = func.layout.entry_block();
+    let first = entry.and_then(|entry| func.layout.first_inst(entry));
+    let (Some(entry), Some(first)) = (entry, first) else {
+        return Err(OutlineError::Malformed("the function's entry is empty"));
+    };
+    let body = func.dfg.make_block();
+    func.layout.split_block(body, first);
+    let hot = cold_block(func);
+    let mut cursor = FuncCursor::new(func).at_bottom(entry);
+    let count = count_down(&mut cursor, plan.pointer, counters, layout.entry());
+    branch_if_negative(&mut cursor, count, hot, body);
+    cursor.goto_bottom(hot);
+    let cell = names::symbol(cursor.func, names::CELLS, plan.unit);
+    let cell = cursor.ins().symbol_value(plan.pointer, cell);
+    cursor.ins().call(runtime, &[cell]);
+    cursor.ins().jump(body, &[]);
+    Ok(())
+}
+
+fn cold_block(func: &mut Function) -> Block {
+    let block = func.dfg.make_block();
+    func.layout.append_block(block);
+    func.layout.set_cold(block);
+    block
+}
+
+fn count_down(
+    cursor: &mut FuncCursor<'_>,
+    pointer: Type,
+    counters: GlobalValue,
+    offset: i32,
+) -> Value {
+    let base = cursor.ins().symbol_value(pointer, counters);
+    let count = load_cell(cursor, base, offset);
+    let one = cursor.ins().iconst(CELL, -1);
+    let count = cursor.ins().iadd(count, one);
+    store_cell(cursor, count, base, offset);
+    count
+}
+
+fn branch_if_negative(cursor: &mut FuncCursor<'_>, count: Value, then: Block, otherwise: Block) {
+    let zero = cursor.ins().iconst(CELL, 0);
+    let negative = cursor.ins().icmp(IntCC::SignedLessThan, count, zero);
+    cursor.ins().brif(negative, then, &[], otherwise, &[]);
+}
+
+/// The gate of tier 0: a countdown, then the region's cell, then the runtime.
+struct CountdownGate<'a> {
+    plan: &'a Plan<'a>,
+    layout: &'a CounterLayout,
+    counters: GlobalValue,
+    runtime: FuncRef,
+    /// Each call block's parameter: the address of the region to call.
+    entries: Vec<Value>,
+}
+
+impl Gate for CountdownGate<'_> {
+    fn enter(&mut self, func: &mut Function, hook: usize, blocks: &HookBlocks) {
+        let pointer = self.plan.pointer;
+        let probe = cold_block(func);
+        let ask = cold_block(func);
+        let entry = func.dfg.append_block_param(blocks.call, pointer);
+        self.entries.push(entry);
+        let mut cursor = FuncCursor::new(func).at_bottom(blocks.header);
+        let offset = self.layout.countdown(hook);
+        let count = count_down(&mut cursor, pointer, self.counters, offset);
+        branch_if_negative(&mut cursor, count, probe, blocks.body);
+
+        cursor.goto_bottom(probe);
+        let cell = names::symbol(cursor.func, names::CELLS, self.plan.hook_units[hook]);
+        let cell = cursor.ins().symbol_value(pointer, cell);
+        let filled = cursor.ins().load(pointer, cell_flags(), cell, 0);
+        let arg = [BlockArg::Value(filled)];
+        cursor.ins().brif(filled, blocks.call, &arg, ask, &[]);
+
+        cursor.goto_bottom(ask);
+        let answer = cursor.ins().call(self.runtime, &[cell]);
+        let answer = cursor.func.dfg.first_result(answer);
+        let arg = [BlockArg::Value(answer)];
+        cursor.ins().brif(answer, blocks.call, &arg, blocks.body, &[]);
+    }
+
+    fn call(
+        &mut self,
+        cursor: &mut FuncCursor<'_>,
+        hook: usize,
+        signature: Signature,
+        args: &[Value],
+    ) -> Inst {
+        // The gate has counted this execution already: one less than the mark
+        // means that control has just arrived.
+        let base = cursor.ins().symbol_value(self.plan.pointer, self.counters);
+        let count = load_cell(cursor, base, self.layout.countdown(hook));
+        let mark = load_cell(cursor, base, self.layout.mark(hook));
+        let steps = cursor.ins().isub(mark, count);
+        let one = cursor.ins().iconst(CELL, 1);
+        let running = cursor.ins().icmp(IntCC::NotEqual, steps, one);
+        let running = cursor.ins().uextend(CELL, running);
+        let before = load_cell(cursor, base, self.layout.running(hook));
+        let after = cursor.ins().iadd(before, running);
+        store_cell(cursor, after, base, self.layout.running(hook));
+        let before = load_cell(cursor, base, self.layout.entries(hook));
+        let after = cursor.ins().iadd(before, one);
+        store_cell(cursor, after, base, self.layout.entries(hook));
+        let signature = cursor.func.import_signature(signature);
+        cursor
+            .ins()
+            .call_indirect(signature, self.entries[hook], args)
+    }
+
+    fn leave(&mut self, cursor: &mut FuncCursor<'_>, hook: usize, exit: u32) {
+        let offset = self.layout.exit(hook, exit);
+        increment(cursor, self.plan.pointer, self.counters, offset);
+    }
+
+    fn keeps_original(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,88 @@
+//! The layout of a function's counter block.
+//!
+//! One array of 64-bit cells per function: the countdown of its calls, then
+//! each hook's cells, then one cell per counter site. Offsets are in bytes.
+
+/// The size of a cell in bytes.
+const CELL_BYTES: i32 = 8;
+
+/// Cells of a hook before those of its exits.
+const HOOK_CELLS: usize = 4;
+
+/// Where each counter of a function lies in its counter block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CounterLayout {
+    hooks: Vec<(usize, usize)>,
+    sites: usize,
+    cells: usize,
+}
+
+impl CounterLayout {
+    /// Lays out hooks with these numbers of exits, then `sites` sites.
+    pub fn new(exits: impl IntoIterator<Item = usize>, sites: usize) -> Self {
+        let mut cells = 1;
+        let mut hooks = vec![];
+        for exits in exits {
+            hooks.push((cells, exits));
+            cells += HOOK_CELLS + exits;
+        }
+        Self {
+            hooks,
+            sites: cells,
+            cells: cells + sites,
+        }
+    }
+
+    /// The size of the counter block in bytes.
+    pub fn bytes(&self) -> usize {
+        self.cells * CELL_BYTES as usize
+    }
+
+    /// The countdown of the function's calls.
+    pub fn entry(&self) -> i32 {
+        0
+    }
+
+    /// The countdown of executions of a hooked header.
+    pub fn countdown(&self, hook: usize) -> i32 {
+        self.hook_cell(hook, 0)
+    }
+
+    /// The countdown at the last arrival from outside the loop.
+    pub fn mark(&self, hook: usize) -> i32 {
+        self.hook_cell(hook, 1)
+    }
+
+    /// How often the region was entered.
+    pub fn entries(&self, hook: usize) -> i32 {
+        self.hook_cell(hook, 2)
+    }
+
+    /// How often the region was entered while its loop was running.
+    pub fn running(&self, hook: usize) -> i32 {
+        self.hook_cell(hook, 3)
+    }
+
+    /// How often the region returned by this exit (numbered from 1).
+    pub fn exit(&self, hook: usize, exit: u32) -> i32 {
+        self.hook_cell(hook, HOOK_CELLS + exit as usize - 1)
+    }
+
+    /// The number of exits of a hook.
+    pub fn exits(&self, hook: usize) -> usize {
+        self.hooks[hook].1
+    }
+
+    /// The counter of a site.
+    pub fn site(&self, site: usize) -> i32 {
+        offset(self.sites + site)
+    }
+
+    fn hook_cell(&self, hook: usize, cell: usize) -> i32 {
+        offset(self.hooks[hook].0 + cell)
+    }
+}
+
+fn offset(cell: usize) -> i32 {
+    i32::try_from(cell).unwrap_or(i32::MAX / CELL_BYTES) * CELL_BYTES
+}

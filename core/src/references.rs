@@ -1,0 +1,132 @@
+//! Turning the names in a client's CLIF into numbers.
+//!
+//! CLIF can name a function as `%name` or as `u0:number`. The engine knows
+//! units by number: names are declared (a function) or entered into the table
+//! of data names (a global value) and replaced.
+
+use crate::engine::{Inner, read, write};
+use crate::error::Error;
+use crate::names;
+use cranelift_codegen::ir::{
+    ExternalName, FuncRef, Function, GlobalValueData, Signature, UserExternalName,
+};
+
+/// Numbers every reference of `func`; returns the functions it refers to.
+///
+/// # Errors
+///
+/// `UnknownFunction` for a number that nobody declared;
+/// `IncompatibleSignature` where a callee was declared differently.
+pub(crate) fn number_references(
+    engine: &Inner,
+    name: &str,
+    func: &mut Function,
+) -> Result<Vec<u32>, Error> {
+    let mut references = vec![];
+    let callees: Vec<FuncRef> = func.dfg.ext_funcs.keys().collect();
+    for callee in callees {
+        let data = &func.dfg.ext_funcs[callee];
+        let signature = func.dfg.signatures[data.signature].clone();
+        let number = match &data.name {
+            ExternalName::TestCase(callee) => {
+                let callee = String::from_utf8_lossy(callee.raw()).into_owned();
+                engine.declare(&callee, &signature)?.unit
+            }
+            ExternalName::User(reference) => {
+                let user = func.params.user_named_funcs().get(*reference);
+                match user {
+                    Some(user) if user.namespace == names::FUNCTIONS => {
+                        check_declared(engine, name, user.index, &signature)?
+                    }
+                    user => {
+                        return Err(Error::UnknownFunction {
+                            index: user.map_or(u32::MAX, |user| user.index),
+                            referenced_by: Some(name.to_string()),
+                        });
+                    }
+                }
+            }
+            ExternalName::LibCall(_) | ExternalName::KnownSymbol(_) => continue,
+        };
+        references.push(number);
+        let user = UserExternalName::new(names::FUNCTIONS, number);
+        let user = func.declare_imported_user_function(user);
+        func.dfg.ext_funcs[callee].name = ExternalName::user(user);
+    }
+    number_data(engine, name, func)?;
+    references.sort_unstable();
+    references.dedup();
+    Ok(references)
+}
+
+fn check_declared(
+    engine: &Inner,
+    name: &str,
+    index: u32,
+    signature: &Signature,
+) -> Result<u32, Error> {
+    let units = read(&engine.units);
+    let callee = units.function(index).ok_or(Error::UnknownFunction {
+        index,
+        referenced_by: Some(name.to_string()),
+    })?;
+    if callee.signature != *signature {
+        return Err(Error::IncompatibleSignature {
+            function: callee.name.clone(),
+            declared: Box::new(callee.signature.clone()),
+            found: Box::new(signature.clone()),
+        });
+    }
+    Ok(index)
+}
+
+/// Symbols that are global values: data of the host, or functions whose
+/// address is taken.
+fn number_data(engine: &Inner, name: &str, func: &mut Function) -> Result<(), Error> {
+    let mut renamed = vec![];
+    for (global, data) in func.global_values.iter() {
+        let GlobalValueData::Symbol { name: symbol, .. } = data else {
+            continue;
+        };
+        match symbol {
+            ExternalName::TestCase(symbol) => {
+                let symbol = String::from_utf8_lossy(symbol.raw()).into_owned();
+                let mut units = write(&engine.units);
+                let function = units.functions.get(&symbol).map(|function| function.unit);
+                let user = match function {
+                    Some(unit) => UserExternalName::new(names::FUNCTIONS, unit),
+                    None => {
+                        let known = units.data_names.iter().position(|known| *known == symbol);
+                        let index = known.unwrap_or(units.data_names.len());
+                        if known.is_none() {
+                            units.data_names.push(symbol);
+                        }
+                        let index = u32::try_from(index).unwrap_or(u32::MAX);
+                        UserExternalName::new(names::DATA, index)
+                    }
+                };
+                renamed.push((global, user));
+            }
+            ExternalName::User(reference) => {
+                let user = func.params.user_named_funcs().get(*reference);
+                let index = user.map_or(u32::MAX, |user| user.index);
+                let known = user.is_some_and(|user| user.namespace == names::FUNCTIONS)
+                    && read(&engine.units).function(index).is_some();
+                if !known {
+                    return Err(Error::UnknownFunction {
+                        index,
+                        referenced_by: Some(name.to_string()),
+                    });
+                }
+            }
+            ExternalName::LibCall(_) | ExternalName::KnownSymbol(_) => {}
+        }
+    }
+    for (global, user) in renamed {
+        let user = func.declare_imported_user_function(user);
+        if let GlobalValueData::Symbol { name, .. } = &mut func.global_values[global] {
+            *name = ExternalName::user(user);
+        }
+    }
+    Ok(())
+}

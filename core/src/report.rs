@@ -1,0 +1,450 @@
+//! The region report: what an engine has done, as data.
+//!
+//! The report serialises to JSON with a stable key order; every field is
+//! described in `core/report.schema.json` and in the README. Counts are those
+//! of tier 0: code that has moved to tier 1 no longer counts.
+
+use crate::baseline::{HotState, LoopHook, Status, Tiering};
+use crate::compile::{Version, instruction_count};
+use crate::config::Mode;
+use crate::engine::{Engine, tiered};
+use crate::unit::FunctionUnit;
+use cranelift_codegen::ir::Function;
+use indexmap::IndexMap;
+use regraft_outliner::{Interface, LiveOutSource, ParamSource};
+use regraft_regions::{Exit, ExitKind, FunctionProfile, LoopId, Region, instruction_count as insts};
+use serde::de::Error;
+use serde::{Deserialize, Serialize};
+
+/// The version of the report's format.
+pub const REPORT_VERSION: u32 = 1;
+
+/// What an engine has done so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The version of the format: [`REPORT_VERSION`].
+    pub version: u32,
+    /// The mode of the engine: `tiered`, `tier0` or `eager`.
+    pub mode: String,
+    /// The target triple.
+    pub target: String,
+    /// The defined functions, by name, in the order of their declaration.
+    pub functions: IndexMap<String, FunctionReport>,
+}
+
+/// One function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FunctionReport {
+    /// CLIF instructions, as the client defined them.
+    pub instructions: usize,
+    /// Blocks, as the client defined them.
+    pub blocks: usize,
+    /// The tier that a call reaches now; absent if it was never compiled.
+    pub tier: Option<u8>,
+    /// Calls that reached a counting version.
+    pub entries: u64,
+    /// Why the function itself was or was not compiled again.
+    pub whole_function: PartReport,
+    /// Every version of the function itself, oldest first. A function that
+    /// only holds regions keeps its first.
+    pub versions: Vec<VersionReport>,
+    /// Compile time in microseconds by tier, regions included.
+    pub compile_micros: IndexMap<String, u64>,
+    /// Its loops, outer before inner, hooked or not.
+    pub regions: Vec<RegionReport>,
+    /// Cycles with several entries: no region can be made of them.
+    pub irreducible: Vec<IrreducibleReport>,
+}
+
+/// One loop, and the region made of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegionReport {
+    /// The function that holds it.
+    pub function: String,
+    /// The block that is its entry.
+    pub header: String,
+    /// `loop`, `function` or `path`.
+    pub kind: String,
+    /// Nesting depth; an outermost loop has 1.
+    pub loop_depth: u32,
+    /// Its blocks and how often each was executed at tier 0.
+    pub blocks: IndexMap<String, u64>,
+    /// Its share of the instructions that the function executed at tier 0.
+    pub share: f64,
+    /// What goes in, in order.
+    pub live_ins: Vec<LiveInReport>,
+    /// What can come out.
+    pub live_outs: Vec<LiveOutReport>,
+    /// Where control can leave.
+    pub exits: Vec<ExitReport>,
+    /// What was decided, and why.
+    #[serde(flatten)]
+    pub part: PartReport,
+    /// Its compiled versions, oldest first.
+    pub versions: Vec<VersionReport>,
+    /// How often it was entered.
+    pub entries: u64,
+    /// How many of the entries were into a loop that was already running.
+    pub entries_while_running: u64,
+}
+
+/// What has become of a part of a function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartReport {
+    /// `take`, `skip`, `refuse`, or `none` where nothing was decided.
+    pub decision: String,
+    /// The reason, in prose; empty where there is nothing to explain.
+    pub reason: String,
+    /// A short stable name of a refusal; empty otherwise.
+    pub reason_code: String,
+    /// `cold`, `compiling`, `published`, `skipped`, `refused`, `failed` or
+    /// `superseded`.
+    pub state: String,
+    /// How often its counter asked the runtime.
+    pub requests: u32,
+}
+
+/// A parameter of a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LiveInReport {
+    /// The value, stack slot or header parameter that it carries.
+    pub value: String,
+    /// Its CLIF type.
+    #[serde(rename = "type")]
+    pub ty: String,
+}
+
+/// A value that leaves a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LiveOutReport {
+    /// The value that it carries.
+    pub value: String,
+    /// Its CLIF type.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// The numbers of the exits that it leaves by.
+    pub exits: Vec<u32>,
+}
+
+/// An exit of a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExitReport {
+    /// Its number, from 1.
+    pub number: u32,
+    /// `natural`, `return` or `tail-call`.
+    pub kind: String,
+    /// The block that it leaves.
+    pub from: String,
+    /// The block that it goes to; absent for a return.
+    pub to: Option<String>,
+    /// How often the region returned by it.
+    pub count: u64,
+}
+
+/// A compiled version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionReport {
+    /// 0 or 1.
+    pub tier: u8,
+    /// CLIF instructions given to the code generator.
+    pub instructions_before: usize,
+    /// CLIF instructions that its optimiser left.
+    pub instructions_after: usize,
+    /// Bytes of machine code.
+    pub code_bytes: usize,
+    /// Microseconds from CLIF to linked code.
+    pub compile_micros: u64,
+}
+
+/// A cycle with several entries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IrreducibleReport {
+    /// Its blocks.
+    pub blocks: Vec<String>,
+    /// Those that are entered from outside.
+    pub entries: Vec<String>,
+}
+
+impl Report {
+    /// The report as JSON text, pretty-printed, with stable key order.
+    pub fn to_json(&self) -> String {
+        // Plain data with string keys always serialises.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Reads a report back.
+    ///
+    /// # Errors
+    ///
+    /// The parser's, with line and column; a report of another version is an
+    /// error too.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        let report: Self = serde_json::from_str(text)?;
+        if report.version != REPORT_VERSION {
+            return Err(serde_json::Error::custom(format!(
+                "the report has version {}, this program reads version {REPORT_VERSION}",
+                report.version
+            )));
+        }
+        Ok(report)
+    }
+}
+
+impl Engine {
+    /// What the engine has done so far.
+    pub fn report(&self) -> Report {
+        let mut functions = IndexMap::new();
+        for function in self.inner.functions() {
+            if let Some(report) = report_function(&function) {
+                functions.insert(function.name.clone(), report);
+            }
+        }
+        Report {
+            version: REPORT_VERSION,
+            mode: match self.inner.config.mode {
+                Mode::Tiered => "tiered",
+                Mode::Tier0 => "tier0",
+                Mode::Eager => "eager",
+            }
+            .to_string(),
+            target: self.inner.isas.triple().to_string(),
+            functions,
+        }
+    }
+}
+
+fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
+    let body = function.body.get()?;
+    let mut report = FunctionReport {
+        instructions: instruction_count(&body.source),
+        blocks: body.source.layout.blocks().count(),
+        tier: None,
+        entries: 0,
+        whole_function: undecided(),
+        versions: vec![],
+        compile_micros: IndexMap::new(),
+        regions: vec![],
+        irreducible: vec![],
+    };
+    let mut micros = [0, 0];
+    if let Some(Ok(baseline)) = body.baseline.get() {
+        report.tier = Some(baseline.version.tier);
+        add_version(&mut report.versions, &mut micros, &baseline.version);
+    }
+    if let Some((_, _, tiering)) = tiered(function) {
+        report.entries = tiering.counters.entry_count();
+        let profile = tiering.profile(&body.source);
+        let state = tiering.state();
+        report.whole_function = report_part(&state.whole);
+        for version in &state.whole.versions {
+            report.tier = Some(version.tier);
+            add_version(&mut report.versions, &mut micros, version);
+        }
+        let total = profile.total(&body.source);
+        for loop_id in tiering.analysis.loops.loops() {
+            let mut region = match tiering.hook_of(loop_id) {
+                Some(hook) => report_hook(tiering, hook, &state.hooks[hook], &mut micros),
+                None => report_refusal(tiering, loop_id),
+            };
+            region.function.clone_from(&function.name);
+            region.loop_depth = tiering.analysis.loops.depth(loop_id);
+            let blocks = tiering.analysis.loops.blocks(loop_id);
+            region.share = share(&body.source, &profile, &blocks, total);
+            for block in blocks {
+                let count = profile.block(block);
+                region.blocks.insert(block.to_string(), count);
+            }
+            report.regions.push(region);
+        }
+        for cycle in tiering.analysis.loops.irreducible() {
+            let names = |blocks: &[cranelift_codegen::ir::Block]| {
+                blocks.iter().map(ToString::to_string).collect()
+            };
+            report.irreducible.push(IrreducibleReport {
+                blocks: names(&cycle.blocks),
+                entries: names(&cycle.entries),
+            });
+        }
+    }
+    for (tier, &micros) in micros.iter().enumerate() {
+        let used = report.versions.iter().any(|version| usize::from(version.tier) == tier);
+        if used || micros > 0 {
+            report.compile_micros.insert(format!("tier{tier}"), micros);
+        }
+    }
+    Some(report)
+}
+
+fn share(
+    func: &Function,
+    profile: &FunctionProfile,
+    blocks: &[cranelift_codegen::ir::Block],
+    total: u64,
+) -> f64 {
+    if total == 0 {
+        return 0.0;
+    }
+    let weight = |&block| profile.block(block).saturating_mul(insts(func, block));
+    let executed: u64 = blocks.iter().map(weight).fold(0, u64::saturating_add);
+    // Four decimals: the rest is noise.
+    (executed as f64 / total as f64 * 1e4).round() / 1e4
+}
+
+fn add_version(list: &mut Vec<VersionReport>, micros: &mut [u64; 2], version: &Version) {
+    let report = VersionReport {
+        tier: version.tier,
+        instructions_before: version.instructions_before,
+        instructions_after: version.instructions_after,
+        code_bytes: version.code_bytes,
+        compile_micros: u64::try_from(version.compile_time.as_micros()).unwrap_or(u64::MAX),
+    };
+    micros[usize::from(version.tier.min(1))] += report.compile_micros;
+    list.push(report);
+}
+
+fn undecided() -> PartReport {
+    PartReport {
+        decision: "none".to_string(),
+        reason: String::new(),
+        reason_code: String::new(),
+        state: "cold".to_string(),
+        requests: 0,
+    }
+}
+
+fn report_part(hot: &HotState) -> PartReport {
+    let (decision, reason, code, state) = match &hot.status {
+        Status::Cold => ("none", String::new(), "", "cold"),
+        Status::Compiling => ("take", String::new(), "", "compiling"),
+        Status::Published => ("take", String::new(), "", "published"),
+        Status::Skipped(reason) => ("skip", reason.to_string(), "", "skipped"),
+        Status::WholeFunction => (
+            "skip",
+            "the whole function is compiled at tier 1 instead".to_string(),
+            "",
+            "superseded",
+        ),
+        Status::Failed(error) => ("take", error.to_string(), "", "failed"),
+    };
+    PartReport {
+        decision: decision.to_string(),
+        reason,
+        reason_code: code.to_string(),
+        state: state.to_string(),
+        requests: hot.asked,
+    }
+}
+
+fn empty_region(header: String) -> RegionReport {
+    RegionReport {
+        function: String::new(),
+        header,
+        kind: "loop".to_string(),
+        loop_depth: 0,
+        blocks: IndexMap::new(),
+        share: 0.0,
+        live_ins: vec![],
+        live_outs: vec![],
+        exits: vec![],
+        part: undecided(),
+        versions: vec![],
+        entries: 0,
+        entries_while_running: 0,
+    }
+}
+
+fn report_refusal(tiering: &Tiering, loop_id: LoopId) -> RegionReport {
+    let header = tiering.analysis.loops.header(loop_id);
+    let mut region = empty_region(header.to_string());
+    if let Some((_, reason)) = tiering.refused.iter().find(|(id, _)| *id == loop_id) {
+        region.part.decision = "refuse".to_string();
+        region.part.reason = reason.to_string();
+        region.part.reason_code = reason.code().to_string();
+        region.part.state = "refused".to_string();
+    }
+    region
+}
+
+fn report_hook(
+    tiering: &Tiering,
+    index: usize,
+    hot: &HotState,
+    micros: &mut [u64; 2],
+) -> RegionReport {
+    let LoopHook {
+        region, interface, ..
+    } = &tiering.hooks[index];
+    let layout = tiering.counters.layout();
+    let mut report = empty_region(region.entry().to_string());
+    report.part = report_part(hot);
+    report.live_ins = report_live_ins(interface);
+    report.live_outs = report_live_outs(interface);
+    let count = |exit: &Exit| tiering.counters.count(layout.exit(index, exit.number));
+    report.exits = report_exits(region, count);
+    for version in &hot.versions {
+        add_version(&mut report.versions, micros, version);
+    }
+    report.entries = tiering.counters.count(layout.entries(index));
+    report.entries_while_running = tiering.counters.count(layout.running(index));
+    report
+}
+
+/// The parameters of an interface, for a report.
+pub fn report_live_ins(interface: &Interface) -> Vec<LiveInReport> {
+    let params = interface.params.iter();
+    params
+        .map(|param| LiveInReport {
+            value: match param.source {
+                ParamSource::Entry(index) => format!("{} parameter {index}", interface.entry),
+                ParamSource::Value(value) => value.to_string(),
+                ParamSource::VmContext(value) => format!("{value} (vmctx)"),
+                ParamSource::Slot(slot) => format!("address of {slot}"),
+                ParamSource::DynamicSlot(slot) => format!("address of {slot}"),
+            },
+            ty: param.ty.to_string(),
+        })
+        .collect()
+}
+
+/// The values that leave, each once, for a report.
+pub fn report_live_outs(interface: &Interface) -> Vec<LiveOutReport> {
+    let mut outs: IndexMap<String, LiveOutReport> = IndexMap::new();
+    for exit in &interface.exits {
+        for live in &exit.live_outs {
+            let value = match live.source {
+                LiveOutSource::Value(value) => value.to_string(),
+                LiveOutSource::TryCallRet(index) => format!("ret{index} of exit {}", exit.exit.number),
+                LiveOutSource::TryCallExn(index) => format!("exn{index} of exit {}", exit.exit.number),
+            };
+            let out = outs.entry(value.clone()).or_insert_with(|| LiveOutReport {
+                value,
+                ty: live.ty.to_string(),
+                exits: vec![],
+            });
+            out.exits.push(exit.exit.number);
+        }
+    }
+    outs.into_values().collect()
+}
+
+/// The natural exits of a region, with their counts, for a report.
+pub fn report_exits(region: &Region, count: impl Fn(&Exit) -> u64) -> Vec<ExitReport> {
+    let exits = region.exits().iter();
+    exits
+        .map(|exit| ExitReport {
+            number: exit.number,
+            kind: match exit.kind {
+                ExitKind::Edge { .. } => "natural",
+                ExitKind::Return { .. } => "return",
+                ExitKind::TailCall { .. } => "tail-call",
+            }
+            .to_string(),
+            from: exit.from.to_string(),
+            to: match exit.kind {
+                ExitKind::Edge { to, .. } => Some(to.to_string()),
+                _ => None,
+            },
+            count: count(exit),
+        })
+        .collect()
+}

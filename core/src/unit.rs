@@ -1,0 +1,104 @@
+//! Units: everything that is reached through a slot.
+//!
+//! A function, a region and an import are all entries of one table; the
+//! index of an entry is what a cell holds, and what CLIF names refer to.
+
+use crate::baseline::Baseline;
+use crate::error::CompileError;
+use crate::slots::SlotRef;
+use cranelift_codegen::ir::{Function, Signature};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+/// A function of an engine.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FuncId(u32);
+
+impl FuncId {
+    /// The function with this number, as CLIF names it: `u0:<number>`.
+    pub fn from_u32(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// The number of the function.
+    pub fn as_u32(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Debug for FuncId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "u0:{}", self.0)
+    }
+}
+
+/// What a function of the table is, and what is known of it.
+#[derive(Debug)]
+pub(crate) struct FunctionUnit {
+    pub unit: u32,
+    pub name: String,
+    pub signature: Signature,
+    pub slot: SlotRef,
+    pub body: OnceLock<Body>,
+}
+
+/// A function that the client defined.
+#[derive(Debug)]
+pub(crate) struct Body {
+    /// What the client defined, with names turned into numbers.
+    pub source: Function,
+    /// The functions it refers to.
+    pub references: Vec<u32>,
+    /// Its first version, compiled once and kept.
+    pub baseline: OnceLock<Result<Baseline, CompileError>>,
+}
+
+/// An entry of the unit table.
+#[derive(Clone, Debug)]
+pub(crate) enum Unit {
+    /// A function, defined or imported.
+    Function(Arc<FunctionUnit>),
+    /// The region of a hook of a function.
+    Region {
+        function: Arc<FunctionUnit>,
+        hook: usize,
+        slot: SlotRef,
+    },
+    /// An entry point of the runtime.
+    Runtime(SlotRef),
+}
+
+impl Unit {
+    pub fn slot(&self) -> SlotRef {
+        match self {
+            Self::Function(function) => function.slot,
+            Self::Region { slot, .. } | Self::Runtime(slot) => *slot,
+        }
+    }
+}
+
+/// All units of an engine, the names of functions, and data symbols.
+#[derive(Debug, Default)]
+pub(crate) struct UnitTable {
+    pub units: Vec<Unit>,
+    pub functions: HashMap<String, Arc<FunctionUnit>>,
+    pub data_names: Vec<String>,
+}
+
+impl UnitTable {
+    pub fn next(&self) -> Option<u32> {
+        u32::try_from(self.units.len()).ok()
+    }
+
+    pub fn get(&self, unit: u32) -> Option<&Unit> {
+        self.units.get(unit as usize)
+    }
+
+    pub fn function(&self, unit: u32) -> Option<&Arc<FunctionUnit>> {
+        match self.get(unit)? {
+            Unit::Function(function) => Some(function),
+            _ => None,
+        }
+    }
+}

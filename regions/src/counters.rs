@@ -1,0 +1,384 @@
+//! Where to count, so that few increments give all counts.
+//!
+//! # Purpose
+//! A counter in every block is simple and slow. Flow is conserved: what enters a block leaves it. So it is enough
+//! to count the edges that a spanning tree of the control-flow graph leaves out, and with a *maximum* spanning
+//! tree by expected frequency these are the rarely executed ones.
+//!
+//! # Notation
+//! The *counter graph* has two nodes in(B), out(B) for each reachable block and one node EXIT. Its *arcs* are
+//!
+//! ```text
+//!   block      in(B)  -> out(B)      counts executions of B
+//!   edge       out(A) -> in(B)       counts one CFG edge
+//!   leave      out(B) -> EXIT        if B has no successors
+//!   transfer   out(H) -> in(T)|EXIT  tier 0 gave a loop to a region, which came back at T (or returned)
+//!   enter      EXIT   -> in(entry)   counts entries of the function
+//! ```
+//!
+//! At every node, what comes in equals what goes out. Arcs that the caller measures anyway ([`Known`]) stay out of
+//! the tree. Of the others, those in the tree are computed and the rest, the *chords*, become counter [`Site`]s.
+//!
+//! # Phases
+//! graph → maximum spanning forest (petgraph) → sites; later [`reconstruct`] peels the leaves of the forest.
+//!
+//! # Invariants
+//! * *determined*: every arc is known, a site, or in the forest.
+//! * *entry is free*: the enter arc is always in the forest, so nothing is counted outside of blocks and edges.
+//!
+//! # Limitations
+//! Flow is lost where control leaves a block in the middle (a trap, an exception out of a plain call, a call that
+//! does not return) and while the function runs. The counts are then off by as much, and
+//! [`is_exact`](crate::profile::FunctionProfile::is_exact) is false where that shows.
+//!
+//! # Not here
+//! The counting code, and what a counter looks like in memory.
+
+mod reconstruct;
+
+use cranelift_codegen::entity::{EntitySet, SecondaryMap};
+use cranelift_codegen::ir::{Block, Function};
+use petgraph::algo::min_spanning_tree;
+use petgraph::data::Element;
+use petgraph::graph::{NodeIndex, UnGraph};
+
+use crate::flow::{Flow, FlowEdge};
+use crate::frequency::Frequencies;
+
+pub use reconstruct::{Measured, reconstruct};
+
+/// A counter on a critical edge needs a block of its own and a jump beside the increment.
+const SPLIT_COST: f64 = 1.5;
+
+/// Where one counter goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Site {
+    /// Anywhere in the block: it counts the block's executions.
+    Block(Block),
+    /// On the edge.
+    Edge(FlowEdge),
+}
+
+/// How to choose the sites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// As few increments as possible.
+    #[default]
+    SpanningTree,
+    /// A counter in every block, and on those edges that block counts do not determine. To check the other mode.
+    EveryBlock,
+}
+
+/// Control that goes from tier 0 to a region and comes back elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Transfer {
+    /// The loop header at which the region is entered.
+    pub from: Block,
+    /// The exit target at which tier 0 goes on; `None` if the function returns.
+    pub to: Option<Block>,
+}
+
+/// What the caller counts for reasons of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Blocks whose executions are counted: headers with a hook, maybe the entry.
+    pub block_counted: EntitySet<Block>,
+    /// Transfers, each counted.
+    pub transfers: Vec<Transfer>,
+}
+
+/// The counters of one function, and how the other counts follow from them.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// Where the counters go. [`Measured::sites`] is parallel to it.
+    pub sites: Vec<Site>,
+    mode: Mode,
+    arcs: Vec<Arc>,
+    nodes: u32,
+}
+
+impl Placement {
+    /// The mode it was made in.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The number of edges that have to be split to hold a counter.
+    pub fn split_edges(&self, flow: &Flow) -> usize {
+        self.sites
+            .iter()
+            .filter(|site| matches!(site, Site::Edge(edge) if flow.is_critical(*edge)))
+            .count()
+    }
+
+    /// The increments expected per entry of the function.
+    pub fn expected_increments(&self, frequencies: &Frequencies) -> f64 {
+        self.sites
+            .iter()
+            .map(|site| match *site {
+                Site::Block(block) => frequencies.block(block),
+                Site::Edge(edge) => frequencies.edge(edge),
+            })
+            .sum()
+    }
+}
+
+/// What an arc of the counter graph stands for.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Block(Block),
+    Edge(FlowEdge),
+    Leave(Block),
+    Transfer(u32),
+    Enter,
+}
+
+/// How the count of an arc is come by.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// Computed from its neighbours.
+    Tree,
+    /// Counted at this site.
+    Site(u32),
+    /// Counted by the caller.
+    Known,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Arc {
+    from: u32,
+    to: u32,
+    what: What,
+    source: Source,
+}
+
+/// Choose where to count.
+///
+/// # Requires
+/// Each transfer starts at a block that has successors (a loop header has); others are ignored, as are transfers
+/// from or to unreachable blocks.
+///
+/// # Ensures
+/// With exact measurements, [`reconstruct`] gives the count of every reachable block and edge. No other choice of
+/// arcs in the same graph has a smaller sum of expected frequencies (with critical edges at 1.5 times theirs).
+///
+/// # Complexity
+/// O(edges × log edges).
+///
+/// # Reference
+/// D. E. Knuth, F. R. Stevenson, "Optimal measurement points for program frequency counts", BIT 13, 1973;
+/// T. Ball, J. R. Larus, "Optimally profiling and tracing programs", TOPLAS 16(4), 1994, section 3.
+pub fn place(
+    _func: &Function,
+    flow: &Flow,
+    frequencies: &Frequencies,
+    known: &Known,
+    mode: Mode,
+) -> Placement {
+    let mut arcs = counter_graph(flow, known);
+    let nodes = 2 * flow.rpo().len() as u32 + 1;
+    let in_tree = spanning_forest(flow, frequencies, &arcs, nodes, mode);
+    let mut transfer_ends: SecondaryMap<Block, TransferEnds> = SecondaryMap::new();
+    for transfer in &known.transfers {
+        transfer_ends[transfer.from].starts = true;
+        if let Some(to) = transfer.to {
+            transfer_ends[to].arrives = true;
+        }
+    }
+    let mut sites = Vec::new();
+    for (arc, in_tree) in arcs.iter_mut().zip(in_tree) {
+        if !in_tree
+            && !matches!(arc.source, Source::Known)
+            && let Some(site) = site(flow, &transfer_ends, arc.what)
+        {
+            arc.source = Source::Site(sites.len() as u32);
+            sites.push(site);
+        }
+    }
+    Placement {
+        sites,
+        mode,
+        arcs,
+        nodes,
+    }
+}
+
+/// The arcs in reverse postorder of their blocks; [`Source::Tree`] stands for "not decided".
+fn counter_graph(flow: &Flow, known: &Known) -> Vec<Arc> {
+    let exit = 2 * flow.rpo().len() as u32;
+    let node_in = |block| flow.rpo_number(block).map(|number| 2 * number);
+    let node_out = |block| flow.rpo_number(block).map(|number| 2 * number + 1);
+    let undecided = |from, to, what| Arc {
+        from,
+        to,
+        what,
+        source: Source::Tree,
+    };
+    let mut arcs = Vec::with_capacity(3 * flow.rpo().len() + flow.edge_count());
+    arcs.push(undecided(exit, 0, What::Enter));
+    for (number, &block) in (0..).zip(flow.rpo()) {
+        let [before, after] = [2 * number, 2 * number + 1];
+        arcs.push(undecided(before, after, What::Block(block)));
+        if known.block_counted.contains(block)
+            && let Some(arc) = arcs.last_mut()
+        {
+            arc.source = Source::Known;
+        }
+        if flow.succs(block).len() == 0 {
+            arcs.push(undecided(after, exit, What::Leave(block)));
+        }
+        for edge in flow.succs(block) {
+            if let Some(to) = node_in(flow.edge(edge).to) {
+                arcs.push(undecided(after, to, What::Edge(edge)));
+            }
+        }
+    }
+    for (index, transfer) in (0..).zip(&known.transfers) {
+        let to = transfer.to.map_or(Some(exit), node_in);
+        if let (Some(from), Some(to)) = (node_out(transfer.from), to)
+            && flow.succs(transfer.from).len() > 0
+        {
+            arcs.push(Arc {
+                source: Source::Known,
+                ..undecided(from, to, What::Transfer(index))
+            });
+        }
+    }
+    arcs
+}
+
+/// For each arc, whether it is in the maximum spanning forest of the arcs that may be in it.
+///
+/// Kruskal's algorithm wants a minimum, so weights are negated; arc numbers break ties, so that equal inputs give
+/// equal placements.
+fn spanning_forest(
+    flow: &Flow,
+    frequencies: &Frequencies,
+    arcs: &[Arc],
+    nodes: u32,
+    mode: Mode,
+) -> Vec<bool> {
+    let mut graph: UnGraph<(), (f64, u32)> = UnGraph::with_capacity(nodes as usize, arcs.len());
+    for _ in 0..nodes {
+        graph.add_node(());
+    }
+    for (number, arc) in (0..).zip(arcs) {
+        let weight = match (arc.source, arc.what) {
+            (Source::Known, _) => continue,
+            (_, What::Block(_)) if mode == Mode::EveryBlock => continue,
+            (_, What::Enter | What::Transfer(_)) => f64::INFINITY,
+            (_, What::Block(block) | What::Leave(block)) => frequencies.block(block),
+            (_, What::Edge(edge)) if flow.is_critical(edge) => {
+                // Zero frequencies still prefer blocks.
+                (frequencies.edge(edge) + f64::MIN_POSITIVE) * SPLIT_COST
+            }
+            (_, What::Edge(edge)) => frequencies.edge(edge),
+        };
+        let [from, to] = [arc.from, arc.to].map(|node| NodeIndex::new(node as usize));
+        graph.add_edge(from, to, (-weight, number));
+    }
+    let mut in_tree = vec![false; arcs.len()];
+    for element in min_spanning_tree(&graph) {
+        if let Element::Edge { weight, .. } = element {
+            in_tree[weight.1 as usize] = true;
+        }
+    }
+    in_tree
+}
+
+/// Whether transfers start or arrive at a block.
+#[derive(Clone, Copy, Default)]
+struct TransferEnds {
+    starts: bool,
+    arrives: bool,
+}
+
+/// Where to count a chord. Block counts are preferred: they need no split.
+fn site(flow: &Flow, transfers: &SecondaryMap<Block, TransferEnds>, chord: What) -> Option<Site> {
+    match chord {
+        What::Block(block) | What::Leave(block) => Some(Site::Block(block)),
+        What::Edge(number) => {
+            let edge = flow.edge(number);
+            if flow.succs(edge.from).len() == 1 && !transfers[edge.from].starts {
+                Some(Site::Block(edge.from))
+            } else if flow.preds(edge.to).len() == 1
+                && edge.to != flow.entry()
+                && !transfers[edge.to].arrives
+            {
+                Some(Site::Block(edge.to))
+            } else {
+                Some(Site::Edge(number))
+            }
+        }
+        // Never chords: transfers are known, and the enter arc has infinite weight.
+        What::Transfer(_) | What::Enter => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frequency::estimate;
+    use crate::loops::LoopForest;
+    use crate::testing::{self, parse};
+
+    fn placed(func: &Function, known: &Known, mode: Mode) -> (Flow, Frequencies, Placement) {
+        let flow = Flow::compute(func).unwrap();
+        let loops = LoopForest::compute(func, &flow);
+        let frequencies = estimate(func, &flow, &loops);
+        let placement = place(func, &flow, &frequencies, known, mode);
+        (flow, frequencies, placement)
+    }
+
+    const DIAMOND: &str = "function %f(i32) {
+        block0(v0: i32):
+            brif v0, block1, block2
+        block1:
+            jump block3
+        block2:
+            jump block3
+        block3:
+            return
+        }";
+
+    #[test]
+    fn a_diamond_needs_two_counters() {
+        let func = parse(DIAMOND);
+        let (_, _, placement) = placed(&func, &Known::default(), Mode::SpanningTree);
+        assert_eq!(placement.sites.len(), 2);
+        let arms = [1, 2].map(Block::from_u32).map(Site::Block);
+        assert!(placement.sites.iter().any(|s| arms.contains(s)));
+        let (_, _, every) = placed(&func, &Known::default(), Mode::EveryBlock);
+        assert_eq!(every.sites.len(), 4);
+    }
+
+    #[test]
+    fn what_is_known_is_not_counted_again() {
+        let func = parse(DIAMOND);
+        let mut known = Known::default();
+        known.block_counted.insert(Block::from_u32(0));
+        let (_, _, placement) = placed(&func, &known, Mode::SpanningTree);
+        assert_eq!(placement.sites.len(), 1);
+    }
+
+    /// The cyclomatic number: arcs - nodes + components, all of one component.
+    #[test]
+    fn never_more_counters_than_chords() {
+        for seed in 1..100 {
+            let func = testing::random_cfg(seed, 15);
+            let (flow, frequencies, tree) = placed(&func, &Known::default(), Mode::SpanningTree);
+            assert_eq!(tree.sites.len(), tree.arcs.len() + 1 - tree.nodes as usize);
+            let (_, _, every) = placed(&func, &Known::default(), Mode::EveryBlock);
+            assert!(every.sites.len() >= flow.rpo().len());
+            assert!(
+                tree.expected_increments(&frequencies)
+                    <= SPLIT_COST * every.expected_increments(&frequencies),
+                "seed {seed}"
+            );
+            let mut unique = tree.sites.clone();
+            unique.sort_by_key(|site| format!("{site:?}"));
+            unique.dedup();
+            assert_eq!(unique.len(), tree.sites.len(), "a site is used twice");
+        }
+    }
+}
