@@ -29,7 +29,7 @@
 use crate::error::OutlineError;
 use crate::interface::{
     Interface, LiveOutSource, Param, ParamSource, abi_param, defined_in_scope, defining_block,
-    depends_on_vmctx, edge_args, leaves_function,
+    depends_on_vmctx, edge_args, leaves_function, vmctx_value,
 };
 use crate::remap::{Remap, Target, edge_only_args};
 use crate::ssa::{Variable, repair};
@@ -83,7 +83,7 @@ pub fn extract_region(
     for &block in &blocks {
         extraction.copy_block(block)?;
     }
-    let (side_calls, reentry) = extraction.finish()?;
+    let (side_calls, reentry) = (extraction.side_calls, extraction.reentry);
     Ok(Extracted {
         function,
         side_calls,
@@ -133,7 +133,8 @@ pub fn extract_continuation(
         extraction.remap.values.insert(value, param);
         entry_values.push((value, param));
     }
-    extraction.append_params(entry, interface.live_ins())?;
+    let carried: Vec<Param> = interface.carried().copied().collect();
+    extraction.append_params(entry, &carried)?;
     extraction.create_blocks(&blocks)?;
     let target = extraction.blocks[&start];
     extraction.jump(entry, target, &start_args);
@@ -156,7 +157,7 @@ pub fn extract_continuation(
             definitions: vec![(entry, param), (extraction.blocks[&home], copy)],
         });
     }
-    let (side_calls, reentry) = extraction.finish()?;
+    let (side_calls, reentry) = (extraction.side_calls, extraction.reentry);
     repair(&mut function, &variables)?;
     Ok(Extracted {
         function,
@@ -167,13 +168,19 @@ pub fn extract_continuation(
 
 /// The values, sorted, that a continuation starting at `start` takes after
 /// the block's own parameters: those of the scope that are live there.
-fn live_at(func: &Function, liveness: &Liveness, region: &Region, start: Block) -> Vec<Value> {
+pub(crate) fn live_at(
+    func: &Function,
+    liveness: &Liveness,
+    region: &Region,
+    start: Block,
+) -> Vec<Value> {
     let live = liveness.live_in(start).iter().copied();
-    live.filter(|&value| defined_in_scope(func, region, value))
+    let vmctx = vmctx_value(func);
+    live.filter(|&value| defined_in_scope(func, region, value) && vmctx != Some(value))
         .collect()
 }
 
-fn continuation_signature(
+pub(crate) fn continuation_signature(
     func: &Function,
     region: &Region,
     interface: &Interface,
@@ -190,7 +197,7 @@ fn continuation_signature(
     }
     signature
         .params
-        .extend(interface.live_ins().iter().map(abi_param));
+        .extend(interface.carried().map(abi_param));
     signature
 }
 
@@ -224,7 +231,7 @@ fn reachable_blocks(flow: &Flow, region: &Region, start: Block) -> Vec<Block> {
 }
 
 /// A readable name: the function's, the region's entry and a suffix.
-fn outlined_name(func: &Function, entry: Block, suffix: &str) -> UserFuncName {
+pub(crate) fn outlined_name(func: &Function, entry: Block, suffix: &str) -> UserFuncName {
     let base: String = func
         .name
         .to_string()
@@ -531,10 +538,14 @@ impl<'a> Extraction<'a> {
         Ok(())
     }
 
-    /// The live-ins of the scope, as this function holds them.
-    fn live_in_values(&self, block: Block) -> Result<Vec<Value>, OutlineError> {
-        let params = self.interface.live_ins().iter();
+    /// Live-ins of the scope, as this function holds them.
+    fn param_values<'p>(
+        &self,
+        block: Block,
+        params: impl IntoIterator<Item = &'p Param>,
+    ) -> Result<Vec<Value>, OutlineError> {
         params
+            .into_iter()
             .map(|param| match param.source {
                 ParamSource::Value(value) | ParamSource::VmContext(value) => {
                     self.remap.value(block, value)
@@ -559,7 +570,7 @@ impl<'a> Extraction<'a> {
         for value in live_at(self.func, self.liveness, self.region, start) {
             args.push(self.remap.value(block, value)?);
         }
-        args.extend(self.live_in_values(block)?);
+        args.extend(self.param_values(block, self.interface.carried())?);
         let callee = match self.side_calls.iter().find(|call| call.0 == number) {
             Some(&(_, callee)) => callee,
             None => {
@@ -586,7 +597,7 @@ impl<'a> Extraction<'a> {
         into: Block,
         mut args: Vec<Value>,
     ) -> Result<(), OutlineError> {
-        args.extend(self.live_in_values(block)?);
+        args.extend(self.param_values(block, self.interface.live_ins())?);
         let callee = match self.reentry {
             Some(callee) => callee,
             None => {
@@ -609,10 +620,6 @@ impl<'a> Extraction<'a> {
     fn import(&mut self, name: UserFuncName, signature: Signature) -> FuncRef {
         import_outlined(self.remap.target, name, signature)
     }
-
-    fn finish(self) -> Result<(Vec<(u32, FuncRef)>, Option<FuncRef>), OutlineError> {
-        Ok((self.side_calls, self.reentry))
-    }
 }
 
 /// Declares an outlined function in `func`, by its readable name.
@@ -634,7 +641,7 @@ pub(crate) fn import_outlined(
     })
 }
 
-fn edge_value(
+pub(crate) fn edge_value(
     wanted: BlockArg,
     edge_values: &[(BlockArg, Value)],
 ) -> Result<Value, OutlineError> {

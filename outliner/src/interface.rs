@@ -162,6 +162,14 @@ impl Interface {
     pub fn live_ins(&self) -> &[Param] {
         self.params.get(self.entry_params..).unwrap_or_default()
     }
+
+    /// What every continuation needs whatever is live where it starts: the
+    /// live-ins, and the context even if it is a parameter of the entry.
+    pub fn carried(&self) -> impl Iterator<Item = &Param> {
+        let entry = self.params.iter().take(self.entry_params);
+        let context = entry.filter(|param| matches!(param.source, ParamSource::VmContext(_)));
+        context.chain(self.live_ins())
+    }
 }
 
 /// The ABI parameter for an interface parameter.

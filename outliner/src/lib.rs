@@ -48,6 +48,7 @@ mod error;
 mod extract;
 mod interface;
 mod legality;
+mod prune;
 mod remap;
 mod residual;
 mod splice;
@@ -64,6 +65,7 @@ pub use interface::{
     edge_args,
 };
 pub use legality::check_blocks;
+pub use prune::prune_function;
 pub use residual::residual;
 pub use splice::{Gate, Hook, HookBlocks, UNREACHABLE_TRAP, splice};
 

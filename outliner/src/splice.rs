@@ -284,7 +284,7 @@ pub const UNREACHABLE_TRAP: u8 = 0xf0;
 
 /// Repeats a `return` or `return_call*` of the scope at the end of `block`,
 /// with the values that the region returned.
-fn copy_leaving_inst(
+pub(crate) fn copy_leaving_inst(
     func: &mut Function,
     inst: Inst,
     block: Block,
@@ -306,7 +306,7 @@ fn copy_leaving_inst(
 }
 
 /// Removes the blocks that control no longer reaches.
-fn remove_unreachable(func: &mut Function) {
+pub(crate) fn remove_unreachable(func: &mut Function) {
     let cfg = ControlFlowGraph::with_function(func);
     let domtree = DominatorTree::with_function(func, &cfg);
     let dead: Vec<Block> = func

@@ -198,3 +198,35 @@ fn user_stack_map_is_refused() {
     );
     assert_eq!(error.code(), "user-stack-map");
 }
+
+/// A whole function without its cold blocks.
+#[test]
+fn pruned_function() {
+    let clif = include_str!("../testdata/pruned.clif");
+    let func = parse(clif);
+    verify(&func);
+    let flow = Flow::compute(&func).expect("a function with blocks");
+    let liveness = regraft_regions::Liveness::compute(&func, &flow);
+    let scope: Vec<Block> = flow.rpo().to_vec();
+    let hot = |block: Block| block.as_u32() != 2;
+    let region =
+        Region::pruned(&func, &flow, flow.entry(), &scope, hot).expect("a legal region");
+    let interface = crate::Interface::compute(&func, &flow, &liveness, &region)
+        .expect("the function can be outlined");
+    let pruned = crate::prune_function(&func, &flow, &liveness, &region, &interface)
+        .expect("the function can be pruned");
+    verify(&pruned.function);
+    let mut text = format!("; source\n{func}\n; pruned\n{}", pruned.function);
+    for (number, _) in &pruned.side_calls {
+        let continuation =
+            crate::extract_continuation(&func, &flow, &liveness, &region, &interface, *number)
+                .expect("the side exit has a continuation");
+        verify(&continuation.function);
+        write!(text, "\n; continuation {number}\n{}", continuation.function).expect("a string");
+    }
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("outliner__pruned_function", text));
+}
