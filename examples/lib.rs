@@ -6,7 +6,7 @@
 
 use cranelift_codegen::ir::{AbiParam, Function, Signature, Type, UserFuncName, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use regraft::{Config, Engine, Error, FuncId, Mode};
+use regraft::{Config, Engine, Error, FuncId, FunctionReport, Mode};
 use std::time::{Duration, Instant};
 
 /// An engine in this mode, all else as it comes.
@@ -37,8 +37,12 @@ pub fn define(
 ) -> Result<FuncId, Error> {
     let isa = engine.isa();
     let mut signature = Signature::new(isa.default_call_conv());
-    signature.params.extend(params.iter().copied().map(AbiParam::new));
-    signature.returns.extend(returns.iter().copied().map(AbiParam::new));
+    signature
+        .params
+        .extend(params.iter().copied().map(AbiParam::new));
+    signature
+        .returns
+        .extend(returns.iter().copied().map(AbiParam::new));
     let mut func = Function::with_name_signature(UserFuncName::testcase(name), signature);
     let mut context = FunctionBuilderContext::new();
     let mut builder = FunctionBuilder::new(&mut func, &mut context);
@@ -61,22 +65,46 @@ pub fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
 
 /// The shortest time of each contender. They take turns, so that a disturbance
 /// of the machine meets them all.
-pub fn fastest<const N: usize>(
+///
+/// # Errors
+///
+/// The first of `run`.
+pub fn fastest<C, E, const N: usize>(
     rounds: u32,
-    mut contenders: [&mut dyn FnMut() -> Duration; N],
-) -> [Duration; N] {
+    contenders: [C; N],
+    mut run: impl FnMut(&C) -> Result<Duration, E>,
+) -> Result<[Duration; N], E> {
     let mut best = [Duration::MAX; N];
     for _ in 0..rounds.max(1) {
-        for (contender, best) in contenders.iter_mut().zip(&mut best) {
-            *best = (*best).min(contender());
+        for (contender, best) in contenders.iter().zip(&mut best) {
+            *best = (*best).min(run(contender)?);
         }
     }
-    best
+    Ok(best)
 }
 
 /// `a` in units of `b`.
 pub fn ratio(a: Duration, b: Duration) -> f64 {
     a.as_secs_f64() / b.as_secs_f64()
+}
+
+/// Prints what has become of each loop.
+pub fn print_regions(function: &FunctionReport) {
+    for region in &function.regions {
+        println!(
+            "region at {}: {}, entered {} times ({} while running){}{}",
+            region.header,
+            region.part.state,
+            region.entries,
+            region.entries_while_running,
+            if region.part.reason.is_empty() {
+                ""
+            } else {
+                ": "
+            },
+            region.part.reason
+        );
+    }
 }
 
 /// Prints a figure, its aim, and whether it is met.

@@ -3,13 +3,14 @@
 use crate::cells::Counters;
 use crate::compile::Version;
 use crate::error::CompileError;
+use crate::formed::Formed;
 use cranelift_codegen::ir::Function;
 use regraft_outliner::{Interface, OutlineError};
 use regraft_regions::{
     ExitKind, Flow, FunctionProfile, Known, Liveness, LoopForest, LoopId, Measured, Placement,
     Region, SkipReason, Transfer, reconstruct,
 };
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The first version of a function.
 #[derive(Debug)]
@@ -64,6 +65,10 @@ pub(crate) struct HotState {
     pub status: Status,
     /// Versions compiled so far, newest last.
     pub versions: Vec<Version>,
+    /// What each version was formed from; at the same positions.
+    pub formed: Vec<Arc<Formed>>,
+    /// Why the region is no longer formed again, if it is not.
+    pub settled: Option<String>,
     /// How often its counter has asked the runtime.
     pub asked: u32,
     /// Compilations that failed.

@@ -72,12 +72,12 @@ impl Counters {
 
     /// Arms the countdown of the function's calls.
     pub fn arm_entry(&self, amount: u64) {
-        self.arm(0, self.layout.entry(), amount);
+        self.arm(0, CounterLayout::ENTRY, amount);
     }
 
     /// How often the function was called.
     pub fn entry_count(&self) -> u64 {
-        self.counted(0, self.layout.entry())
+        self.counted(0, CounterLayout::ENTRY)
     }
 
     /// Arms the countdown of a hook.

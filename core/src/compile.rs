@@ -46,9 +46,14 @@ pub fn compile(
     tier: u8,
     name: &str,
     mut func: Function,
+    check: bool,
     resolve: &dyn Fn(&ModuleRelocTarget) -> Option<usize>,
 ) -> Result<Version, CompileError> {
     let start = Instant::now();
+    if check {
+        let verified = cranelift_codegen::verify_function(&func, &**isa);
+        verified.map_err(|errors| CompileError::Check(errors.to_string()))?;
+    }
     let instructions_before = instruction_count(&func);
     reach_far(&mut func);
     let mut context = Context::for_function(func);

@@ -71,6 +71,19 @@ pub struct Config {
     pub settings: Vec<(String, String)>,
     /// How often a failed tier-1 compilation is tried again.
     pub max_attempts: u32,
+    /// A side exit is hot when it was taken this many times; each time a
+    /// region is formed again, eight times as many.
+    pub side_exit_threshold: u32,
+    /// How often a region is formed at most, before its side exits are left
+    /// as they are.
+    pub max_formations: u32,
+    /// Whether everything that regraft generates is checked before it is
+    /// compiled: by Cranelift's verifier, and outlined code by the symbolic
+    /// checker of `regraft_outliner` too. What fails is not used, and the
+    /// report says so.
+    pub check: bool,
+    /// Whether cold blocks are left out of regions, as side exits.
+    pub side_exits: bool,
 }
 
 impl Default for Config {
@@ -86,6 +99,10 @@ impl Default for Config {
             arena: ArenaConfig::default(),
             settings: vec![],
             max_attempts: 3,
+            side_exit_threshold: 100,
+            max_formations: 3,
+            check: false,
+            side_exits: true,
         }
     }
 }

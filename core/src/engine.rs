@@ -355,12 +355,13 @@ impl Inner {
                 found: Box::new(func.signature.clone()),
             });
         }
-        cranelift_codegen::verify_function(&func, &*self.isas.tier1).map_err(|errors| {
-            Error::Verifier {
+        if self.isas.verify {
+            let verified = cranelift_codegen::verify_function(&func, &*self.isas.tier1);
+            verified.map_err(|errors| Error::Verifier {
                 function: function.name.clone(),
                 errors: errors.to_string(),
-            }
-        })?;
+            })?;
+        }
         let references = crate::references::number_references(self, &function.name, &mut func)?;
         let body = Body {
             source: func,
@@ -389,8 +390,16 @@ impl Inner {
 
     /// Finds the code of a unit whose lazy stub was called; 0 if there is none.
     fn resolve(&self, unit: u32) -> usize {
-        let Some(function) = read(&self.units).function(unit).cloned() else {
-            return 0;
+        let unit = read(&self.units).get(unit).cloned();
+        let function = match unit {
+            Some(Unit::Function(function)) => function,
+            Some(Unit::Continuation {
+                function,
+                formed,
+                side,
+                slot,
+            }) => return self.resolve_continuation(&function, &formed, side, slot),
+            _ => return 0,
         };
         let Some(body) = function.body.get() else {
             let address = self.symbol_address(&function.name).unwrap_or(0);

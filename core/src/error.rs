@@ -116,6 +116,9 @@ pub enum CompileError {
     /// Instrumentation or outlining failed: a defect.
     #[error("{0}")]
     Transform(String),
+    /// What regraft generated does not pass a check: a defect.
+    #[error("the generated code does not pass its check: {0}")]
+    Check(String),
     /// There is no memory for the counters or slots of the function.
     #[error("{0}")]
     Memory(String),

@@ -79,11 +79,7 @@ pub fn instrument(
         plan.placement.sites.len(),
     );
     let mut out = func.clone();
-    let counters = names::symbol(&mut out, names::COUNTERS, plan.unit);
-    let mut signature = Signature::new(plan.call_conv);
-    signature.params.push(AbiParam::new(plan.pointer));
-    signature.returns.push(AbiParam::new(plan.pointer));
-    let runtime = names::function(&mut out, names::RUNTIME, names::RUNTIME_HOT, signature);
+    let (counters, runtime) = declare_runtime(&mut out, plan.unit, plan.pointer, plan.call_conv);
     let mut gate = CountdownGate {
         plan,
         layout: &layout,
@@ -108,8 +104,38 @@ pub fn instrument(
         };
         increment(&mut cursor, plan.pointer, counters, offset);
     }
-    hook_entry(&mut out, plan, &layout, counters, runtime)?;
+    hook_entry(&mut out, plan.pointer, plan.unit, counters, runtime)?;
     Ok((out, layout))
+}
+
+/// Counts the calls of a continuation down, at its entry, in place: how often
+/// its side exits are taken.
+///
+/// # Errors
+///
+/// `Malformed` for a function without blocks.
+pub fn count_calls(
+    func: &mut Function,
+    unit: u32,
+    pointer: Type,
+    call_conv: CallConv,
+) -> Result<(), OutlineError> {
+    let (counters, runtime) = declare_runtime(func, unit, pointer, call_conv);
+    hook_entry(func, pointer, unit, counters, runtime)
+}
+
+fn declare_runtime(
+    func: &mut Function,
+    unit: u32,
+    pointer: Type,
+    call_conv: CallConv,
+) -> (GlobalValue, FuncRef) {
+    let counters = names::symbol(func, names::COUNTERS, unit);
+    let mut signature = Signature::new(call_conv);
+    signature.params.push(AbiParam::new(pointer));
+    signature.returns.push(AbiParam::new(pointer));
+    let runtime = names::function(func, names::RUNTIME, names::RUNTIME_HOT, signature);
+    (counters, runtime)
 }
 
 /// Counter cells are private to regraft: always mapped, always aligned.
@@ -205,8 +231,8 @@ fn mark_arrival(
 /// Counts calls down at the function's entry.
 fn hook_entry(
     func: &mut Function,
-    plan: &Plan<'_>,
-    layout: &CounterLayout,
+    pointer: Type,
+    unit: u32,
     counters: GlobalValue,
     runtime: FuncRef,
 ) -> Result<(), OutlineError> {
@@ -219,11 +245,11 @@ fn hook_entry(
     func.layout.split_block(body, first);
     let hot = cold_block(func);
     let mut cursor = FuncCursor::new(func).at_bottom(entry);
-    let count = count_down(&mut cursor, plan.pointer, counters, layout.entry());
+    let count = count_down(&mut cursor, pointer, counters, CounterLayout::ENTRY);
     branch_if_negative(&mut cursor, count, hot, body);
     cursor.goto_bottom(hot);
-    let cell = names::symbol(cursor.func, names::CELLS, plan.unit);
-    let cell = cursor.ins().symbol_value(plan.pointer, cell);
+    let cell = names::symbol(cursor.func, names::CELLS, unit);
+    let cell = cursor.ins().symbol_value(pointer, cell);
     cursor.ins().call(runtime, &[cell]);
     cursor.ins().jump(body, &[]);
     Ok(())

@@ -10,9 +10,13 @@
 //! | `is_pic`, `use_colocated_libcalls` | `false` | `false` |
 //! | `enable_multi_ret_implicit_sret` | `true` | `true` |
 //! | `probestack_strategy` | `inline` | `inline` |
+//! | `preserve_frame_pointers` | `true` | `true` |
+//! | `preserve_frame_pointers` | `true` | `true` |
+//! | `enable_verifier` | `false` | `false` |
 //!
 //! The third line is what the linker needs: absolute relocations only. The fourth lets a region
-//! return as many values as it has live-outs. Settings that change a calling convention are the same
+//! return as many values as it has live-outs. Tail calls need frame pointers. What the client defines
+//! is verified once, if its settings say so ([`TierIsas::verify`]), before it is transformed. Settings that change a calling convention are the same
 //! in both tiers, so that their code can call each other.
 
 use cranelift_codegen::CodegenError;
@@ -21,11 +25,13 @@ use cranelift_codegen::settings::{self, Configurable, Flags, SetError};
 use target_lexicon::Triple;
 
 /// What both tiers need.
-const COMMON: [(&str, &str); 4] = [
+const COMMON: [(&str, &str); 6] = [
     ("is_pic", "false"),
     ("use_colocated_libcalls", "false"),
     ("enable_multi_ret_implicit_sret", "true"),
     ("probestack_strategy", "inline"),
+    ("preserve_frame_pointers", "true"),
+    ("enable_verifier", "false"),
 ];
 const TIER0: [(&str, &str); 2] = [("opt_level", "none"), ("regalloc_algorithm", "single_pass")];
 const TIER1: [(&str, &str); 2] = [
@@ -40,6 +46,8 @@ pub struct TierIsas {
     pub tier0: OwnedTargetIsa,
     /// Compiles to fast code.
     pub tier1: OwnedTargetIsa,
+    /// Whether the source asked for the verifier.
+    pub verify: bool,
 }
 
 impl std::fmt::Debug for TierIsas {
@@ -152,6 +160,7 @@ impl TierIsas {
         Ok(Self {
             tier0: tier(&TIER0)?,
             tier1: tier(&TIER1)?,
+            verify: Flags::new(flags.clone()).enable_verifier(),
         })
     }
 
@@ -196,6 +205,7 @@ mod tests {
             assert!(!flags.is_pic() && !flags.use_colocated_libcalls());
             assert!(flags.enable_multi_ret_implicit_sret() && !flags.enable_verifier());
         }
+        assert!(!isas.verify);
     }
 
     #[test]

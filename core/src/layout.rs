@@ -38,10 +38,8 @@ impl CounterLayout {
         self.cells * CELL_BYTES as usize
     }
 
-    /// The countdown of the function's calls.
-    pub fn entry(&self) -> i32 {
-        0
-    }
+    /// The countdown of the function's calls, in every layout.
+    pub const ENTRY: i32 = 0;
 
     /// The countdown of executions of a hooked header.
     pub fn countdown(&self, hook: usize) -> i32 {

@@ -44,10 +44,12 @@ mod arch;
 mod arena;
 mod baseline;
 mod cells;
+pub mod clif;
 mod compile;
 mod config;
 mod engine;
 mod error;
+mod formed;
 mod instrument;
 mod invoke;
 pub mod isa;
@@ -73,7 +75,7 @@ pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;
 pub use report::{
     ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, PartReport,
-    REPORT_VERSION, RegionReport, Report, VersionReport, report_exits, report_live_ins,
+    REPORT_VERSION, RegionReport, Report, SideExitReport, VersionReport, report_exits, report_live_ins,
     report_live_outs,
 };
 pub use slots::SlotError;

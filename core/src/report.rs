@@ -8,6 +8,7 @@ use crate::baseline::{HotState, LoopHook, Status, Tiering};
 use crate::compile::{Version, instruction_count};
 use crate::config::Mode;
 use crate::engine::{Engine, tiered};
+use crate::formed::Side;
 use crate::unit::FunctionUnit;
 use cranelift_codegen::ir::Function;
 use indexmap::IndexMap;
@@ -15,6 +16,7 @@ use regraft_outliner::{Interface, LiveOutSource, ParamSource};
 use regraft_regions::{Exit, ExitKind, FunctionProfile, LoopId, Region, instruction_count as insts};
 use serde::de::Error;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The version of the report's format.
 pub const REPORT_VERSION: u32 = 1;
@@ -102,6 +104,30 @@ pub struct PartReport {
     pub state: String,
     /// How often its counter asked the runtime.
     pub requests: u32,
+    /// How often a region was formed of it.
+    pub formations: usize,
+    /// The blocks of the newest region.
+    pub hot_blocks: Vec<String>,
+    /// The cold blocks that the newest region's side exits lead to.
+    pub side_exits: Vec<SideExitReport>,
+    /// Why it is not formed again, if it is not; empty otherwise.
+    pub settled: String,
+}
+
+/// A cold block that was left out of a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SideExitReport {
+    /// The block that its side exits lead to.
+    pub to: String,
+    /// How often they were taken.
+    pub count: u64,
+    /// `lazy`, `compiled` or `failed`: the continuation is compiled when a
+    /// side exit to it is first taken.
+    pub state: String,
+    /// Bytes of machine code of the continuation; 0 if there is none.
+    pub code_bytes: usize,
+    /// Microseconds to compile the continuation; 0 if there is none.
+    pub compile_micros: u64,
 }
 
 /// A parameter of a region.
@@ -226,24 +252,30 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
         regions: vec![],
         irreducible: vec![],
     };
-    let mut micros = [0, 0];
+    let mut micros_by_tier = [0, 0];
     if let Some(Ok(baseline)) = body.baseline.get() {
         report.tier = Some(baseline.version.tier);
-        add_version(&mut report.versions, &mut micros, &baseline.version);
+        add_version(&mut report.versions, &mut micros_by_tier, &baseline.version);
     }
     if let Some((_, _, tiering)) = tiered(function) {
         report.entries = tiering.counters.entry_count();
         let profile = tiering.profile(&body.source);
         let state = tiering.state();
         report.whole_function = report_part(&state.whole);
+        let parts = state.hooks.iter().chain([&state.whole]);
+        for side in parts.flat_map(|part| &part.formed).flat_map(|formed| &formed.sides) {
+            if let Some(Ok(version)) = side.version.get() {
+                micros_by_tier[usize::from(version.tier.min(1))] += micros(version.compile_time);
+            }
+        }
         for version in &state.whole.versions {
             report.tier = Some(version.tier);
-            add_version(&mut report.versions, &mut micros, version);
+            add_version(&mut report.versions, &mut micros_by_tier, version);
         }
         let total = profile.total(&body.source);
         for loop_id in tiering.analysis.loops.loops() {
             let mut region = match tiering.hook_of(loop_id) {
-                Some(hook) => report_hook(tiering, hook, &state.hooks[hook], &mut micros),
+                Some(hook) => report_hook(tiering, hook, &state.hooks[hook], &mut micros_by_tier),
                 None => report_refusal(tiering, loop_id),
             };
             region.function.clone_from(&function.name);
@@ -266,7 +298,7 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
             });
         }
     }
-    for (tier, &micros) in micros.iter().enumerate() {
+    for (tier, &micros) in micros_by_tier.iter().enumerate() {
         let used = report.versions.iter().any(|version| usize::from(version.tier) == tier);
         if used || micros > 0 {
             report.compile_micros.insert(format!("tier{tier}"), micros);
@@ -290,15 +322,15 @@ fn share(
     (executed as f64 / total as f64 * 1e4).round() / 1e4
 }
 
-fn add_version(list: &mut Vec<VersionReport>, micros: &mut [u64; 2], version: &Version) {
+fn add_version(list: &mut Vec<VersionReport>, total: &mut [u64; 2], version: &Version) {
     let report = VersionReport {
         tier: version.tier,
         instructions_before: version.instructions_before,
         instructions_after: version.instructions_after,
         code_bytes: version.code_bytes,
-        compile_micros: u64::try_from(version.compile_time.as_micros()).unwrap_or(u64::MAX),
+        compile_micros: micros(version.compile_time),
     };
-    micros[usize::from(version.tier.min(1))] += report.compile_micros;
+    total[usize::from(version.tier.min(1))] += report.compile_micros;
     list.push(report);
 }
 
@@ -309,10 +341,15 @@ fn undecided() -> PartReport {
         reason_code: String::new(),
         state: "cold".to_string(),
         requests: 0,
+        formations: 0,
+        hot_blocks: vec![],
+        side_exits: vec![],
+        settled: String::new(),
     }
 }
 
 fn report_part(hot: &HotState) -> PartReport {
+    let newest = hot.formed.last();
     let (decision, reason, code, state) = match &hot.status {
         Status::Cold => ("none", String::new(), "", "cold"),
         Status::Compiling => ("take", String::new(), "", "compiling"),
@@ -332,7 +369,36 @@ fn report_part(hot: &HotState) -> PartReport {
         reason_code: code.to_string(),
         state: state.to_string(),
         requests: hot.asked,
+        formations: hot.formed.len(),
+        hot_blocks: newest
+            .map(|formed| formed.region.blocks().iter().map(|block| block.to_string()).collect())
+            .unwrap_or_default(),
+        side_exits: newest
+            .map(|formed| formed.sides.iter().map(report_side).collect())
+            .unwrap_or_default(),
+        settled: hot.settled.clone().unwrap_or_default(),
     }
+}
+
+fn report_side(side: &Side) -> SideExitReport {
+    let version = side.version.get();
+    let compiled = version.and_then(|version| version.as_ref().ok());
+    SideExitReport {
+        to: side.start.to_string(),
+        count: side.counters.entry_count(),
+        state: match version {
+            None => "lazy",
+            Some(Ok(_)) => "compiled",
+            Some(Err(_)) => "failed",
+        }
+        .to_string(),
+        code_bytes: compiled.map_or(0, |version| version.code_bytes),
+        compile_micros: compiled.map_or(0, |version| micros(version.compile_time)),
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn empty_region(header: String) -> RegionReport {
@@ -369,7 +435,7 @@ fn report_hook(
     tiering: &Tiering,
     index: usize,
     hot: &HotState,
-    micros: &mut [u64; 2],
+    total: &mut [u64; 2],
 ) -> RegionReport {
     let LoopHook {
         region, interface, ..
@@ -382,7 +448,7 @@ fn report_hook(
     let count = |exit: &Exit| tiering.counters.count(layout.exit(index, exit.number));
     report.exits = report_exits(region, count);
     for version in &hot.versions {
-        add_version(&mut report.versions, micros, version);
+        add_version(&mut report.versions, total, version);
     }
     report.entries = tiering.counters.count(layout.entries(index));
     report.entries_while_running = tiering.counters.count(layout.running(index));

@@ -23,11 +23,12 @@ use crate::compile::{Version, compile};
 use crate::config::Mode;
 use crate::engine::{Inner, tiered, write};
 use crate::error::CompileError;
+use crate::formed::{Formed, grown_blocks};
 use crate::instrument::{Plan, instrument};
 use crate::unit::{Body, FunctionUnit, Unit};
 use crate::worker::{Job, Worker};
 use cranelift_codegen::ir::Function;
-use regraft_outliner::{Hook, Interface, OutlineError, extract_region};
+use regraft_outliner::{Extracted, Hook, Interface, OutlineError, extract_region, prune_function};
 use regraft_regions::{
     Flow, Formation, HotEntry, Liveness, LoopForest, LoopId, Region, SkipReason, estimate, form,
     place,
@@ -41,6 +42,15 @@ pub(crate) enum HotPart {
     Loop(usize),
     /// The function itself, by its calls.
     Function,
+}
+
+/// Why a part is compiled.
+#[derive(Clone, Debug)]
+pub(crate) enum Cause {
+    /// Its countdown went below zero.
+    Hot,
+    /// A side exit of what it was formed to is taken often.
+    SideExit(Arc<Formed>),
 }
 
 /// How much longer a countdown gets each time it is armed again in vain.
@@ -82,7 +92,7 @@ impl Inner {
         })
     }
 
-    fn compile(
+    pub(crate) fn compile(
         &self,
         tier: u8,
         name: &str,
@@ -90,7 +100,15 @@ impl Inner {
         counters: usize,
     ) -> Result<Version, CompileError> {
         let resolve = |target: &_| self.address_of(target, counters);
-        compile(&self.arena, self.isa(tier), tier, name, func, &resolve)
+        compile(
+            &self.arena,
+            self.isa(tier),
+            tier,
+            name,
+            func,
+            self.config.check,
+            &resolve,
+        )
     }
 
     fn instrumented_version(
@@ -213,6 +231,15 @@ impl Inner {
                 hook,
                 slot,
             } => (function, HotPart::Loop(hook), Some(slot)),
+            Unit::Continuation {
+                function,
+                formed,
+                side,
+                ..
+            } => {
+                self.hot_side_exit(function, formed, side);
+                return 0;
+            }
             Unit::Runtime(_) => return 0,
         };
         let Some((_, _, tiering)) = tiered(&function) else {
@@ -247,16 +274,57 @@ impl Inner {
             }
         };
         if compile {
-            if self.synchronous() {
-                self.tier_up(&function, part);
-            } else {
-                self.enqueue(function, part);
-            }
+            self.compile_later(function, part, Cause::Hot);
         }
         slot.map_or(0, |slot| slot.current())
     }
 
-    fn enqueue(self: &Arc<Inner>, function: Arc<FunctionUnit>, part: HotPart) {
+    /// A continuation was called often: its region is formed again, unless
+    /// that has happened often enough.
+    fn hot_side_exit(
+        self: &Arc<Inner>,
+        function: Arc<FunctionUnit>,
+        formed: Arc<Formed>,
+        side: usize,
+    ) {
+        let counters = &formed.sides[side].counters;
+        let Some((_, _, tiering)) = tiered(&function) else {
+            return;
+        };
+        counters.arm_entry(NEVER);
+        {
+            let mut state = tiering.state();
+            let hot = state.part_mut(formed.part);
+            let newest = hot.formed.last();
+            if !newest.is_some_and(|newest| Arc::ptr_eq(newest, &formed)) || hot.settled.is_some() {
+                return;
+            }
+            let formations = u32::try_from(hot.formed.len()).unwrap_or(u32::MAX);
+            if formations >= self.config.max_formations {
+                hot.settled = Some(format!(
+                    "side exits to {} run hot, but the region was formed {formations} times",
+                    formed.sides[side].start
+                ));
+                return;
+            }
+            if !matches!(hot.status, Status::Published) {
+                return;
+            }
+            hot.status = Status::Compiling;
+        }
+        let part = formed.part;
+        self.compile_later(function, part, Cause::SideExit(formed));
+    }
+
+    fn compile_later(
+        self: &Arc<Inner>,
+        function: Arc<FunctionUnit>,
+        part: HotPart,
+        cause: Cause,
+    ) {
+        if self.synchronous() {
+            return self.tier_up(&function, part, cause);
+        }
         let worker = self.worker.get_or_init(|| match Worker::start() {
             Ok(worker) => Some(worker),
             Err(error) => {
@@ -268,6 +336,7 @@ impl Inner {
             engine: Arc::downgrade(self),
             function,
             part,
+            cause,
         };
         match worker {
             Some(worker) => worker.send(job),
@@ -276,10 +345,13 @@ impl Inner {
     }
 
     /// Forms, compiles and publishes what `part` of `function` calls for.
-    pub(crate) fn tier_up(&self, function: &FunctionUnit, part: HotPart) {
+    pub(crate) fn tier_up(&self, function: &FunctionUnit, part: HotPart, cause: Cause) {
         let Some((body, _, tiering)) = tiered(function) else {
             return;
         };
+        if let Cause::SideExit(formed) = cause {
+            return self.form_again(function, body, tiering, &formed);
+        }
         let profile = tiering.profile(&body.source);
         let entry = match part {
             HotPart::Loop(hook) => HotEntry::Header(tiering.hooks[hook].region.entry()),
@@ -324,7 +396,8 @@ impl Inner {
                             return;
                         }
                     }
-                    self.publish_region(function, body, tiering, hook, &region);
+                    let region = self.with_cold_blocks(body, tiering, region);
+                    self.publish_region(function, body, tiering, hook, region);
                 }
                 None => tiering.skip(part, SkipReason::NoLoop, self),
             }
@@ -335,7 +408,7 @@ impl Inner {
                     return;
                 }
             }
-            self.publish_function(function, body, tiering);
+            self.publish_function(function, body, tiering, None);
         } else {
             let skipped = formation.candidates.into_iter().find_map(|candidate| {
                 match candidate.decision {
@@ -349,38 +422,74 @@ impl Inner {
         }
     }
 
+    /// The whole scope, where side exits are switched off.
+    fn with_cold_blocks(&self, body: &Body, tiering: &Tiering, region: Region) -> Region {
+        if self.config.side_exits || region.is_whole() {
+            return region;
+        }
+        let scope: Vec<_> = region.scope().iter().collect();
+        let flow = &tiering.analysis.flow;
+        Region::pruned(&body.source, flow, region.entry(), &scope, |_| true).unwrap_or(region)
+    }
+
+    /// Takes hot side exits into the region that they belong to.
+    fn form_again(
+        &self,
+        function: &FunctionUnit,
+        body: &Body,
+        tiering: &Tiering,
+        formed: &Formed,
+    ) {
+        let flow = &tiering.analysis.flow;
+        let threshold = self.side_exit_threshold(tiering, formed.part, 1);
+        let blocks = grown_blocks(&body.source, flow, formed, threshold);
+        let scope: Vec<_> = formed.region.scope().iter().collect();
+        match Region::new(&body.source, flow, formed.region.entry(), scope, blocks) {
+            Ok(region) => match formed.part {
+                HotPart::Loop(hook) => self.publish_region(function, body, tiering, hook, region),
+                HotPart::Function => self.publish_function(function, body, tiering, Some(region)),
+            },
+            Err(error) => {
+                let error = CompileError::Transform(error.to_string());
+                tiering.fail(formed.part, error, self);
+            }
+        }
+    }
+
+    /// How often a side exit of the part's next region may be taken.
+    fn side_exit_threshold(&self, tiering: &Tiering, part: HotPart, back: usize) -> u64 {
+        let formations = tiering.state().part_mut(part).formed.len();
+        let shift = u32::try_from(formations.saturating_sub(back)).unwrap_or(8).min(8);
+        u64::from(self.config.side_exit_threshold) << (shift * BACKOFF_SHIFT)
+    }
+
     fn publish_region(
         &self,
         function: &FunctionUnit,
         body: &Body,
         tiering: &Tiering,
         hook: usize,
-        region: &Region,
+        region: Region,
     ) {
         let part = HotPart::Loop(hook);
-        let LoopHook {
-            interface, unit, ..
-        } = &tiering.hooks[hook];
-        let analysis = &tiering.analysis;
-        let (flow, liveness) = (&analysis.flow, &analysis.liveness);
-        let compiled = extract_region(&body.source, flow, liveness, region, interface)
-            .map_err(CompileError::from)
-            .and_then(|extracted| {
-                let name = format!("{}_{}", function.name, region.entry());
-                self.compile(1, &name, extracted.function, 0)
+        let threshold = self.side_exit_threshold(tiering, part, 0);
+        let compiled = self
+            .make_formed(function, part, region, None, threshold)
+            .and_then(|formed| {
+                let version = self.compile_region(function, body, tiering, hook, &formed)?;
+                Ok((formed, version))
             });
-        let slot = crate::engine::read(&self.units).get(*unit).map(Unit::slot);
+        let unit = tiering.hooks[hook].unit;
+        let slot = crate::engine::read(&self.units).get(unit).map(Unit::slot);
         match (compiled, slot) {
-            (Ok(version), Some(slot)) => {
-                let entry = version.entry;
+            (Ok((formed, version)), Some(slot)) => {
                 tracing::debug!(
-                    function = %function.name, header = %region.entry(),
+                    function = %function.name, header = %formed.region.entry(),
+                    side_exits = formed.sides.len(),
                     micros = version.compile_time.as_micros(), "region at tier 1"
                 );
-                let mut state = tiering.state();
-                let hot = state.part_mut(part);
-                hot.versions.push(version);
-                hot.status = Status::Published;
+                let entry = version.entry;
+                tiering.state().part_mut(part).published(version, formed);
                 slot.publish(entry);
                 tiering.pin(part);
             }
@@ -389,19 +498,88 @@ impl Inner {
         }
     }
 
-    fn publish_function(&self, function: &FunctionUnit, body: &Body, tiering: &Tiering) {
-        match self.compile(1, &function.name, body.source.clone(), 0) {
-            Ok(version) => {
+    fn compile_region(
+        &self,
+        function: &FunctionUnit,
+        body: &Body,
+        tiering: &Tiering,
+        hook: usize,
+        formed: &Formed,
+    ) -> Result<Version, CompileError> {
+        let Analysis { flow, liveness, .. } = &tiering.analysis;
+        let interface = &tiering.hooks[hook].interface;
+        let mut extracted =
+            extract_region(&body.source, flow, liveness, &formed.region, interface)?;
+        self.name_side_calls(&mut extracted, formed)?;
+        let name = format!("{}_{}", function.name, formed.region.entry());
+        self.compile(1, &name, extracted.function, 0)
+    }
+
+    /// Compiles the whole function at tier 1: less its cold blocks, if they
+    /// can be left out.
+    fn publish_function(
+        &self,
+        function: &FunctionUnit,
+        body: &Body,
+        tiering: &Tiering,
+        region: Option<Region>,
+    ) {
+        let part = HotPart::Function;
+        let region = region.map_or_else(|| whole_region(self, body, tiering), Ok);
+        let threshold = self.side_exit_threshold(tiering, part, 0);
+        let compiled = region.and_then(|region| {
+            let Analysis { flow, liveness, .. } = &tiering.analysis;
+            let interface = match region.is_whole() {
+                true => None,
+                false => Interface::compute(&body.source, flow, liveness, &region).ok(),
+            };
+            let Some(interface) = interface else {
+                let version = self.compile(1, &function.name, body.source.clone(), 0)?;
+                let sides_off = Region::pruned(&body.source, flow, region.entry(), flow.rpo(), |_| true)
+                    .map_err(OutlineError::from)?;
+                let formed = self.make_formed(function, part, sides_off, None, threshold)?;
+                return Ok((formed, version));
+            };
+            let formed = self.make_formed(function, part, region, Some(interface), threshold)?;
+            let mut pruned: Extracted = match &formed.interface {
+                Some(interface) => {
+                    prune_function(&body.source, flow, liveness, &formed.region, interface)?
+                }
+                None => return Err(CompileError::Transform("an interface was lost".into())),
+            };
+            self.name_side_calls(&mut pruned, &formed)?;
+            let version = self.compile(1, &function.name, pruned.function, 0)?;
+            Ok((formed, version))
+        });
+        match compiled {
+            Ok((formed, version)) => {
                 let entry = version.entry;
-                let mut state = tiering.state();
-                state.whole.versions.push(version);
-                state.whole.status = Status::Published;
+                tiering.state().part_mut(part).published(version, formed);
                 function.slot.publish(entry);
-                tiering.pin(HotPart::Function);
+                tiering.pin(part);
             }
-            Err(error) => tiering.fail(HotPart::Function, error, self),
+            Err(error) => tiering.fail(part, error, self),
         }
     }
+}
+
+/// The region of a whole function, less the blocks that its profile says are
+/// cold.
+fn whole_region(
+    engine: &Inner,
+    body: &Body,
+    tiering: &Tiering,
+) -> Result<Region, CompileError> {
+    let flow = &tiering.analysis.flow;
+    let profile = tiering.profile(&body.source);
+    let least = profile.entries() as f64 * engine.config.policy.cold_share;
+    let prune = engine.config.side_exits && profile.entries() > 0;
+    let hot = |block| {
+        let count = profile.block(block);
+        !prune || (count > 0 && count as f64 >= least)
+    };
+    Region::pruned(&body.source, flow, flow.entry(), flow.rpo(), hot)
+        .map_err(|error| CompileError::from(OutlineError::from(error)))
 }
 
 /// The region of a loop and its interface, or the reason why it has no hook.
@@ -418,6 +596,14 @@ pub(crate) fn hookable_loop(
     let region = Region::whole_loop(func, flow, loops, loop_id)?;
     let interface = Interface::compute(func, flow, liveness, &region)?;
     Ok((region, interface))
+}
+
+impl HotState {
+    fn published(&mut self, version: Version, formed: Arc<Formed>) {
+        self.versions.push(version);
+        self.formed.push(formed);
+        self.status = Status::Published;
+    }
 }
 
 impl TierState {
@@ -469,10 +655,18 @@ impl Tiering {
         tracing::warn!(?part, %error, "tier 1 failed");
         let mut state = self.state();
         let hot = state.part_mut(part);
-        hot.status = Status::Failed(error);
+        // A region that could not be formed again stays as it is.
+        if hot.versions.is_empty() {
+            hot.status = Status::Failed(error);
+        } else {
+            hot.status = Status::Published;
+            hot.settled = Some(format!("it could not be formed again: {error}"));
+        }
         hot.failures += 1;
         let tries = hot.failures;
-        self.back_off(part, tries, engine);
+        if hot.versions.is_empty() {
+            self.back_off(part, tries, engine);
+        }
     }
 
     fn back_off(&self, part: HotPart, tries: u32, engine: &Inner) {

@@ -4,6 +4,7 @@
 //! index of an entry is what a cell holds, and what CLIF names refer to.
 
 use crate::baseline::Baseline;
+use crate::formed::Formed;
 use crate::error::CompileError;
 use crate::slots::SlotRef;
 use cranelift_codegen::ir::{Function, Signature};
@@ -65,6 +66,14 @@ pub(crate) enum Unit {
         hook: usize,
         slot: SlotRef,
     },
+    /// The continuation of side exits of a formed region.
+    Continuation {
+        function: Arc<FunctionUnit>,
+        formed: Arc<Formed>,
+        /// The position in the formed region's sides.
+        side: usize,
+        slot: SlotRef,
+    },
     /// An entry point of the runtime.
     Runtime(SlotRef),
 }
@@ -73,7 +82,9 @@ impl Unit {
     pub fn slot(&self) -> SlotRef {
         match self {
             Self::Function(function) => function.slot,
-            Self::Region { slot, .. } | Self::Runtime(slot) => *slot,
+            Self::Region { slot, .. }
+            | Self::Continuation { slot, .. }
+            | Self::Runtime(slot) => *slot,
         }
     }
 }

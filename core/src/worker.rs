@@ -4,7 +4,7 @@
 //! kept alive by its queue. A panic in a job is contained and logged.
 
 use crate::engine::Inner;
-use crate::tierup::HotPart;
+use crate::tierup::{Cause, HotPart};
 use crate::unit::FunctionUnit;
 use crossbeam_channel::{Sender, unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +17,7 @@ pub(crate) struct Job {
     pub engine: Weak<Inner>,
     pub function: Arc<FunctionUnit>,
     pub part: HotPart,
+    pub cause: Cause,
 }
 
 impl Job {
@@ -25,7 +26,7 @@ impl Job {
         let Some(engine) = self.engine.upgrade() else {
             return;
         };
-        let work = AssertUnwindSafe(|| engine.tier_up(&self.function, self.part));
+        let work = AssertUnwindSafe(|| engine.tier_up(&self.function, self.part, self.cause));
         if catch_unwind(work).is_err() {
             tracing::error!(function = %self.function.name, "tier-up panicked");
         }

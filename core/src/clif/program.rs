@@ -1,0 +1,148 @@
+//! A test file as functions of an engine, for one of its targets.
+//!
+//! Invariants:
+//!
+//! * Functions are declared before any is defined: references go forward and backward alike.
+//! * A function that the engine does not accept leaves the others usable. Its commands, and those of
+//!   functions that call it, fail when they are called.
+//!
+//! Not here: running (see [`super::Command`]).
+
+use super::effects::{Effect, effects};
+use super::file::TestFile;
+use super::header::Target;
+use super::wrap::{WrapRefusal, Wrapped, wrap};
+use crate::{Config, Engine, Error, FuncId};
+use cranelift_codegen::ir::{
+    ExternalName, FuncRef, Function, GlobalValue, GlobalValueData, UserExternalNameRef,
+};
+
+/// An engine with the functions of a test file.
+#[derive(Debug)]
+pub struct Program {
+    engine: Engine,
+    functions: Vec<Result<FuncId, Error>>,
+    sources: Vec<Function>,
+    wrappings: Vec<Wrapping>,
+}
+
+/// How a function was wrapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wrapping {
+    /// Not asked for.
+    Unwrapped,
+    /// Its body runs as often as asked for.
+    Looped,
+    /// Its body runs once, in a loop all the same.
+    Once(Effect),
+    /// It could not be wrapped.
+    Refused(WrapRefusal),
+}
+
+impl Program {
+    /// Makes an engine for `target` and defines the functions of `file` in it, each with its body in a
+    /// loop of `wrap` iterations if that is given.
+    ///
+    /// `config` is used without its settings, which are the file's.
+    ///
+    /// # Errors
+    ///
+    /// The engine's, if it cannot be made. That a function cannot be compiled is its own result: see
+    /// [`Program::ids`].
+    pub fn build(
+        file: &TestFile,
+        target: &Target,
+        config: Config,
+        wrap: Option<u32>,
+    ) -> Result<Self, Error> {
+        let engine = Engine::with_isa(&**target.isa(), config)?;
+        let (sources, wrappings) = wrap_all(file, wrap).into_iter().unzip();
+        let mut program = Self {
+            engine,
+            functions: vec![],
+            sources,
+            wrappings,
+        };
+        for (test, source) in file.functions().iter().zip(&program.sources) {
+            let id = program.engine.declare(&test.name, &source.signature);
+            program.functions.push(id);
+        }
+        for (id, source) in program.functions.iter_mut().zip(&program.sources) {
+            if let Ok(declared) = id {
+                let mut func = source.clone();
+                refer_by_name(&mut func);
+                if let Err(error) = program.engine.define(*declared, func) {
+                    *id = Err(error);
+                }
+            }
+        }
+        Ok(program)
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The functions in the order of the file: how the engine knows each, or why it does not.
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = Result<FuncId, &Error>> + '_ {
+        self.functions.iter().map(|id| id.as_ref().copied())
+    }
+
+    /// The functions as they were defined, in the order of the file.
+    pub fn sources(&self) -> &[Function] {
+        &self.sources
+    }
+
+    /// How each function was wrapped, in the order of the file.
+    pub fn wrappings(&self) -> &[Wrapping] {
+        &self.wrappings
+    }
+}
+
+/// The functions of a file, each with its body in a loop of `iterations` if that is given: one that
+/// may not run twice gets a loop of one.
+pub fn wrap_all(file: &TestFile, iterations: Option<u32>) -> Vec<(Function, Wrapping)> {
+    let functions: Vec<&Function> = file.functions().iter().map(|test| &test.function).collect();
+    let Some(iterations) = iterations else {
+        let unchanged = functions.into_iter().cloned();
+        return unchanged.map(|func| (func, Wrapping::Unwrapped)).collect();
+    };
+    let effects = effects(&functions);
+    let wrapped = file.functions().iter().map(|test| {
+        let effect = effects.get(&test.name).cloned().flatten();
+        let count = if effect.is_some() { 1 } else { iterations };
+        match wrap(&test.function, count) {
+            Wrapped::Done(func) => (*func, effect.map_or(Wrapping::Looped, Wrapping::Once)),
+            Wrapped::Skipped(refusal) => (test.function.clone(), Wrapping::Refused(refusal)),
+        }
+    });
+    wrapped.collect()
+}
+
+/// Replaces numbers (`u0:3`) by the names under which the functions are declared: the engine has
+/// numbers of its own.
+fn refer_by_name(func: &mut Function) {
+    let named = |func: &Function, reference: UserExternalNameRef| {
+        let name = func.params.user_named_funcs().get(reference)?;
+        Some(ExternalName::testcase(name.to_string()))
+    };
+    let callees: Vec<FuncRef> = func.dfg.ext_funcs.keys().collect();
+    for callee in callees {
+        if let ExternalName::User(reference) = func.dfg.ext_funcs[callee].name
+            && let Some(name) = named(func, reference)
+        {
+            func.dfg.ext_funcs[callee].name = name;
+        }
+    }
+    let globals: Vec<GlobalValue> = func.global_values.keys().collect();
+    for global in globals {
+        if let GlobalValueData::Symbol { name, .. } = &func.global_values[global]
+            && let ExternalName::User(reference) = *name
+            && let Some(renamed) = named(func, reference)
+            && let GlobalValueData::Symbol { name, .. } = &mut func.global_values[global]
+        {
+            *name = renamed;
+        }
+    }
+}

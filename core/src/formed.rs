@@ -1,0 +1,251 @@
+//! Formed regions and the continuations of their side exits.
+//!
+//! A region is published with a lazy slot for each cold block that its side
+//! exits lead to. The continuation behind the slot is outlined and compiled
+//! when it is first called. It counts its calls: a side exit that runs hot
+//! has the region formed again, with the block inside.
+//!
+//! Invariants:
+//!
+//! * A continuation re-enters through the slot of its region's unit, so it
+//!   reaches the newest version.
+//! * Side exits to the same block share a continuation.
+//!
+//! Limitations: code that has left tier 0 has nowhere else to go, so a
+//! continuation that cannot be compiled at tier 1 is compiled at tier 0's
+//! settings, and if that fails too the call traps, saying why.
+
+use crate::baseline::{LoopHook, Tiering};
+use crate::cells::Counters;
+use crate::compile::Version;
+use crate::engine::{Inner, tiered, write};
+use crate::error::CompileError;
+use crate::instrument::count_calls;
+use crate::layout::CounterLayout;
+use crate::names;
+use crate::slots::SlotRef;
+use crate::tierup::HotPart;
+use crate::unit::{Body, FunctionUnit, Unit};
+use cranelift_codegen::ir::{Block, ExternalName, FuncRef, Function, UserExternalName};
+use regraft_outliner::{Extracted, Interface, extract_continuation};
+use regraft_regions::Region;
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
+
+/// A region as it was formed, with what its side exits need.
+#[derive(Debug)]
+pub(crate) struct Formed {
+    pub part: HotPart,
+    pub region: Region,
+    /// The interface, for a region that has no hook of its own.
+    pub interface: Option<Interface>,
+    pub sides: Vec<Side>,
+}
+
+/// A cold block that side exits lead to.
+#[derive(Debug)]
+pub(crate) struct Side {
+    /// The block.
+    pub start: Block,
+    /// The number of the first side exit that leads to it.
+    pub number: u32,
+    /// The continuation's unit.
+    pub unit: OnceLock<u32>,
+    /// Counts its calls.
+    pub counters: Counters,
+    /// The continuation, once it has been called.
+    pub version: OnceLock<Result<Version, CompileError>>,
+}
+
+impl Formed {
+    /// The interface of the region.
+    pub fn interface<'a>(&'a self, tiering: &'a Tiering) -> Option<&'a Interface> {
+        match (&self.interface, self.part) {
+            (Some(interface), _) => Some(interface),
+            (None, HotPart::Loop(hook)) => Some(&tiering.hooks[hook].interface),
+            (None, HotPart::Function) => None,
+        }
+    }
+}
+
+impl Inner {
+    /// Gives every cold block behind the region's side exits a unit.
+    pub(crate) fn make_formed(
+        &self,
+        function: &FunctionUnit,
+        part: HotPart,
+        region: Region,
+        interface: Option<Interface>,
+        threshold: u64,
+    ) -> Result<Arc<Formed>, CompileError> {
+        let mut sides: Vec<Side> = vec![];
+        for side_exit in region.side_exits() {
+            if sides.iter().any(|side| side.start == side_exit.to) {
+                continue;
+            }
+            let layout = CounterLayout::new([], 0);
+            let counters = Counters::new(&self.arena, layout, 0)?;
+            counters.arm_entry(threshold);
+            sides.push(Side {
+                start: side_exit.to,
+                number: side_exit.number,
+                unit: OnceLock::new(),
+                counters,
+                version: OnceLock::new(),
+            });
+        }
+        let formed = Arc::new(Formed {
+            part,
+            region,
+            interface,
+            sides,
+        });
+        let mut units = write(&self.units);
+        let full = || CompileError::Memory("the unit table is full".into());
+        let owner = units.function(function.unit).cloned().ok_or_else(full)?;
+        for (index, side) in formed.sides.iter().enumerate() {
+            let unit = units.next().ok_or_else(full)?;
+            let slot = self.slots.allocate(unit)?;
+            units.units.push(Unit::Continuation {
+                function: Arc::clone(&owner),
+                formed: Arc::clone(&formed),
+                side: index,
+                slot,
+            });
+            // The unit was new a moment ago.
+            let _ = side.unit.set(unit);
+        }
+        Ok(formed)
+    }
+
+    /// Compiles a continuation when it is first called; 0 if that fails.
+    pub(crate) fn resolve_continuation(
+        &self,
+        function: &FunctionUnit,
+        formed: &Formed,
+        side: usize,
+        slot: SlotRef,
+    ) -> usize {
+        let Some((body, _, tiering)) = tiered(function) else {
+            return 0;
+        };
+        let side = &formed.sides[side];
+        let version = side
+            .version
+            .get_or_init(|| self.compile_continuation(function, body, tiering, formed, side));
+        match version {
+            Ok(version) => {
+                slot.replace(slot.lazy_address(), version.entry);
+                slot.current()
+            }
+            Err(error) => {
+                tracing::error!(
+                    function = %function.name, block = %side.start, %error,
+                    "a continuation cannot be compiled"
+                );
+                0
+            }
+        }
+    }
+
+    fn compile_continuation(
+        &self,
+        function: &FunctionUnit,
+        body: &Body,
+        tiering: &Tiering,
+        formed: &Formed,
+        side: &Side,
+    ) -> Result<Version, CompileError> {
+        let missing = || CompileError::Transform("a continuation without an interface".into());
+        let interface = formed.interface(tiering).ok_or_else(missing)?;
+        let unit = *side.unit.get().ok_or_else(missing)?;
+        let analysis = &tiering.analysis;
+        let Extracted {
+            function: mut continuation,
+            reentry,
+            ..
+        } = extract_continuation(
+            &body.source,
+            &analysis.flow,
+            &analysis.liveness,
+            &formed.region,
+            interface,
+            side.number,
+        )?;
+        if let (Some(reentry), HotPart::Loop(hook)) = (reentry, formed.part) {
+            let LoopHook { unit, .. } = tiering.hooks[hook];
+            name_unit(&mut continuation, reentry, unit);
+        }
+        let isa = &self.isas.tier1;
+        count_calls(
+            &mut continuation,
+            unit,
+            isa.pointer_type(),
+            isa.default_call_conv(),
+        )?;
+        let name = format!("{}_{}_{}", function.name, formed.region.entry(), side.start);
+        let counters = side.counters.address();
+        self.compile(1, &name, continuation.clone(), counters)
+            .or_else(|error| {
+                tracing::warn!(function = %name, %error, "tier 1 failed; trying tier 0");
+                self.compile(0, &name, continuation, counters)
+            })
+    }
+
+    /// Names the units behind the side calls of an extracted function.
+    pub(crate) fn name_side_calls(
+        &self,
+        extracted: &mut Extracted,
+        formed: &Formed,
+    ) -> Result<(), CompileError> {
+        let missing = || CompileError::Transform("a side exit without a continuation".into());
+        let region = &formed.region;
+        for &(number, callee) in &extracted.side_calls {
+            let exits = region.side_exits().iter();
+            let start = exits.clone().find(|exit| exit.number == number);
+            let start = start.ok_or_else(missing)?.to;
+            let side = formed.sides.iter().find(|side| side.start == start);
+            let unit = side.and_then(|side| side.unit.get()).ok_or_else(missing)?;
+            name_unit(&mut extracted.function, callee, *unit);
+        }
+        Ok(())
+    }
+}
+
+/// The blocks of a region that takes its hot side exits in: the old ones,
+/// and what the newly hot blocks lead to, cold blocks left out again.
+///
+/// A side exit counts as hot here from an eighth of the threshold on, so that
+/// one formation takes in all that run about as often.
+pub(crate) fn grown_blocks(
+    func: &Function,
+    flow: &regraft_regions::Flow,
+    formed: &Formed,
+    threshold: u64,
+) -> Vec<Block> {
+    let region = &formed.region;
+    let mut taken: HashSet<Block> = region.blocks().iter().collect();
+    let hot = formed.sides.iter().filter(|side| {
+        let count = side.counters.entry_count();
+        count > 0 && count >= threshold / 8
+    });
+    let mut pending: Vec<Block> = hot.map(|side| side.start).collect();
+    while let Some(block) = pending.pop() {
+        if !taken.insert(block) {
+            continue;
+        }
+        let next = flow.succs(block).map(|edge| flow.edge(edge).to);
+        pending.extend(next.filter(|&to| {
+            region.scope().contains(to) && !taken.contains(&to) && !func.layout.is_cold(to)
+        }));
+    }
+    let scope = region.scope().iter();
+    scope.filter(|block| taken.contains(block)).collect()
+}
+
+/// Makes `callee` name the stub of a unit.
+fn name_unit(func: &mut Function, callee: FuncRef, unit: u32) {
+    let user = UserExternalName::new(names::UNITS, unit);
+    let user = func.declare_imported_user_function(user);
+    func.dfg.ext_funcs[callee].name = ExternalName::user(user);
+}

@@ -1,0 +1,219 @@
+//! Cranelift's run tests, through every mode of the engine.
+//!
+//! Each run command of the corpus must return the bits that it does under plain `cranelift-jit`: at tier 0,
+//! at tier 1, while tiering up, and with every function's body wrapped in a loop, so that each instruction,
+//! type, signature and setting passes through a region hook, is outlined and entered while it runs.
+//!
+//! The corpus lies outside of the repository (`../shared/conformance/runtests`); where it is not, the tests
+//! say so and pass.
+
+use regraft::clif::{Effect, Program, TestFile, Verdict, Wrapping};
+use regraft::{CompileMode, Config, Mode};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The figures of plain cranelift-jit 0.135.8 on x86-64.
+const FILES: usize = 203;
+const APPLICABLE_FILES: usize = 152;
+const PAIRS: usize = 320;
+const FUNCTIONS: usize = 1939;
+const RUN_COMMANDS: usize = 12_999;
+
+/// What a run over the corpus found.
+#[derive(Debug, Default)]
+struct Tally {
+    files: usize,
+    applicable: usize,
+    pairs: usize,
+    skipped_pairs: usize,
+    /// Over all pairs, skipped ones too; so are the commands.
+    functions: usize,
+    commands: usize,
+    passed: usize,
+    printed: usize,
+    failures: Vec<String>,
+    wrappings: BTreeMap<&'static str, usize>,
+    loops: usize,
+    outlined: usize,
+    entered: usize,
+    entered_while_running: usize,
+    states: BTreeMap<String, usize>,
+}
+
+fn corpus() -> Option<Vec<PathBuf>> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let runtests = root.join("../../shared/conformance/runtests");
+    let Ok(entries) = std::fs::read_dir(&runtests) else {
+        println!("skipped: there is no {}", runtests.display());
+        return None;
+    };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|ext| ext == "clif"))
+        .collect();
+    files.sort();
+    Some(files)
+}
+
+fn run_corpus(config: &Config, wrap: Option<u32>, repeat: usize) -> Option<Tally> {
+    let mut tally = Tally::default();
+    for path in corpus()? {
+        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let file = TestFile::parse(&name, &text).expect("the corpus is well-formed");
+        tally.files += 1;
+        if file.inapplicable().is_some() {
+            continue;
+        }
+        tally.applicable += 1;
+        let commands = file.functions().iter().map(|function| function.commands.len());
+        let commands: usize = commands.sum();
+        for target in file.targets() {
+            tally.pairs += 1;
+            tally.functions += file.functions().len();
+            tally.commands += commands;
+            if !target.missing().is_empty() {
+                tally.skipped_pairs += 1;
+                continue;
+            }
+            let place = format!("{name} [{}]", target.name());
+            match Program::build(&file, target, config.clone(), wrap) {
+                Ok(program) => run_program(&mut tally, &place, &file, &program, repeat),
+                Err(error) => tally.failures.push(format!("{place}: {error}")),
+            }
+        }
+    }
+    Some(tally)
+}
+
+fn run_program(tally: &mut Tally, place: &str, file: &TestFile, program: &Program, repeat: usize) {
+    for (function, id) in file.functions().iter().zip(program.ids()) {
+        for command in &function.commands {
+            let mut passed = true;
+            for _ in 0..repeat {
+                let results = id.map_err(ToString::to_string).and_then(|id| {
+                    // SAFETY: the corpus was written to be run.
+                    let results = unsafe { program.engine().call(id, command.args()) };
+                    results.map_err(|error| error.to_string())
+                });
+                let verdict = results.map(|results| command.judge(&results));
+                passed &= matches!(verdict, Ok(Verdict::Passed | Verdict::Printed { .. }));
+                match verdict {
+                    Ok(Verdict::Passed) => {}
+                    Ok(Verdict::Printed { .. }) => tally.printed += 1,
+                    Ok(Verdict::Failed { actual }) => {
+                        let line = command.line;
+                        let failure = format!("{place}:{line}: {command}, got {actual}");
+                        tally.failures.push(failure);
+                    }
+                    Err(error) => {
+                        tally.failures.push(format!("{place}:{}: {error}", command.line));
+                    }
+                }
+            }
+            tally.passed += usize::from(passed && !command.is_print());
+        }
+    }
+    program.engine().wait_idle();
+    for wrapping in program.wrappings() {
+        let code = match wrapping {
+            Wrapping::Unwrapped => "unwrapped",
+            Wrapping::Looped => "looped",
+            Wrapping::Once(effect) => Effect::code(effect),
+            Wrapping::Refused(refusal) => refusal.code(),
+        };
+        *tally.wrappings.entry(code).or_default() += 1;
+    }
+    for function in program.engine().report().functions.values() {
+        for region in &function.regions {
+            tally.loops += 1;
+            tally.outlined += usize::from(!region.versions.is_empty());
+            tally.entered += usize::from(region.entries > 0);
+            tally.entered_while_running += usize::from(region.entries_while_running > 0);
+            let part = &region.part;
+            let state = match &*part.reason_code {
+                "" => part.state.clone(),
+                code => format!("{}: {code}", part.state),
+            };
+            if part.state == "failed" {
+                println!("{place}: {} {}: {}", region.function, region.header, part.reason);
+            }
+            *tally.states.entry(state).or_default() += 1;
+        }
+    }
+}
+
+/// Runs the corpus and checks what holds in every mode.
+fn check(what: &str, config: Config, wrap: Option<u32>, repeat: usize) -> Option<Tally> {
+    let tally = run_corpus(&config, wrap, repeat)?;
+    println!(
+        "{what}: {} files, {} applicable, {} pairs ({} skipped: this CPU), {} functions, \
+         {} run commands passed, {} printed, {} failed",
+        tally.files,
+        tally.applicable,
+        tally.pairs,
+        tally.skipped_pairs,
+        tally.functions,
+        tally.passed,
+        tally.printed,
+        tally.failures.len()
+    );
+    if wrap.is_some() {
+        println!("{what}: functions per target {:?}", tally.wrappings);
+        println!(
+            "{what}: {} loops, {} outlined, {} entered, {} of them while running; {:?}",
+            tally.loops, tally.outlined, tally.entered, tally.entered_while_running, tally.states
+        );
+    }
+    println!("{} commands", tally.commands);
+    let shown: Vec<&String> = tally.failures.iter().take(20).collect();
+    assert!(shown.is_empty(), "{what}: {shown:#?}");
+    let whole = tally.files == FILES && cfg!(target_arch = "x86_64");
+    if whole {
+        assert_eq!(tally.applicable, APPLICABLE_FILES);
+        assert_eq!(tally.pairs, PAIRS);
+        assert_eq!(tally.functions, FUNCTIONS);
+    }
+    if whole && tally.skipped_pairs == 0 {
+        assert_eq!(tally.passed, RUN_COMMANDS);
+    }
+    Some(tally)
+}
+
+/// Tiers up at the first opportunity, in the calling thread.
+fn eager_to_tier_up() -> Config {
+    Config {
+        compile: CompileMode::Synchronous,
+        loop_threshold: 1,
+        entry_threshold: 1,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn tiered() {
+    check("tiered", eager_to_tier_up(), None, 3);
+}
+
+#[test]
+fn tier0() {
+    let config = Config {
+        mode: Mode::Tier0,
+        ..Config::default()
+    };
+    check("tier 0", config, None, 1);
+}
+
+#[test]
+fn eager() {
+    let config = Config {
+        mode: Mode::Eager,
+        ..Config::default()
+    };
+    check("eager", config, None, 1);
+}
+
+#[test]
+fn wrapped() {
+    check("wrapped", eager_to_tier_up(), Some(8), 1);
+}
