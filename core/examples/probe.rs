@@ -1,6 +1,8 @@
 //! probe
-use regraft::{Config, Engine, CompileMode};
-extern "C" fn host(x: i64) -> i64 { x ^ 0x55 }
+use regraft::{CompileMode, Config, Engine};
+extern "C" fn host(x: i64) -> i64 {
+    x ^ 0x55
+}
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let clif = "
 function %cold(i64, i64, i64) -> i64 system_v {
@@ -29,27 +31,40 @@ block4:
     return v13
 }";
     for sync in [true, false] {
-    let mut last = None;
-    for n in [1u64<<40, 5_000, 100] {
-    let engine = Engine::new(Config{compile: if sync {CompileMode::Synchronous} else {CompileMode::Background}, side_exits: true, ..Config::default()})?;
-    engine.symbol("host", host as *const u8);
-    let function = cranelift_reader::parse_functions(clif)?.remove(0);
-    let f = engine.define_function(function)?;
-    let f = engine.get::<(u64, u64, u64), i64>(f)?;
-    let t = std::time::Instant::now();
-    let r = unsafe { f.call((3_000_000, n, 4_999.min(n-1))) };
-    let e = Engine::new(Config{mode: regraft::Mode::Eager, ..Config::default()})?;
-    e.symbol("host", host as *const u8);
-    let g = e.define_function(cranelift_reader::parse_functions(clif)?.remove(0))?;
-    let g = e.get::<(u64, u64, u64), i64>(g)?;
-    assert_eq!(r, unsafe { g.call((3_000_000, n, 4_999.min(n-1))) });
-    println!("{} {:?}", r, t.elapsed());
-    for i in 0..2000 {
-        assert_eq!(unsafe { g.call((i, n, 7)) }, unsafe { f.call((i, n, 7)) });
-    }
-    last = Some(engine);
-    if n == 100 { println!("{}", last.as_ref().unwrap().report().to_json()); }
-    }
+        let mut last = None;
+        for n in [1u64 << 40, 5_000, 100] {
+            let engine = Engine::new(Config {
+                compile: if sync {
+                    CompileMode::Synchronous
+                } else {
+                    CompileMode::Background
+                },
+                side_exits: true,
+                ..Config::default()
+            })?;
+            engine.symbol("host", host as *const u8);
+            let function = cranelift_reader::parse_functions(clif)?.remove(0);
+            let f = engine.define_function(function)?;
+            let f = engine.get::<(u64, u64, u64), i64>(f)?;
+            let t = std::time::Instant::now();
+            let r = unsafe { f.call((3_000_000, n, 4_999.min(n - 1))) };
+            let e = Engine::new(Config {
+                mode: regraft::Mode::Eager,
+                ..Config::default()
+            })?;
+            e.symbol("host", host as *const u8);
+            let g = e.define_function(cranelift_reader::parse_functions(clif)?.remove(0))?;
+            let g = e.get::<(u64, u64, u64), i64>(g)?;
+            assert_eq!(r, unsafe { g.call((3_000_000, n, 4_999.min(n - 1))) });
+            println!("{} {:?}", r, t.elapsed());
+            for i in 0..2000 {
+                assert_eq!(unsafe { g.call((i, n, 7)) }, unsafe { f.call((i, n, 7)) });
+            }
+            last = Some(engine);
+            if n == 100 {
+                println!("{}", last.as_ref().unwrap().report().to_json());
+            }
+        }
     }
     Ok(())
 }

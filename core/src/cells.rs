@@ -142,5 +142,9 @@ impl Drop for Counters {
 const CACHE_LINE: usize = 64;
 
 fn unpinned(count: i64) -> i64 {
-    if count < -(PIN / 2) { count + PIN } else { count }
+    if count < -(PIN / 2) {
+        count + PIN
+    } else {
+        count
+    }
 }

@@ -85,7 +85,9 @@ pub fn compile(
 /// The number of instructions in the function's layout.
 pub fn instruction_count(func: &Function) -> usize {
     let blocks = func.layout.blocks();
-    blocks.map(|block| func.layout.block_insts(block).count()).sum()
+    blocks
+        .map(|block| func.layout.block_insts(block).count())
+        .sum()
 }
 
 /// Makes every reference absolute: nothing is at a known distance, since the
@@ -104,11 +106,8 @@ fn reach_far(func: &mut Function) {
 fn codegen_error(error: &CodegenError, func: &Function) -> CompileError {
     CompileError::Codegen(match error {
         CodegenError::Verifier(errors) => {
-            let pretty = cranelift_codegen::print_errors::pretty_verifier_error(
-                func,
-                None,
-                errors.clone(),
-            );
+            let pretty =
+                cranelift_codegen::print_errors::pretty_verifier_error(func, None, errors.clone());
             format!("it does not verify:\n{pretty}")
         }
         other => other.to_string(),

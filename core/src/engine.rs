@@ -30,9 +30,7 @@ use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_module::ModuleRelocTarget;
 use regraft_regions::{Profile, SavedFunction};
 use std::collections::{HashMap, HashSet};
-use std::sync::{
-    Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
-};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 /// A tier-up JIT engine.
 ///
@@ -83,7 +81,8 @@ impl Engine {
     /// address space cannot be reserved.
     pub fn new(config: Config) -> Result<Self, Error> {
         let settings = config.settings.iter();
-        let settings: Vec<(&str, &str)> = settings.map(|(name, value)| (&**name, &**value)).collect();
+        let settings: Vec<(&str, &str)> =
+            settings.map(|(name, value)| (&**name, &**value)).collect();
         let isas = TierIsas::native(&settings)?;
         Self::with_tiers(isas, config)
     }
@@ -160,7 +159,12 @@ impl Engine {
     pub fn import(&self, id: FuncId, into: &mut Function) -> Result<FuncRef, Error> {
         let function = self.inner.function(id)?;
         let signature = function.signature.clone();
-        Ok(names::function(into, names::FUNCTIONS, id.as_u32(), signature))
+        Ok(names::function(
+            into,
+            names::FUNCTIONS,
+            id.as_u32(),
+            signature,
+        ))
     }
 
     /// Defines a declared function.
@@ -215,7 +219,9 @@ impl Engine {
     pub fn pointer(&self, id: FuncId) -> Result<*const u8, Error> {
         let function = self.inner.function(id)?;
         self.inner.check_resolvable(&function)?;
-        Ok(std::ptr::with_exposed_provenance(function.slot.stub_address()))
+        Ok(std::ptr::with_exposed_provenance(
+            function.slot.stub_address(),
+        ))
     }
 
     /// A function as a typed callable, which keeps the engine alive.
@@ -370,18 +376,22 @@ impl Inner {
         };
         let eager = self.config.compilation == Compilation::AtDefinition;
         if eager {
-            self.compile_baseline(&function, &body).map_err(|source| Error::Compile {
-                function: function.name.clone(),
-                source,
-            })?;
+            self.compile_baseline(&function, &body)
+                .map_err(|source| Error::Compile {
+                    function: function.name.clone(),
+                    source,
+                })?;
         }
         let entry = match body.baseline.get() {
             Some(Ok(baseline)) => Some(baseline.version.entry),
             _ => None,
         };
-        function.body.set(body).map_err(|_| Error::DuplicateDefinition {
-            function: function.name.clone(),
-        })?;
+        function
+            .body
+            .set(body)
+            .map_err(|_| Error::DuplicateDefinition {
+                function: function.name.clone(),
+            })?;
         if let Some(entry) = entry {
             function.slot.publish(entry);
         }

@@ -315,7 +315,9 @@ impl Gate for CountdownGate<'_> {
         let answer = cursor.ins().call(self.runtime, &[cell]);
         let answer = cursor.func.dfg.first_result(answer);
         let arg = [BlockArg::Value(answer)];
-        cursor.ins().brif(answer, blocks.call, &arg, blocks.body, &[]);
+        cursor
+            .ins()
+            .brif(answer, blocks.call, &arg, blocks.body, &[]);
     }
 
     fn call(
@@ -355,3 +357,6 @@ impl Gate for CountdownGate<'_> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

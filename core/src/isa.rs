@@ -11,7 +11,6 @@
 //! | `enable_multi_ret_implicit_sret` | `true` | `true` |
 //! | `probestack_strategy` | `inline` | `inline` |
 //! | `preserve_frame_pointers` | `true` | `true` |
-//! | `preserve_frame_pointers` | `true` | `true` |
 //! | `enable_verifier` | `false` | `false` |
 //!
 //! The third line is what the linker needs: absolute relocations only. The fourth lets a region

@@ -56,9 +56,11 @@ pub mod isa;
 mod layout;
 mod link;
 mod names;
+mod publish;
 mod references;
 mod report;
 mod slots;
+mod tier0;
 mod tierup;
 pub mod typed;
 mod unit;
@@ -75,8 +77,8 @@ pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;
 pub use report::{
     ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, PartReport,
-    REPORT_VERSION, RegionReport, Report, SideExitReport, VersionReport, report_exits, report_live_ins,
-    report_live_outs,
+    REPORT_VERSION, RegionReport, Report, SideExitReport, VersionReport, report_exits,
+    report_live_ins, report_live_outs,
 };
 pub use slots::SlotError;
 pub use typed::TypedFn;

@@ -13,7 +13,9 @@ use crate::unit::FunctionUnit;
 use cranelift_codegen::ir::Function;
 use indexmap::IndexMap;
 use regraft_outliner::{Interface, LiveOutSource, ParamSource};
-use regraft_regions::{Exit, ExitKind, FunctionProfile, LoopId, Region, instruction_count as insts};
+use regraft_regions::{
+    Exit, ExitKind, FunctionProfile, LoopId, Region, instruction_count as insts,
+};
 use serde::de::Error;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -263,7 +265,10 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
         let state = tiering.state();
         report.whole_function = report_part(&state.whole);
         let parts = state.hooks.iter().chain([&state.whole]);
-        for side in parts.flat_map(|part| &part.formed).flat_map(|formed| &formed.sides) {
+        for side in parts
+            .flat_map(|part| &part.formed)
+            .flat_map(|formed| &formed.sides)
+        {
             if let Some(Ok(version)) = side.version.get() {
                 micros_by_tier[usize::from(version.tier.min(1))] += micros(version.compile_time);
             }
@@ -299,7 +304,10 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
         }
     }
     for (tier, &micros) in micros_by_tier.iter().enumerate() {
-        let used = report.versions.iter().any(|version| usize::from(version.tier) == tier);
+        let used = report
+            .versions
+            .iter()
+            .any(|version| usize::from(version.tier) == tier);
         if used || micros > 0 {
             report.compile_micros.insert(format!("tier{tier}"), micros);
         }
@@ -371,7 +379,14 @@ fn report_part(hot: &HotState) -> PartReport {
         requests: hot.asked,
         formations: hot.formed.len(),
         hot_blocks: newest
-            .map(|formed| formed.region.blocks().iter().map(|block| block.to_string()).collect())
+            .map(|formed| {
+                formed
+                    .region
+                    .blocks()
+                    .iter()
+                    .map(|block| block.to_string())
+                    .collect()
+            })
             .unwrap_or_default(),
         side_exits: newest
             .map(|formed| formed.sides.iter().map(report_side).collect())
@@ -479,8 +494,12 @@ pub fn report_live_outs(interface: &Interface) -> Vec<LiveOutReport> {
         for live in &exit.live_outs {
             let value = match live.source {
                 LiveOutSource::Value(value) => value.to_string(),
-                LiveOutSource::TryCallRet(index) => format!("ret{index} of exit {}", exit.exit.number),
-                LiveOutSource::TryCallExn(index) => format!("exn{index} of exit {}", exit.exit.number),
+                LiveOutSource::TryCallRet(index) => {
+                    format!("ret{index} of exit {}", exit.exit.number)
+                }
+                LiveOutSource::TryCallExn(index) => {
+                    format!("exn{index} of exit {}", exit.exit.number)
+                }
             };
             let out = outs.entry(value.clone()).or_insert_with(|| LiveOutReport {
                 value,

@@ -4,8 +4,8 @@
 //! index of an entry is what a cell holds, and what CLIF names refer to.
 
 use crate::baseline::Baseline;
-use crate::formed::Formed;
 use crate::error::CompileError;
+use crate::formed::Formed;
 use crate::slots::SlotRef;
 use cranelift_codegen::ir::{Function, Signature};
 use std::collections::HashMap;
@@ -82,9 +82,9 @@ impl Unit {
     pub fn slot(&self) -> SlotRef {
         match self {
             Self::Function(function) => function.slot,
-            Self::Region { slot, .. }
-            | Self::Continuation { slot, .. }
-            | Self::Runtime(slot) => *slot,
+            Self::Region { slot, .. } | Self::Continuation { slot, .. } | Self::Runtime(slot) => {
+                *slot
+            }
         }
     }
 }

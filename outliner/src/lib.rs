@@ -44,6 +44,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod checker;
 mod error;
 mod extract;
 mod interface;
@@ -58,6 +59,9 @@ mod zero;
 #[cfg(test)]
 mod tests;
 
+pub use checker::{
+    CheckError, Meaning, Place, check_continuation, check_outlined, check_region, check_residual,
+};
 pub use error::{ErrorClass, OutlineError};
 pub use extract::{Extracted, extract_continuation, extract_region};
 pub use interface::{

@@ -11,9 +11,12 @@
 use super::error::{CheckError, Meaning};
 use super::source::{Source, arguments, destinations};
 use crate::{Interface, LiveOut, LiveOutSource, Param, ParamSource};
-use cranelift_codegen::ir::{AbiParam, ArgumentPurpose, Block, Signature, Type, Value, types};
+use cranelift_codegen::ir::{
+    AbiParam, ArgumentPurpose, Block, BlockArg, Signature, Type, Value, types,
+};
 use cranelift_codegen::isa::CallConv;
 use regraft_regions::ExitKind;
+use std::collections::HashSet;
 
 /// What a parameter of the interface means.
 ///
@@ -123,7 +126,7 @@ fn check_live_outs(source: &Source<'_>, interface: &Interface) -> Result<(), Che
     let edges = source.edges_of_exits();
     for exit in &interface.exits {
         let number = exit.exit.number;
-        let mut needed: Vec<Meaning> = Vec::new();
+        let mut needed: Vec<BlockArg> = Vec::new();
         match exit.exit.kind {
             ExitKind::Edge { to, .. } => {
                 let Some(&(from, index)) = edges.get(&number) else {
@@ -131,18 +134,26 @@ fn check_live_outs(source: &Source<'_>, interface: &Interface) -> Result<(), Che
                 };
                 let last = func.layout.last_inst(from);
                 if let Some(&call) = last.and_then(|inst| destinations(func, inst).get(index)) {
-                    needed.extend(arguments(func, call).map(|arg| source.argument(arg)));
+                    needed.extend(arguments(func, call));
                 }
-                needed.extend(source.live(to).iter().map(|&value| source.meaning(value)));
+                needed.extend(source.live(to).iter().map(|&value| BlockArg::Value(value)));
             }
             ExitKind::Return { inst } | ExitKind::TailCall { inst } => {
                 let args = func.dfg.inst_args(inst);
-                needed.extend(args.iter().map(|&value| source.meaning(value)));
+                needed.extend(args.iter().map(|&value| BlockArg::Value(value)));
             }
         }
-        for value in needed {
-            let carried = exit.live_outs.iter().any(|live| live_out_meaning(source, live) == value);
-            if source.scope_defines(value) && !carried {
+        let live_outs = exit.live_outs.iter();
+        let carried: HashSet<Meaning> =
+            live_outs.map(|live| live_out_meaning(source, live)).collect();
+        for arg in needed {
+            // An address in the frame too: the caller has no instruction that makes it.
+            let of_scope = match arg {
+                BlockArg::Value(value) => source.home(value).is_some_and(|b| source.in_scope(b)),
+                BlockArg::TryCallRet(_) | BlockArg::TryCallExn(_) => true,
+            };
+            let value = source.argument(arg);
+            if of_scope && !carried.contains(&value) {
                 return Err(CheckError::MissingLiveOut {
                     exit: number,
                     value,

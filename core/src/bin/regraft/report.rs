@@ -1,0 +1,140 @@
+//! `regraft report`: a saved region report as tables.
+
+use crate::input;
+use crate::output::{CliError, Output};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use regraft::{FunctionReport, PartReport, RegionReport, Report, VersionReport};
+use std::path::PathBuf;
+
+/// Print a report that `regraft run --report` wrote, as tables
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The report; `-` is standard input
+    #[arg(value_name = "REPORT.json")]
+    file: PathBuf,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args, out: &mut Output) -> Result<(), CliError> {
+    let text = input::read(&args.file)?;
+    let report = Report::from_json(&text);
+    let report = report.map_err(|error| {
+        let file = args.file.display();
+        CliError::BadInput(format!("{file}: this is no region report: {error}"))
+    })?;
+    out.document(&tables(&report))
+}
+
+fn tables(report: &Report) -> String {
+    let functions = &report.functions;
+    let regions = functions.iter().flat_map(|(_, function)| &function.regions);
+    let mut text = format!(
+        "mode {}, target {}: {} functions, {} loops\n",
+        report.mode,
+        report.target,
+        functions.len(),
+        regions.clone().count()
+    );
+    let header = [
+        "function",
+        "tier",
+        "calls",
+        "blocks",
+        "instructions",
+        "bytes",
+        "µs tier 0",
+        "µs tier 1",
+        "whole function",
+    ];
+    let mut table = table(&header, 2..8);
+    for (name, function) in functions {
+        table.add_row(function_row(name, function));
+    }
+    text.push_str(&format!("{table}\n"));
+    if regions.clone().next().is_some() {
+        let header = [
+            "function",
+            "header",
+            "depth",
+            "share",
+            "entered",
+            "running",
+            "instructions",
+            "bytes",
+            "side exits",
+            "state",
+        ];
+        let mut table = self::table(&header, 2..8);
+        for region in regions {
+            table.add_row(region_row(region));
+        }
+        text.push_str(&format!("{table}\n"));
+    }
+    text
+}
+
+fn table(header: &[&str], right: std::ops::Range<usize>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    for column in right {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn function_row(name: &str, function: &FunctionReport) -> Vec<String> {
+    let micros = |tier: &str| match function.compile_micros.get(tier) {
+        Some(micros) => micros.to_string(),
+        None => "-".to_string(),
+    };
+    vec![
+        name.to_string(),
+        function
+            .tier
+            .map_or_else(|| "-".to_string(), |tier| tier.to_string()),
+        function.entries.to_string(),
+        function.blocks.to_string(),
+        function.instructions.to_string(),
+        newest(&function.versions, |version| version.code_bytes.to_string()),
+        micros("tier0"),
+        micros("tier1"),
+        state(&function.whole_function),
+    ]
+}
+
+fn region_row(region: &RegionReport) -> Vec<String> {
+    let side_exits = region.part.side_exits.iter();
+    let side_exits = side_exits.map(|side| format!("{}: {}", side.to, side.count));
+    vec![
+        region.function.clone(),
+        region.header.clone(),
+        region.loop_depth.to_string(),
+        format!("{:.1}%", region.share * 100.0),
+        region.entries.to_string(),
+        region.entries_while_running.to_string(),
+        newest(&region.versions, |version| {
+            format!(
+                "{} → {}",
+                version.instructions_before, version.instructions_after
+            )
+        }),
+        newest(&region.versions, |version| version.code_bytes.to_string()),
+        side_exits.collect::<Vec<_>>().join(", "),
+        state(&region.part),
+    ]
+}
+
+fn newest(versions: &[VersionReport], what: impl Fn(&VersionReport) -> String) -> String {
+    versions.last().map_or_else(|| "-".to_string(), what)
+}
+
+fn state(part: &PartReport) -> String {
+    match part.reason.is_empty() {
+        true => part.state.clone(),
+        false => format!("{}: {}", part.state, part.reason),
+    }
+}

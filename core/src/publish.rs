@@ -1,0 +1,184 @@
+//! Tier 1: regions and whole functions extracted, compiled and published.
+//!
+//! Invariants:
+//!
+//! * Publication is the last step: code is complete, placed and synchronised
+//!   before the cell changes, and the state is on record before that.
+//! * What cannot be compiled leaves the current version in place.
+//!
+//! Not here: what is worth compiling (`tierup`, `regraft_regions`).
+
+use crate::baseline::{Analysis, Tiering};
+use crate::compile::Version;
+use crate::engine::Inner;
+use crate::error::CompileError;
+use crate::formed::{Formed, grown_blocks};
+use crate::tierup::{BACKOFF_SHIFT, HotPart};
+use crate::unit::{Body, FunctionUnit, Unit};
+use regraft_outliner::{Extracted, Interface, OutlineError, extract_region, prune_function};
+use regraft_regions::Region;
+
+impl Inner {
+    /// The whole scope, where side exits are switched off.
+    pub(crate) fn with_cold_blocks(
+        &self,
+        body: &Body,
+        tiering: &Tiering,
+        region: Region,
+    ) -> Region {
+        if self.config.side_exits || region.is_whole() {
+            return region;
+        }
+        let scope: Vec<_> = region.scope().iter().collect();
+        let flow = &tiering.analysis.flow;
+        Region::pruned(&body.source, flow, region.entry(), &scope, |_| true).unwrap_or(region)
+    }
+
+    /// Takes hot side exits into the region that they belong to.
+    pub(crate) fn form_again(
+        &self,
+        function: &FunctionUnit,
+        body: &Body,
+        tiering: &Tiering,
+        formed: &Formed,
+    ) {
+        let flow = &tiering.analysis.flow;
+        let threshold = self.side_exit_threshold(tiering, formed.part, 1);
+        let blocks = grown_blocks(&body.source, flow, formed, threshold);
+        let scope: Vec<_> = formed.region.scope().iter().collect();
+        match Region::new(&body.source, flow, formed.region.entry(), scope, blocks) {
+            Ok(region) => match formed.part {
+                HotPart::Loop(hook) => self.publish_region(function, body, tiering, hook, region),
+                HotPart::Function => self.publish_function(function, body, tiering, Some(region)),
+            },
+            Err(error) => {
+                let error = CompileError::Transform(error.to_string());
+                tiering.fail(formed.part, error, self);
+            }
+        }
+    }
+
+    /// How often a side exit of the part's next region may be taken.
+    fn side_exit_threshold(&self, tiering: &Tiering, part: HotPart, back: usize) -> u64 {
+        let formations = tiering.state().part_mut(part).formed.len();
+        let shift = u32::try_from(formations.saturating_sub(back))
+            .unwrap_or(8)
+            .min(8);
+        u64::from(self.config.side_exit_threshold) << (shift * BACKOFF_SHIFT)
+    }
+
+    pub(crate) fn publish_region(
+        &self,
+        function: &FunctionUnit,
+        body: &Body,
+        tiering: &Tiering,
+        hook: usize,
+        region: Region,
+    ) {
+        let part = HotPart::Loop(hook);
+        let threshold = self.side_exit_threshold(tiering, part, 0);
+        let compiled = self
+            .make_formed(function, part, region, None, threshold)
+            .and_then(|formed| {
+                let version = self.compile_region(function, body, tiering, hook, &formed)?;
+                Ok((formed, version))
+            });
+        let unit = tiering.hooks[hook].unit;
+        let slot = crate::engine::read(&self.units).get(unit).map(Unit::slot);
+        match (compiled, slot) {
+            (Ok((formed, version)), Some(slot)) => {
+                tracing::debug!(
+                    function = %function.name, header = %formed.region.entry(),
+                    side_exits = formed.sides.len(),
+                    micros = version.compile_time.as_micros(), "region at tier 1"
+                );
+                let entry = version.entry;
+                tiering.state().part_mut(part).published(version, formed);
+                slot.publish(entry);
+                tiering.pin(part);
+            }
+            (Err(error), _) => tiering.fail(part, error, self),
+            (Ok(_), None) => {}
+        }
+    }
+
+    fn compile_region(
+        &self,
+        function: &FunctionUnit,
+        body: &Body,
+        tiering: &Tiering,
+        hook: usize,
+        formed: &Formed,
+    ) -> Result<Version, CompileError> {
+        let Analysis { flow, liveness, .. } = &tiering.analysis;
+        let interface = &tiering.hooks[hook].interface;
+        let mut extracted =
+            extract_region(&body.source, flow, liveness, &formed.region, interface)?;
+        self.name_side_calls(&mut extracted, formed)?;
+        let name = format!("{}_{}", function.name, formed.region.entry());
+        self.compile(1, &name, extracted.function, 0)
+    }
+
+    /// Compiles the whole function at tier 1: less its cold blocks, if they
+    /// can be left out.
+    pub(crate) fn publish_function(
+        &self,
+        function: &FunctionUnit,
+        body: &Body,
+        tiering: &Tiering,
+        region: Option<Region>,
+    ) {
+        let part = HotPart::Function;
+        let region = region.map_or_else(|| whole_region(self, body, tiering), Ok);
+        let threshold = self.side_exit_threshold(tiering, part, 0);
+        let compiled = region.and_then(|region| {
+            let Analysis { flow, liveness, .. } = &tiering.analysis;
+            let interface = match region.is_whole() {
+                true => None,
+                false => Interface::compute(&body.source, flow, liveness, &region).ok(),
+            };
+            let Some(interface) = interface else {
+                let version = self.compile(1, &function.name, body.source.clone(), 0)?;
+                let sides_off =
+                    Region::pruned(&body.source, flow, region.entry(), flow.rpo(), |_| true)
+                        .map_err(OutlineError::from)?;
+                let formed = self.make_formed(function, part, sides_off, None, threshold)?;
+                return Ok((formed, version));
+            };
+            let formed = self.make_formed(function, part, region, Some(interface), threshold)?;
+            let mut pruned: Extracted = match &formed.interface {
+                Some(interface) => {
+                    prune_function(&body.source, flow, liveness, &formed.region, interface)?
+                }
+                None => return Err(CompileError::Transform("an interface was lost".into())),
+            };
+            self.name_side_calls(&mut pruned, &formed)?;
+            let version = self.compile(1, &function.name, pruned.function, 0)?;
+            Ok((formed, version))
+        });
+        match compiled {
+            Ok((formed, version)) => {
+                let entry = version.entry;
+                tiering.state().part_mut(part).published(version, formed);
+                function.slot.publish(entry);
+                tiering.pin(part);
+            }
+            Err(error) => tiering.fail(part, error, self),
+        }
+    }
+}
+
+/// The region of a whole function, less the blocks that its profile says are
+/// cold.
+fn whole_region(engine: &Inner, body: &Body, tiering: &Tiering) -> Result<Region, CompileError> {
+    let flow = &tiering.analysis.flow;
+    let profile = tiering.profile(&body.source);
+    let least = profile.entries() as f64 * engine.config.policy.cold_share;
+    let prune = engine.config.side_exits && profile.entries() > 0;
+    let hot = |block| {
+        let count = profile.block(block);
+        !prune || (count > 0 && count as f64 >= least)
+    };
+    Region::pruned(&body.source, flow, flow.entry(), flow.rpo(), hot)
+        .map_err(|error| CompileError::from(OutlineError::from(error)))
+}

@@ -1,0 +1,191 @@
+//! The first version of a function: analysed, instrumented, compiled.
+//!
+//! Invariants:
+//!
+//! * It is compiled once, and kept: regions are outlined from the same CLIF.
+//! * Every natural loop has a hook, or a typed reason why it has none.
+//!
+//! Not here: what hooks do when they fire (`tierup`).
+
+use crate::baseline::{Analysis, Baseline, HotState, LoopHook, TierState, Tiering, known_counts};
+use crate::cells::Counters;
+use crate::compile::{Version, compile};
+use crate::config::Mode;
+use crate::engine::{Inner, write};
+use crate::error::CompileError;
+use crate::instrument::{Plan, instrument};
+use crate::tierup::NEVER;
+use crate::unit::{Body, FunctionUnit, Unit};
+use cranelift_codegen::ir::Function;
+use regraft_outliner::{Hook, Interface, OutlineError};
+use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Region, estimate, place};
+use std::sync::{Arc, Mutex};
+
+impl Inner {
+    /// Compiles the first version of a function, once.
+    pub(crate) fn compile_baseline<'b>(
+        self: &Inner,
+        function: &FunctionUnit,
+        body: &'b Body,
+    ) -> Result<&'b Baseline, CompileError> {
+        let baseline = body.baseline.get_or_init(|| match self.config.mode {
+            Mode::Eager => self.eager_version(function, body),
+            Mode::Tiered | Mode::Tier0 => self.instrumented_version(function, body),
+        });
+        baseline.as_ref().map_err(Clone::clone)
+    }
+
+    fn eager_version(
+        &self,
+        function: &FunctionUnit,
+        body: &Body,
+    ) -> Result<Baseline, CompileError> {
+        let version = self.compile(1, &function.name, body.source.clone(), 0)?;
+        Ok(Baseline {
+            version,
+            tiering: None,
+        })
+    }
+
+    pub(crate) fn compile(
+        &self,
+        tier: u8,
+        name: &str,
+        func: Function,
+        counters: usize,
+    ) -> Result<Version, CompileError> {
+        let resolve = |target: &_| self.address_of(target, counters);
+        compile(
+            &self.arena,
+            self.isa(tier),
+            tier,
+            name,
+            func,
+            self.config.check,
+            &resolve,
+        )
+    }
+
+    fn instrumented_version(
+        &self,
+        function: &FunctionUnit,
+        body: &Body,
+    ) -> Result<Baseline, CompileError> {
+        let func = &body.source;
+        let flow = Flow::compute(func).map_err(OutlineError::from)?;
+        let loops = LoopForest::compute(func, &flow);
+        let liveness = Liveness::compute(func, &flow);
+        let analysis = Analysis {
+            flow,
+            loops,
+            liveness,
+        };
+        let mut hooks = vec![];
+        let mut refused = vec![];
+        for loop_id in analysis.loops.loops() {
+            match hookable_loop(func, &analysis, loop_id) {
+                Ok((region, interface)) => hooks.push((loop_id, region, interface)),
+                Err(reason) => refused.push((loop_id, reason)),
+            }
+        }
+        let hooks = self.allocate_regions(function, hooks)?;
+
+        let frequencies = estimate(func, &analysis.flow, &analysis.loops);
+        let known = known_counts(&analysis.flow, hooks.iter().map(|hook| &hook.region));
+        let counting = self.config.counting;
+        let placement = place(func, &analysis.flow, &frequencies, &known, counting);
+        let spliced: Vec<Hook<'_>> = hooks
+            .iter()
+            .map(|hook| Hook {
+                region: &hook.region,
+                interface: &hook.interface,
+            })
+            .collect();
+        let units: Vec<u32> = hooks.iter().map(|hook| hook.unit).collect();
+        let plan = Plan {
+            flow: &analysis.flow,
+            hooks: &spliced,
+            hook_units: &units,
+            placement: &placement,
+            unit: function.unit,
+            pointer: self.isas.tier0.pointer_type(),
+            call_conv: self.isas.tier0.default_call_conv(),
+        };
+        let (instrumented, layout) = instrument(func, &plan)?;
+        let counters = Counters::new(&self.arena, layout, hooks.len())?;
+        let (calls, executions) = if self.tiers_up() {
+            let config = &self.config;
+            (config.entry_threshold.into(), config.loop_threshold.into())
+        } else {
+            (NEVER, NEVER)
+        };
+        counters.arm_entry(calls);
+        for hook in 0..hooks.len() {
+            counters.arm_hook(hook, executions);
+        }
+        let version = self.compile(0, &function.name, instrumented, counters.address())?;
+        tracing::debug!(
+            function = %function.name, hooks = hooks.len(), refused = refused.len(),
+            micros = version.compile_time.as_micros(), "tier 0"
+        );
+        let mut state = TierState::default();
+        state.hooks.resize_with(hooks.len(), HotState::default);
+        Ok(Baseline {
+            version,
+            tiering: Some(Tiering {
+                analysis,
+                hooks,
+                refused,
+                placement,
+                counters,
+                state: Mutex::new(state),
+            }),
+        })
+    }
+
+    /// Gives each hook's region a unit with an empty slot.
+    fn allocate_regions(
+        &self,
+        function: &FunctionUnit,
+        hooks: Vec<(LoopId, Region, Interface)>,
+    ) -> Result<Vec<LoopHook>, CompileError> {
+        let mut units = write(&self.units);
+        let owner = units.function(function.unit).cloned();
+        let owner = owner.ok_or_else(|| CompileError::Memory("the unit table is full".into()))?;
+        let mut allocated = Vec::with_capacity(hooks.len());
+        for (hook, (loop_id, region, interface)) in hooks.into_iter().enumerate() {
+            let unit = units
+                .next()
+                .ok_or_else(|| CompileError::Memory("the unit table is full".into()))?;
+            let slot = self.slots.allocate_empty(unit)?;
+            units.units.push(Unit::Region {
+                function: Arc::clone(&owner),
+                hook,
+                slot,
+            });
+            allocated.push(LoopHook {
+                loop_id,
+                region,
+                interface,
+                unit,
+            });
+        }
+        Ok(allocated)
+    }
+}
+
+/// The region of a loop and its interface, or the reason why it has no hook.
+pub(crate) fn hookable_loop(
+    func: &Function,
+    analysis: &Analysis,
+    loop_id: LoopId,
+) -> Result<(Region, Interface), OutlineError> {
+    let Analysis {
+        flow,
+        loops,
+        liveness,
+    } = analysis;
+    let region = Region::whole_loop(func, flow, loops, loop_id)?;
+    let interface = Interface::compute(func, flow, liveness, &region)?;
+    Ok((region, interface))
+}
