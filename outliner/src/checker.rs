@@ -161,19 +161,28 @@ pub fn check_outlined(
     }
     region_of(&source, interface, &outlined.function, &side_calls)?;
     if outlined.continuations.len() != region.side_exits().len() {
-        return Err(CheckError::WrongInterface("there is not one continuation for each side exit"));
+        return Err(CheckError::WrongInterface(
+            "there is not one continuation for each side exit",
+        ));
     }
     for (number, continuation) in (0..).zip(&outlined.continuations) {
         let reentry: Vec<FuncRef> = named(continuation, &outlined.function.name).collect();
         continuation_of(&source, interface, number, continuation, &reentry)?;
     }
-    residual_of(&source, interface, &outlined.residual, &outlined.function.name)
+    residual_of(
+        &source,
+        interface,
+        &outlined.residual,
+        &outlined.function.name,
+    )
 }
 
 /// The function references that have this name.
 fn named<'a>(func: &'a Function, name: &'a UserFuncName) -> impl Iterator<Item = FuncRef> + 'a {
     let functions = func.dfg.ext_funcs.iter();
-    functions.filter(|(_, data)| entities::names(func, &data.name, name)).map(|(callee, _)| callee)
+    functions
+        .filter(|(_, data)| entities::names(func, &data.name, name))
+        .map(|(callee, _)| callee)
 }
 
 fn region_of(
@@ -200,7 +209,12 @@ fn continuation_of(
         return Err(CheckError::NoSideExit { number });
     };
     check_stack_limit(source, continuation)?;
-    let mut walk = Walk::new(source, interface, continuation, Subject::Continuation(reentry));
+    let mut walk = Walk::new(
+        source,
+        interface,
+        continuation,
+        Subject::Continuation(reentry),
+    );
     walk.start_continuation(side_exit.to)?;
     walk.run()?;
     proof::discharge(&mut walk)
@@ -216,7 +230,10 @@ fn residual_of(
         return Err(CheckError::WrongSignature);
     }
     check_stack_limit(source, residual)?;
-    let entries = (source.func.layout.entry_block(), residual.layout.entry_block());
+    let entries = (
+        source.func.layout.entry_block(),
+        residual.layout.entry_block(),
+    );
     let (Some(entry), Some(copy)) = entries else {
         return Err(CheckError::Malformed("the function has no entry block"));
     };
@@ -233,5 +250,9 @@ fn check_stack_limit(source: &Source<'_>, outlined: &Function) -> Result<(), Che
         (Some(our), Some(their)) => entities::same_global(source.func, our, outlined, their),
         _ => false,
     };
-    if same { Ok(()) } else { Err(CheckError::WrongStackLimit) }
+    if same {
+        Ok(())
+    } else {
+        Err(CheckError::WrongStackLimit)
+    }
 }

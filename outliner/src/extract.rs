@@ -29,7 +29,7 @@
 use crate::error::OutlineError;
 use crate::interface::{
     Interface, LiveOutSource, Param, ParamSource, abi_param, defined_in_scope, defining_block,
-    depends_on_vmctx, edge_args, leaves_function, vmctx_value,
+    depends_on_vmctx, edge_args, is_constant, leaves_function, vmctx_value,
 };
 use crate::remap::{Remap, Target, edge_only_args};
 use crate::ssa::{Variable, repair};
@@ -77,6 +77,7 @@ pub fn extract_region(
     let mut extraction = Extraction::new(func, flow, liveness, region, interface, &mut function)?;
     let entry = extraction.make_entry();
     let params = extraction.append_params(entry, &interface.params)?;
+    extraction.repeat_constants(entry, &interface.constants)?;
     extraction.create_blocks(&blocks)?;
     let header = extraction.blocks[&region.entry()];
     extraction.jump(entry, header, &params[..interface.entry_params]);
@@ -135,6 +136,11 @@ pub fn extract_continuation(
     }
     let carried: Vec<Param> = interface.carried().copied().collect();
     extraction.append_params(entry, &carried)?;
+    extraction.repeat_constants(entry, &interface.constants)?;
+    for value in constants_at(func, liveness, region, start) {
+        extraction.repeat_constants(entry, &[value])?;
+        entry_values.push((value, extraction.remap.value(start, value)?));
+    }
     extraction.create_blocks(&blocks)?;
     let target = extraction.blocks[&start];
     extraction.jump(entry, target, &start_args);
@@ -176,7 +182,16 @@ pub(crate) fn live_at(
 ) -> Vec<Value> {
     let live = liveness.live_in(start).iter().copied();
     let vmctx = vmctx_value(func);
-    live.filter(|&value| defined_in_scope(func, region, value) && vmctx != Some(value))
+    live.filter(|&value| {
+        defined_in_scope(func, region, value) && vmctx != Some(value) && !is_constant(func, value)
+    })
+    .collect()
+}
+
+/// The constants of the scope that are live at `start`.
+fn constants_at(func: &Function, liveness: &Liveness, region: &Region, start: Block) -> Vec<Value> {
+    let live = liveness.live_in(start).iter().copied();
+    live.filter(|&value| defined_in_scope(func, region, value) && is_constant(func, value))
         .collect()
 }
 
@@ -193,11 +208,11 @@ pub(crate) fn continuation_signature(
     let live = live_at(func, liveness, region, start);
     for value in params.chain(live) {
         let ty = func.dfg.value_type(value);
-        signature.params.push(cranelift_codegen::ir::AbiParam::new(ty));
+        signature
+            .params
+            .push(cranelift_codegen::ir::AbiParam::new(ty));
     }
-    signature
-        .params
-        .extend(interface.carried().map(abi_param));
+    signature.params.extend(interface.carried().map(abi_param));
     signature
 }
 
@@ -337,6 +352,19 @@ impl<'a> Extraction<'a> {
             }
         }
         Ok(values)
+    }
+
+    /// Repeats constants at the end of the entry block.
+    fn repeat_constants(&mut self, entry: Block, constants: &[Value]) -> Result<(), OutlineError> {
+        for &value in constants {
+            let missing = OutlineError::UndefinedValue {
+                value,
+                block: entry,
+            };
+            let inst = self.func.dfg.value_def(value).inst().ok_or(missing)?;
+            self.remap.copy_inst(entry, inst, entry)?;
+        }
+        Ok(())
     }
 
     /// Creates the copies of the blocks and of their parameters.
@@ -527,9 +555,7 @@ impl<'a> Extraction<'a> {
         }
         let mut cursor = FuncCursor::new(self.remap.target);
         cursor.goto_bottom(into);
-        let number = cursor
-            .ins()
-            .iconst(types::I32, i64::from(exit.exit.number));
+        let number = cursor.ins().iconst(types::I32, i64::from(exit.exit.number));
         let mut values = vec![number];
         for (result, &ty) in results.iter().zip(&self.interface.results).skip(1) {
             values.push(result.unwrap_or_else(|| insert_zero(&mut cursor, ty)));
@@ -649,5 +675,7 @@ pub(crate) fn edge_value(
         .iter()
         .find(|(arg, _)| *arg == wanted)
         .map(|&(_, value)| value)
-        .ok_or(OutlineError::Malformed("a try_call value without a parameter"))
+        .ok_or(OutlineError::Malformed(
+            "a try_call value without a parameter",
+        ))
 }

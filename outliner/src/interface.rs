@@ -13,6 +13,8 @@
 //!   a subset of them and leaves the rest zero.
 //! * Live-ins and live-outs are sorted by value number, so that the same
 //!   input gives the same interface.
+//! * Constants do not cross: whoever needs one repeats the instruction that
+//!   defines it, so that the optimiser of either side knows its value.
 //!
 //! Not here: code that uses it (`extract`, `splice`).
 
@@ -20,7 +22,8 @@ use crate::error::OutlineError;
 use crate::legality::check_blocks;
 use cranelift_codegen::ir::{
     AbiParam, ArgumentPurpose, Block, BlockArg, DynamicStackSlot, ExceptionTableItem, Function,
-    GlobalValue, GlobalValueData, Inst, InstructionData, Opcode, Signature, StackSlot, Type, Value, ValueDef, types,
+    GlobalValue, GlobalValueData, Inst, InstructionData, Opcode, Signature, StackSlot, Type, Value,
+    ValueDef, types,
 };
 use cranelift_codegen::isa::CallConv;
 use indexmap::IndexSet;
@@ -83,6 +86,9 @@ pub struct ExitInterface {
     pub exit: Exit,
     /// The values that leave, sorted by source.
     pub live_outs: Vec<LiveOut>,
+    /// The constants of the scope that are used after this exit, sorted: the
+    /// caller repeats them.
+    pub constants: Vec<Value>,
 }
 
 impl ExitInterface {
@@ -102,6 +108,9 @@ pub struct Interface {
     pub entry: Block,
     /// The parameters: those of the entry block, then the live-ins.
     pub params: Vec<Param>,
+    /// The constants defined outside the scope and used in it, sorted: the
+    /// outlined function repeats them in its entry block.
+    pub constants: Vec<Value>,
     /// How many of the parameters are those of the entry block.
     pub entry_params: usize,
     /// The types of the results; the first is the exit number.
@@ -128,7 +137,7 @@ impl Interface {
         region: &Region,
     ) -> Result<Self, OutlineError> {
         check_blocks(func, region.scope().iter())?;
-        let params = collect_params(func, flow, region)?;
+        let (params, constants) = collect_params(func, flow, region)?;
         let (results, exits) = collect_exits(func, flow, liveness, region)?;
         let values = params.len() + results.len();
         if values > MAX_INTERFACE_VALUES {
@@ -140,6 +149,7 @@ impl Interface {
         Ok(Self {
             entry: region.entry(),
             params,
+            constants,
             entry_params: func.dfg.num_block_params(region.entry()),
             results,
             exits,
@@ -194,6 +204,22 @@ pub(crate) fn defined_in_scope(func: &Function, region: &Region, value: Value) -
     defining_block(func, value).is_some_and(|block| region.scope().contains(block))
 }
 
+/// Whether `value` is defined by an instruction without operands or effects
+/// that makes a constant.
+pub(crate) fn is_constant(func: &Function, value: Value) -> bool {
+    func.dfg.value_def(value).inst().is_some_and(|inst| {
+        matches!(
+            func.dfg.insts[inst].opcode(),
+            Opcode::Iconst
+                | Opcode::F16const
+                | Opcode::F32const
+                | Opcode::F64const
+                | Opcode::F128const
+                | Opcode::Vconst
+        )
+    })
+}
+
 /// Whether the terminator is replaced by an exit rather than copied.
 pub(crate) fn leaves_function(opcode: Opcode) -> bool {
     opcode.is_return()
@@ -203,7 +229,7 @@ fn collect_params(
     func: &Function,
     flow: &Flow,
     region: &Region,
-) -> Result<Vec<Param>, OutlineError> {
+) -> Result<(Vec<Param>, Vec<Value>), OutlineError> {
     let vmctx = vmctx_value(func);
     let mut live_ins = BTreeSet::new();
     let mut slots = IndexSet::new();
@@ -257,6 +283,13 @@ fn collect_params(
         live_ins.insert(value);
     }
 
+    let constants: Vec<Value> = live_ins.iter().copied().collect();
+    let constants = constants
+        .into_iter()
+        .filter(|&value| is_constant(func, value));
+    let constants: Vec<Value> = constants.collect();
+    live_ins.retain(|&value| !is_constant(func, value));
+
     let entry_params = func.dfg.block_params(region.entry()).iter().enumerate();
     let mut params = Vec::new();
     for (index, &value) in entry_params {
@@ -277,12 +310,8 @@ fn collect_params(
         };
         params.push(typed(func, source, value)?);
     }
-    params.extend(
-        slots
-            .into_iter()
-            .map(|(source, ty)| Param { source, ty }),
-    );
-    Ok(params)
+    params.extend(slots.into_iter().map(|(source, ty)| Param { source, ty }));
+    Ok((params, constants))
 }
 
 fn typed(func: &Function, source: ParamSource, value: Value) -> Result<Param, OutlineError> {
@@ -317,9 +346,9 @@ pub(crate) fn depends_on_vmctx(func: &Function, mut value: GlobalValue) -> bool 
     for _ in 0..=func.global_values.len() {
         match func.global_values.get(value) {
             Some(GlobalValueData::VMContext) => return true,
-            Some(
-                GlobalValueData::Load { base, .. } | GlobalValueData::IAddImm { base, .. },
-            ) => value = *base,
+            Some(GlobalValueData::Load { base, .. } | GlobalValueData::IAddImm { base, .. }) => {
+                value = *base
+            }
             _ => return false,
         }
     }
@@ -327,13 +356,9 @@ pub(crate) fn depends_on_vmctx(func: &Function, mut value: GlobalValue) -> bool 
 }
 
 /// The arguments of destination `index` of a terminator.
-pub fn edge_args(
-    func: &Function,
-    inst: Inst,
-    index: u32,
-) -> impl Iterator<Item = BlockArg> + '_ {
-    let destinations = func.dfg.insts[inst]
-        .branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables);
+pub fn edge_args(func: &Function, inst: Inst, index: u32) -> impl Iterator<Item = BlockArg> + '_ {
+    let destinations =
+        func.dfg.insts[inst].branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables);
     destinations
         .get(index as usize)
         .into_iter()
@@ -350,9 +375,15 @@ fn collect_exits(
     let mut exits = Vec::with_capacity(region.exits().len());
     for exit in region.exits() {
         let mut sources = BTreeSet::new();
+        let mut constants = BTreeSet::new();
         let mut add = |value: Value| {
             let value = func.dfg.resolve_aliases(value);
-            if defined_in_scope(func, region, value) {
+            if !defined_in_scope(func, region, value) {
+                return;
+            }
+            if is_constant(func, value) {
+                constants.insert(value);
+            } else {
                 sources.insert(LiveOutSource::Value(value));
             }
         };
@@ -384,6 +415,7 @@ fn collect_exits(
         exits.push(ExitInterface {
             exit: exit.clone(),
             live_outs,
+            constants: constants.into_iter().collect(),
         });
     }
     Ok((results, exits))
@@ -437,5 +469,7 @@ fn try_call_value_type(
         .position(|arg| arg == wanted)
         .and_then(|at| func.dfg.block_params(to).get(at))
         .map(|&param| func.dfg.value_type(param))
-        .ok_or(OutlineError::Malformed("a try_call value without a parameter"))
+        .ok_or(OutlineError::Malformed(
+            "a try_call value without a parameter",
+        ))
 }

@@ -23,7 +23,7 @@ use crate::extract::{
 };
 use crate::interface::{Interface, LiveOutSource, ParamSource, edge_args};
 use crate::remap::edge_only_args;
-use crate::splice::{copy_leaving_inst, remove_unreachable};
+use crate::splice::{carried_by, copy_leaving_inst, remove_unreachable, repeat_constants};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, FuncRef, Function, InstBuilder, JumpTableData, TrapCode, Value,
@@ -53,10 +53,13 @@ pub fn prune_function(
     interface: &Interface,
 ) -> Result<Extracted, OutlineError> {
     if region.kind() != RegionKind::Function {
-        return Err(OutlineError::Malformed("only a whole function can be pruned"));
+        return Err(OutlineError::Malformed(
+            "only a whole function can be pruned",
+        ));
     }
     let mut function = func.clone();
-    let returns = (!region.side_exits().is_empty()).then(|| return_blocks(&mut function, interface));
+    let returns =
+        (!region.side_exits().is_empty()).then(|| return_blocks(&mut function, interface));
     let mut side_calls = vec![];
     for side_exit in region.side_exits() {
         let number = side_exit.number;
@@ -157,7 +160,8 @@ fn return_blocks(func: &mut Function, interface: &Interface) -> Block {
     for exit in &interface.exits {
         let block = cold_block(func);
         if let ExitKind::Return { inst } | ExitKind::TailCall { inst } = exit.exit.kind {
-            let carried = |source: LiveOutSource| exit.result_of(source).map(|at| results[at]);
+            let constants = repeat_constants(func, block, &exit.constants);
+            let carried = |source: LiveOutSource| carried_by(exit, &results, &constants, source);
             copy_leaving_inst(func, inst, block, carried);
         }
         exits.push(block);

@@ -111,7 +111,9 @@ impl<'a> Remap<'a> {
         let results = self.source.dfg.inst_results(inst);
         let copies = self.target.dfg.inst_results(copy);
         if results.len() != copies.len() {
-            return Err(OutlineError::Malformed("an instruction lost results in its copy"));
+            return Err(OutlineError::Malformed(
+                "an instruction lost results in its copy",
+            ));
         }
         self.values
             .extend(results.iter().copied().zip(copies.iter().copied()));
@@ -179,7 +181,9 @@ impl<'a> Remap<'a> {
             return name;
         };
         let Some(user) = self.source.params.user_named_funcs().get(reference) else {
-            self.fail(OutlineError::Malformed("an external name that nobody declared"));
+            self.fail(OutlineError::Malformed(
+                "an external name that nobody declared",
+            ));
             return name;
         };
         let user = user.clone();
@@ -190,7 +194,9 @@ impl<'a> Remap<'a> {
         let pool = &self.source.dfg.value_lists;
         let args: Vec<BlockArg> = call.args(pool).collect();
         let Some(target) = self.targets.pop_front() else {
-            self.fail(OutlineError::Malformed("a terminator with too many destinations"));
+            self.fail(OutlineError::Malformed(
+                "a terminator with too many destinations",
+            ));
             return call;
         };
         let (block, args) = match target {
@@ -309,12 +315,16 @@ impl InstructionMapper for Remap<'_> {
     }
 
     fn map_stack_slot(&mut self, slot: StackSlot) -> StackSlot {
-        self.fail(OutlineError::Malformed("a stack slot that was not turned into an address"));
+        self.fail(OutlineError::Malformed(
+            "a stack slot that was not turned into an address",
+        ));
         slot
     }
 
     fn map_dynamic_stack_slot(&mut self, slot: DynamicStackSlot) -> DynamicStackSlot {
-        self.fail(OutlineError::Malformed("a stack slot that was not turned into an address"));
+        self.fail(OutlineError::Malformed(
+            "a stack slot that was not turned into an address",
+        ));
         slot
     }
 

@@ -26,15 +26,14 @@
 
 use crate::error::OutlineError;
 use crate::interface::{
-    Interface, LiveOutSource, ParamSource, defining_block, edge_args,
+    ExitInterface, Interface, LiveOutSource, ParamSource, defining_block, edge_args,
 };
 use crate::ssa::{Variable, repair};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
-use cranelift_codegen::flowgraph::ControlFlowGraph;
 use cranelift_codegen::dominator_tree::DominatorTree;
+use cranelift_codegen::flowgraph::ControlFlowGraph;
 use cranelift_codegen::ir::{
-    Block, BlockArg, BlockCall, Function, Inst, InstBuilder, JumpTableData,
-    Signature, Value,
+    Block, BlockArg, BlockCall, Function, Inst, InstBuilder, JumpTableData, Signature, Value,
 };
 use indexmap::IndexMap;
 use regraft_regions::{ExitKind, Flow, Region};
@@ -179,9 +178,9 @@ fn fill_call(
     let mut args = Vec::with_capacity(interface.params.len());
     for param in &interface.params {
         args.push(match param.source {
-            ParamSource::Entry(at) => *header_params
-                .get(at)
-                .ok_or(OutlineError::Malformed("the region's entry lost a parameter"))?,
+            ParamSource::Entry(at) => *header_params.get(at).ok_or(OutlineError::Malformed(
+                "the region's entry lost a parameter",
+            ))?,
             ParamSource::Value(value) | ParamSource::VmContext(value) => value,
             ParamSource::Slot(slot) => cursor.ins().stack_addr(param.ty, slot, 0),
             ParamSource::DynamicSlot(slot) => cursor.ins().dynamic_stack_addr(param.ty, slot),
@@ -190,7 +189,9 @@ fn fill_call(
     let call = gate.call(&mut cursor, index, interface.signature(), &args);
     let results = func.dfg.inst_results(call).to_vec();
     if results.len() != interface.results.len() {
-        return Err(OutlineError::Malformed("the call has not the results of the interface"));
+        return Err(OutlineError::Malformed(
+            "the call has not the results of the interface",
+        ));
     }
     dispatch(func, blocks, results[0], gate.keeps_original());
     for (exit, &block) in interface.exits.iter().zip(&blocks.exits) {
@@ -207,7 +208,16 @@ fn fill_call(
                 variable.definitions.push((block, results[live.result]));
             }
         }
-        let carried = |source| exit.result_of(source).map(|at| results[at]);
+        let constants = repeat_constants(func, block, &exit.constants);
+        for &(value, copy) in &constants {
+            let variable = variables.entry(value).or_insert_with(|| Variable {
+                ty: func.dfg.value_type(value),
+                names: vec![value],
+                definitions: vec![],
+            });
+            variable.definitions.push((block, copy));
+        }
+        let carried = |source| carried_by(exit, &results, &constants, source);
         match exit.exit.kind {
             ExitKind::Edge { edge, to } => {
                 let edge = flow.edge(edge);
@@ -225,6 +235,41 @@ fn fill_call(
         }
     }
     Ok(())
+}
+
+/// Repeats the instructions that define `constants` at the end of `block`.
+pub(crate) fn repeat_constants(
+    func: &mut Function,
+    block: Block,
+    constants: &[Value],
+) -> Vec<(Value, Value)> {
+    let mut copies = vec![];
+    for &value in constants {
+        if let Some(inst) = func.dfg.value_def(value).inst() {
+            let copy = func.dfg.clone_inst(inst);
+            func.layout.append_inst(copy, block);
+            copies.push((value, func.dfg.first_result(copy)));
+        }
+    }
+    copies
+}
+
+/// What a value of the scope is called after an exit: the result that carries
+/// it, or the repeated constant.
+pub(crate) fn carried_by(
+    exit: &ExitInterface,
+    results: &[Value],
+    constants: &[(Value, Value)],
+    source: LiveOutSource,
+) -> Option<Value> {
+    let result = exit.result_of(source).map(|at| results[at]);
+    result.or_else(|| match source {
+        LiveOutSource::Value(value) => constants
+            .iter()
+            .find(|constant| constant.0 == value)
+            .map(|constant| constant.1),
+        _ => None,
+    })
 }
 
 fn edge_arg(
@@ -254,7 +299,11 @@ fn dispatch(func: &mut Function, blocks: &HookBlocks, number: Value, keeps_origi
         }
         ([], None) => {
             // The region never returns.
-            cursor.ins().trap(cranelift_codegen::ir::TrapCode::unwrap_user(UNREACHABLE_TRAP));
+            cursor
+                .ins()
+                .trap(cranelift_codegen::ir::TrapCode::unwrap_user(
+                    UNREACHABLE_TRAP,
+                ));
         }
         ([exit], Some(body)) => {
             cursor.ins().brif(number, *exit, &[], body, &[]);
@@ -318,4 +367,3 @@ pub(crate) fn remove_unreachable(func: &mut Function) {
         func.layout.remove_block_and_insts(block);
     }
 }
-

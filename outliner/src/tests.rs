@@ -23,14 +23,20 @@ fn region(func: &Function, header: u32, cold: &[u32]) -> Region {
     let id = loops.loop_of_header(header).expect("a loop header");
     let scope = loops.blocks(id);
     let hot = scope.iter().copied();
-    let hot: Vec<Block> = hot.filter(|block| !cold.contains(&block.as_u32())).collect();
+    let hot: Vec<Block> = hot
+        .filter(|block| !cold.contains(&block.as_u32()))
+        .collect();
     Region::new(func, &flow, header, scope, hot).expect("a legal region")
 }
 
 fn verify(func: &Function) {
     let mut flags = settings::builder();
-    flags.set("enable_multi_ret_implicit_sret", "true").expect("a known setting");
-    flags.set("preserve_frame_pointers", "true").expect("a known setting");
+    flags
+        .set("enable_multi_ret_implicit_sret", "true")
+        .expect("a known setting");
+    flags
+        .set("preserve_frame_pointers", "true")
+        .expect("a known setting");
     if let Err(errors) = verify_function(func, &Flags::new(flags)) {
         panic!("{errors}\n{func}");
     }
@@ -55,19 +61,27 @@ fn render(func: &Function, region: &Region, outlined: &Outlined) -> String {
         };
         writeln!(text, ";   in {index}: {} = {source}", param.ty).expect("a string");
     }
+    for value in &outlined.interface.constants {
+        writeln!(text, ";   constant {value}").expect("a string");
+    }
     for exit in &outlined.interface.exits {
         let to = match exit.exit.kind {
             ExitKind::Edge { to, .. } => to.to_string(),
             ExitKind::Return { .. } => "return".to_string(),
             ExitKind::TailCall { .. } => "tail call".to_string(),
         };
-        let outs: Vec<String> = exit
-            .live_outs
-            .iter()
-            .map(|live| format!("{:?} as result {}", live.source, live.result))
-            .collect();
+        let carried = exit.live_outs.iter();
+        let carried = carried.map(|live| format!("{:?} as result {}", live.source, live.result));
+        let constants = exit.constants.iter();
+        let constants = constants.map(|value| format!("constant {value}"));
+        let outs: Vec<String> = carried.chain(constants).collect();
         let (number, from) = (exit.exit.number, exit.exit.from);
-        writeln!(text, ";   exit {number}: {from} -> {to}: {}", outs.join(", ")).expect("a string");
+        writeln!(
+            text,
+            ";   exit {number}: {from} -> {to}: {}",
+            outs.join(", ")
+        )
+        .expect("a string");
     }
     write!(text, "\n; outlined\n{}", outlined.function).expect("a string");
     for (number, continuation) in outlined.continuations.iter().enumerate() {
@@ -90,7 +104,10 @@ fn check(name: &str, clif: &str, header: u32, cold: &[u32]) {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| {
-        insta::assert_snapshot!(format!("outliner__{name}"), render(&func, &region, &outlined));
+        insta::assert_snapshot!(
+            format!("outliner__{name}"),
+            render(&func, &region, &outlined)
+        );
     });
 }
 
@@ -209,8 +226,7 @@ fn pruned_function() {
     let liveness = regraft_regions::Liveness::compute(&func, &flow);
     let scope: Vec<Block> = flow.rpo().to_vec();
     let hot = |block: Block| block.as_u32() != 2;
-    let region =
-        Region::pruned(&func, &flow, flow.entry(), &scope, hot).expect("a legal region");
+    let region = Region::pruned(&func, &flow, flow.entry(), &scope, hot).expect("a legal region");
     let interface = crate::Interface::compute(&func, &flow, &liveness, &region)
         .expect("the function can be outlined");
     let pruned = crate::prune_function(&func, &flow, &liveness, &region, &interface)

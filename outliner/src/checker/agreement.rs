@@ -40,8 +40,12 @@ pub(super) fn param_meaning(
         ParamSource::VmContext(value) => {
             let special = source.context() == Some(value);
             let header_param = header.get(index) == Some(&value);
-            let outside = !source.home(value).is_some_and(|block| source.in_scope(block));
-            (special && (header_param || outside)).then(|| fits(value)).flatten()
+            let outside = !source
+                .home(value)
+                .is_some_and(|block| source.in_scope(block));
+            (special && (header_param || outside))
+                .then(|| fits(value))
+                .flatten()
         }
         ParamSource::Value(value) => {
             fits(value).filter(|&meaning| !source.scope_defines(meaning) && index >= header.len())
@@ -65,7 +69,9 @@ pub(super) fn param_meanings(
     interface: &Interface,
 ) -> Result<Vec<Meaning>, CheckError> {
     let params = interface.params.iter().enumerate();
-    params.map(|(index, param)| param_meaning(source, index, param)).collect()
+    params
+        .map(|(index, param)| param_meaning(source, index, param))
+        .collect()
 }
 
 /// What a live-out means.
@@ -95,7 +101,12 @@ pub(super) fn check_interface(
     if interface.results.first() != Some(&types::I32) {
         return wrong("result 0 is not an i32");
     }
-    if !interface.exits.iter().map(|exit| &exit.exit).eq(region.exits()) {
+    if !interface
+        .exits
+        .iter()
+        .map(|exit| &exit.exit)
+        .eq(region.exits())
+    {
         return wrong("it has other exits");
     }
     for exit in &interface.exits {
@@ -144,8 +155,9 @@ fn check_live_outs(source: &Source<'_>, interface: &Interface) -> Result<(), Che
             }
         }
         let live_outs = exit.live_outs.iter();
-        let carried: HashSet<Meaning> =
-            live_outs.map(|live| live_out_meaning(source, live)).collect();
+        let carried: HashSet<Meaning> = live_outs
+            .map(|live| live_out_meaning(source, live))
+            .collect();
         for arg in needed {
             // An address in the frame too: the caller has no instruction that makes it.
             let of_scope = match arg {
@@ -174,7 +186,9 @@ fn abi(param: &Param) -> AbiParam {
 fn signature(params: impl Iterator<Item = AbiParam>, results: &[Type]) -> Signature {
     let mut signature = Signature::new(CallConv::Tail);
     signature.params.extend(params);
-    signature.returns.extend(results.iter().map(|&ty| AbiParam::new(ty)));
+    signature
+        .returns
+        .extend(results.iter().map(|&ty| AbiParam::new(ty)));
     signature
 }
 
@@ -186,7 +200,11 @@ pub(super) fn region_signature(interface: &Interface) -> Signature {
 /// The interface's parameters after those of the entry block, with their
 /// positions.
 pub(super) fn live_ins(interface: &Interface) -> impl Iterator<Item = (usize, &Param)> {
-    interface.params.iter().enumerate().skip(interface.entry_params)
+    interface
+        .params
+        .iter()
+        .enumerate()
+        .skip(interface.entry_params)
 }
 
 /// What the parameters of the continuation that begins at `target` mean: the
@@ -196,7 +214,12 @@ pub(super) fn continuation_params(
     interface: &Interface,
     target: Block,
 ) -> Result<Vec<Meaning>, CheckError> {
-    let own = source.func.dfg.block_params(target).iter().chain(source.live(target));
+    let own = source
+        .func
+        .dfg
+        .block_params(target)
+        .iter()
+        .chain(source.live(target));
     let mut params: Vec<Meaning> = own.map(|&value| source.meaning(value)).collect();
     for (index, param) in live_ins(interface) {
         params.push(param_meaning(source, index, param)?);

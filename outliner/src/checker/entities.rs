@@ -152,7 +152,10 @@ impl<'a> Comparison<'a> {
             });
         }
         let types = |func: &Function, values: &[Value]| -> Vec<_> {
-            values.iter().map(|&value| func.dfg.value_type(value)).collect()
+            values
+                .iter()
+                .map(|&value| func.dfg.value_type(value))
+                .collect()
         };
         let same_results = types(ours, ours.dfg.inst_results(source_inst))
             == types(theirs, theirs.dfg.inst_results(outlined));
@@ -177,8 +180,7 @@ impl<'a> Comparison<'a> {
             });
         }
         let maps = |func: &'a Function, inst| func.dfg.user_stack_map_entries(inst);
-        if maps(ours, source_inst).unwrap_or_default()
-            != maps(theirs, outlined).unwrap_or_default()
+        if maps(ours, source_inst).unwrap_or_default() != maps(theirs, outlined).unwrap_or_default()
         {
             return Err(CheckError::WrongStackMap {
                 source_inst,
@@ -344,7 +346,9 @@ fn same_region(ours: &Function, our: MemFlags, theirs: &Function, their: MemFlag
         let sets = &func.dfg.mem_flags;
         let region = sets.is_valid(flags).then(|| sets[flags].alias_region())?;
         let regions = &func.dfg.alias_regions;
-        region.filter(|&region| regions.is_valid(region)).map(|region| regions[region].clone())
+        region
+            .filter(|&region| regions.is_valid(region))
+            .map(|region| regions[region].clone())
     };
     region(ours, our) == region(theirs, their)
 }
@@ -367,7 +371,8 @@ pub(super) fn same_global(
         let same = match (our_data, their_data) {
             (Data::VMContext, Data::VMContext) => {
                 let special = |func: &Function| {
-                    func.signature.uses_special_param(ArgumentPurpose::VMContext)
+                    func.signature
+                        .uses_special_param(ArgumentPurpose::VMContext)
                 };
                 return special(ours) == special(theirs);
             }
@@ -450,9 +455,10 @@ fn same_clauses(
     theirs: &Function,
     their: ExceptionTable,
 ) -> bool {
-    let (Some(our), Some(their)) =
-        (ours.dfg.exception_tables.get(our), theirs.dfg.exception_tables.get(their))
-    else {
+    let (Some(our), Some(their)) = (
+        ours.dfg.exception_tables.get(our),
+        theirs.dfg.exception_tables.get(their),
+    ) else {
         return false;
     };
     let clause = |item| match item {

@@ -87,9 +87,7 @@ impl<'a> Walk<'a> {
             let binding = match data {
                 InstructionData::UnaryImm { imm, .. } => Binding::Constant(imm.bits()),
                 InstructionData::StackAddr {
-                    stack_slot,
-                    offset,
-                    ..
+                    stack_slot, offset, ..
                 } if own_frame => Binding::Definition(Meaning::Slot {
                     slot: stack_slot,
                     offset: i64::from(i32::from(offset)),
@@ -166,7 +164,9 @@ impl<'a> Walk<'a> {
         {
             return Err(wrong);
         }
-        let said = results.first().map(|&value| self.bindings[theirs.dfg.resolve_aliases(value)]);
+        let said = results
+            .first()
+            .map(|&value| self.bindings[theirs.dfg.resolve_aliases(value)]);
         if !matches!(said, Some(Binding::Constant(said)) if said == i64::from(number)) {
             return Err(wrong);
         }

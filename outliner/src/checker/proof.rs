@@ -125,9 +125,9 @@ impl Proof<'_, '_> {
         let source = self.walk.source;
         let copy = self.walk.copy_of[source.home(value)?]?;
         let before = match source.func.dfg.value_def(value) {
-            ValueDef::Result(def, _) => {
-                point.inst.is_none_or(|inst| source.func.layout.pp_cmp(def, inst).is_lt())
-            }
+            ValueDef::Result(def, _) => point
+                .inst
+                .is_none_or(|inst| source.func.layout.pp_cmp(def, inst).is_lt()),
             _ => true,
         };
         Some((copy, before))
@@ -180,12 +180,7 @@ impl Proof<'_, '_> {
     }
 
     /// Takes up the arguments that an extra parameter gets.
-    fn follow(
-        &mut self,
-        value: Value,
-        index: usize,
-        expected: Meaning,
-    ) -> Result<(), CheckError> {
+    fn follow(&mut self, value: Value, index: usize, expected: Meaning) -> Result<(), CheckError> {
         if !self.followed.insert((value, expected)) {
             return Ok(());
         }

@@ -62,7 +62,9 @@ impl<'a> Source<'a> {
         }
         let edge_of = |edge: usize| {
             let edge = edges.get(edge).copied();
-            edge.ok_or(CheckError::Malformed("an exit names an edge that is not there"))
+            edge.ok_or(CheckError::Malformed(
+                "an exit names an edge that is not there",
+            ))
         };
         let mut exits = HashMap::new();
         let mut leaving = HashMap::new();
@@ -122,7 +124,10 @@ impl<'a> Source<'a> {
 
     /// The source's edge of a natural exit: its block and destination.
     pub fn edges_of_exits(&self) -> HashMap<u32, (Block, usize)> {
-        self.exits.iter().map(|(&edge, &number)| (number, edge)).collect()
+        self.exits
+            .iter()
+            .map(|(&edge, &number)| (number, edge))
+            .collect()
     }
 
     /// The values defined in the scope that are live-in at a target of an

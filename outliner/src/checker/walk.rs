@@ -296,7 +296,11 @@ impl<'a> Walk<'a> {
         };
         let addend = theirs.dfg.first_result(constant);
         let result = theirs.dfg.first_result(sum);
-        let wanted = if ty.bits() < 64 { offset & ((1 << ty.bits()) - 1) } else { offset };
+        let wanted = if ty.bits() < 64 {
+            offset & ((1 << ty.bits()) - 1)
+        } else {
+            offset
+        };
         let adds = theirs.dfg.resolve_aliases(added) == addend && imm.bits() == wanted;
         if offset == 0 || !adds || theirs.dfg.value_type(result) != ty {
             return cursor;
@@ -325,7 +329,11 @@ impl<'a> Walk<'a> {
         let (ours, theirs) = (self.source.func, self.out);
         let addresses = self.comparison.instructions(source_inst, outlined)?;
         self.addresses.extend(addresses);
-        let args = ours.dfg.inst_args(source_inst).iter().zip(theirs.dfg.inst_args(outlined));
+        let args = ours
+            .dfg
+            .inst_args(source_inst)
+            .iter()
+            .zip(theirs.dfg.inst_args(outlined));
         for (index, (&our, &their)) in args.enumerate() {
             let place = Place::Operand { outlined, index };
             self.oblige(their, self.source.meaning(our), point, place);
@@ -457,7 +465,9 @@ impl<'a> Walk<'a> {
 /// The context values of an exception table.
 fn contexts(func: &Function, inst: Inst) -> impl Iterator<Item = Value> + '_ {
     let table = func.dfg.insts[inst].exception_table();
-    let items = table.into_iter().flat_map(|table| func.dfg.exception_tables[table].items());
+    let items = table
+        .into_iter()
+        .flat_map(|table| func.dfg.exception_tables[table].items());
     items.filter_map(|item| match item {
         ExceptionTableItem::Context(value) => Some(value),
         _ => None,

@@ -126,6 +126,9 @@ pub fn run(args: &Args, out: &mut Output) -> Result<(), CliError> {
     }
 }
 
+/// A whole loop and its interface, or why it has none.
+type Outlinable = Result<(Region, Interface), OutlineError>;
+
 /// What is known of a function, and of each of its loops.
 struct Analysis<'f> {
     func: &'f Function,
@@ -133,8 +136,7 @@ struct Analysis<'f> {
     loops: LoopForest,
     counts: FunctionProfile,
     profile: &'static str,
-    /// The whole loop and its interface, or why it cannot be outlined; by loop.
-    interfaces: Vec<(LoopId, Result<(Region, Interface), OutlineError>)>,
+    interfaces: Vec<(LoopId, Outlinable)>,
 }
 
 impl<'f> Analysis<'f> {
@@ -163,7 +165,7 @@ impl<'f> Analysis<'f> {
         })
     }
 
-    fn interface(&self, loop_id: LoopId) -> Option<&Result<(Region, Interface), OutlineError>> {
+    fn interface(&self, loop_id: LoopId) -> Option<&Outlinable> {
         let found = self.interfaces.iter().find(|(id, _)| *id == loop_id);
         found.map(|(_, interface)| interface)
     }

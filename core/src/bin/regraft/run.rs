@@ -179,7 +179,7 @@ fn run_file(
     let commands: usize = commands.sum();
     if let Some(reason) = file.inapplicable() {
         out.line(format_args!("skip  {name}: {reason}"))?;
-        totals.skipped += commands;
+        totals.skipped += commands.max(1);
         return Ok(());
     }
     for target in file.targets() {
