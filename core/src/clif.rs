@@ -56,6 +56,7 @@ mod command;
 mod effects;
 mod file;
 mod header;
+mod limits;
 mod locate;
 mod program;
 mod wrap;

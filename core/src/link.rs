@@ -85,7 +85,7 @@ pub enum LinkError {
     #[error("code compiled with is_pic=true cannot be linked")]
     PositionIndependent,
     /// There is no memory for the code.
-    #[error("no code memory")]
+    #[error("{0}")]
     Arena(#[from] ArenaError),
     /// The code was written, but the instruction caches could not be told.
     #[error("instruction caches could not be synchronised")]

@@ -54,7 +54,7 @@ impl<F: Fn(u32) -> usize + Send + Sync> Runtime for F {
 #[non_exhaustive]
 pub enum SlotError {
     /// Code or data memory cannot hold another chunk.
-    #[error("no memory for more slots")]
+    #[error("no slots: {0}")]
     Arena(#[from] ArenaError),
     /// The arena put cells and stubs too far apart: a bug.
     #[error("the cell at {cell:#x} is out of the reach of the stub at {stub:#x}")]

@@ -58,7 +58,11 @@ fn corpus() -> Option<Vec<PathBuf>> {
 fn run_corpus(config: &Config, wrap: Option<u32>, repeat: usize) -> Option<Tally> {
     let mut tally = Tally::default();
     for path in corpus()? {
-        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .expect("a file")
+            .to_string_lossy()
+            .into_owned();
         let text = std::fs::read_to_string(&path).expect("readable");
         let file = TestFile::parse(&name, &text).expect("the corpus is well-formed");
         tally.files += 1;
@@ -66,7 +70,10 @@ fn run_corpus(config: &Config, wrap: Option<u32>, repeat: usize) -> Option<Tally
             continue;
         }
         tally.applicable += 1;
-        let commands = file.functions().iter().map(|function| function.commands.len());
+        let commands = file
+            .functions()
+            .iter()
+            .map(|function| function.commands.len());
         let commands: usize = commands.sum();
         for target in file.targets() {
             tally.pairs += 1;
@@ -107,7 +114,9 @@ fn run_program(tally: &mut Tally, place: &str, file: &TestFile, program: &Progra
                         tally.failures.push(failure);
                     }
                     Err(error) => {
-                        tally.failures.push(format!("{place}:{}: {error}", command.line));
+                        tally
+                            .failures
+                            .push(format!("{place}:{}: {error}", command.line));
                     }
                 }
             }
@@ -136,7 +145,10 @@ fn run_program(tally: &mut Tally, place: &str, file: &TestFile, program: &Progra
                 code => format!("{}: {code}", part.state),
             };
             if part.state == "failed" {
-                println!("{place}: {} {}: {}", region.function, region.header, part.reason);
+                println!(
+                    "{place}: {} {}: {}",
+                    region.function, region.header, part.reason
+                );
             }
             *tally.states.entry(state).or_default() += 1;
         }

@@ -1,3 +1,5 @@
 //! Integration tests, in one binary.
 
 mod conformance;
+mod errors;
+mod tiering;

@@ -13,6 +13,7 @@ use cranelift_codegen::data_value::{DataValue, DisplayDataValues};
 use cranelift_codegen::ir::Signature;
 use cranelift_reader::{Comparison, RunCommand, parse_run_command};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A run or print command.
 #[derive(Debug)]
@@ -47,12 +48,16 @@ impl Command {
         signature: &Signature,
         (file, line, column): (&str, usize, usize),
     ) -> Result<Option<Self>, ClifError> {
-        let command = parse_run_command(comment, signature).map_err(|error| ClifError {
+        let error = |message: &str| ClifError {
             file: file.to_string(),
             line,
             column,
-            message: format!("{} in `{}`", error.message, comment.trim()),
-        })?;
+            message: format!("{message} in `{}`", comment.trim()),
+        };
+        // The reader has no values of some types.
+        let command = catch_unwind(AssertUnwindSafe(|| parse_run_command(comment, signature)))
+            .map_err(|_| error("the reader panicked"))?
+            .map_err(|found| error(&found.message))?;
         Ok(command.map(|command| {
             let text = comment.trim_start_matches([' ', ';']).trim_end();
             let any_nonzero = text == "run" && matches!(command, RunCommand::Run(..));

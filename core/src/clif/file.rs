@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::header::{self, Target};
-use super::{ClifError, function_name, locate};
+use super::{ClifError, function_name, limits, locate};
 use cranelift_codegen::ir::Function;
 use cranelift_codegen::isa::CallConv;
 use cranelift_reader::{Comment, Feature, ParseError, ParseOptions, parse_test};
@@ -57,6 +57,14 @@ impl TestFile {
     ) -> Result<Self, ClifError> {
         let header = header::read(name, text, settings)?;
         let text = &*header.text;
+        if let Some((line, column, entity)) = limits::excessive(text) {
+            return Err(ClifError {
+                file: name.to_string(),
+                line,
+                column,
+                message: format!("the number of {entity} is too large"),
+            });
+        }
         let parsed = catch_unwind(AssertUnwindSafe(|| parse_test(text, options())));
         let parsed = match parsed {
             Ok(Ok(parsed)) => parsed,

@@ -124,10 +124,11 @@ impl Proof<'_, '_> {
         };
         let source = self.walk.source;
         let copy = self.walk.copy_of[source.home(value)?]?;
-        let before = match source.func.dfg.value_def(value) {
-            ValueDef::Result(def, _) => point
-                .inst
-                .is_none_or(|inst| source.func.layout.pp_cmp(def, inst).is_lt()),
+        let before = match (source.func.dfg.value_def(value), point.inst) {
+            // Only instructions of one block can be compared.
+            (ValueDef::Result(def, _), Some(inst)) if copy == point.block => {
+                source.func.layout.pp_cmp(def, inst).is_lt()
+            }
             _ => true,
         };
         Some((copy, before))

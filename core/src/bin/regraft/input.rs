@@ -2,6 +2,7 @@
 
 use crate::output::CliError;
 use cranelift_codegen::ir::Function;
+use cranelift_codegen::settings;
 use regraft::clif::{TestFile, Wrapping, wrap_all};
 use regraft::regions::{Flow, FunctionProfile, LoopForest, Profile, estimate};
 use std::io::Read;
@@ -21,7 +22,14 @@ pub fn read(path: &Path) -> Result<String, CliError> {
     let bad =
         |why: &dyn std::fmt::Display| CliError::BadInput(format!("{}: {why}", path.display()));
     let bytes = bytes.map_err(|error| bad(&error))?;
-    String::from_utf8(bytes).map_err(|error| bad(&error))
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to());
+        let good = String::from_utf8_lossy(good.unwrap_or_default());
+        let line = good.matches('\n').count() + 1;
+        let column = good.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let path = path.display();
+        CliError::BadInput(format!("{path}:{line}:{column}: this is not UTF-8 text"))
+    })
 }
 
 /// Writes a file that was asked for by name.
@@ -38,12 +46,19 @@ pub fn parse(path: &Path, settings: &[(String, String)]) -> Result<TestFile, Cli
         .map_err(|error| CliError::BadInput(error.to_string()))
 }
 
-/// The functions of a file by name, wrapped if that is asked for.
+/// The functions of a file by name, wrapped if that is asked for; all of them verify.
 pub fn functions(
     path: &Path,
     wrap: Option<u32>,
 ) -> Result<Vec<(String, Function, Wrapping)>, CliError> {
     let file = parse(path, &[])?;
+    let flags = settings::Flags::new(settings::builder());
+    for test in file.functions() {
+        cranelift_codegen::verify_function(&test.function, &flags).map_err(|errors| {
+            let place = format!("{}:{}:1", path.display(), test.line);
+            CliError::BadInput(format!("{place}: {} does not verify:\n{errors}", test.name))
+        })?;
+    }
     let wrapped = wrap_all(&file, wrap).into_iter();
     let names = file
         .functions()

@@ -5,7 +5,8 @@
 
 use crate::input;
 use crate::output::{CliError, Output};
-use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{Table, TableComponent};
 use cranelift_codegen::ir::{Block, Function};
 use indexmap::IndexMap;
 use regraft::outliner::{Interface, OutlineError};
@@ -266,7 +267,8 @@ fn tables(regions: &Regions) -> String {
             continue;
         }
         let mut table = Table::new();
-        table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+        table.load_preset(UTF8_HORIZONTAL_ONLY);
+        table.remove_style(TableComponent::HorizontalLines);
         let header = [
             "header", "depth", "blocks", "trips", "share", "in", "out", "exits", "decision",
         ];

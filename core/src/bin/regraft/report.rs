@@ -2,7 +2,8 @@
 
 use crate::input;
 use crate::output::{CliError, Output};
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
 use regraft::{FunctionReport, PartReport, RegionReport, Report, VersionReport};
 use std::path::PathBuf;
 
@@ -75,7 +76,8 @@ fn tables(report: &Report) -> String {
 
 fn table(header: &[&str], right: std::ops::Range<usize>) -> Table {
     let mut table = Table::new();
-    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    table.remove_style(TableComponent::HorizontalLines);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header);
     for column in right {

@@ -1,0 +1,194 @@
+//! Bad input: each a clear error, never a panic.
+
+use crate::tiering::{eager_to_tier, engine};
+use cranelift_codegen::data_value::DataValue;
+use cranelift_codegen::ir::{AbiParam, Function, Signature, types};
+use cranelift_codegen::isa::CallConv;
+use regraft::{Config, Engine, Error, FuncId};
+
+fn parse(clif: &str) -> Function {
+    cranelift_reader::parse_functions(clif)
+        .expect("valid CLIF")
+        .remove(0)
+}
+
+fn new_engine() -> Engine {
+    Engine::new(Config::default()).expect("an engine for the host")
+}
+
+const ONE: &str = "function %one() -> i64 system_v {\nblock0:\n v0 = iconst.i64 1\n return v0\n}";
+
+#[test]
+fn a_function_that_does_not_verify() {
+    let bad =
+        parse("function %bad() -> i64 system_v {\nblock0:\n v0 = iconst.i32 1\n return v0\n}");
+    let error = new_engine()
+        .define_function(bad)
+        .expect_err("i32 is not i64");
+    assert!(matches!(&error, Error::Verifier { function, .. } if function == "bad"));
+    assert!(error.to_string().contains("bad"), "{error}");
+}
+
+#[test]
+fn a_second_definition() {
+    let engine = engine(Config::default(), ONE);
+    let error = engine
+        .define_function(parse(ONE))
+        .expect_err("it is there already");
+    assert!(matches!(error, Error::DuplicateDefinition { function } if function == "one"));
+}
+
+#[test]
+fn a_definition_with_another_signature() {
+    let engine = new_engine();
+    let mut signature = Signature::new(CallConv::SystemV);
+    signature.params.push(AbiParam::new(types::F64));
+    engine
+        .declare("one", &signature)
+        .expect("a first declaration");
+    let error = engine
+        .define_function(parse(ONE))
+        .expect_err("the signatures differ");
+    assert!(matches!(error, Error::IncompatibleSignature { .. }));
+}
+
+#[test]
+fn a_call_to_nobody() {
+    let clif = "
+function %caller() -> i64 system_v {
+    fn0 = %nobody_defined_this() -> i64 system_v
+block0:
+    v0 = call fn0()
+    return v0
+}";
+    let engine = engine(Config::default(), clif);
+    let caller = engine.lookup("caller").expect("it is declared");
+    let error = engine.pointer(caller).expect_err("its callee is missing");
+    assert_eq!(
+        error.to_string(),
+        "caller needs nobody_defined_this, which is neither defined nor a registered symbol"
+    );
+}
+
+#[test]
+fn a_reference_to_a_number_that_nobody_declared() {
+    let clif = "
+function %caller() system_v {
+    fn0 = u0:99()
+block0:
+    call fn0()
+    return
+}";
+    let error = new_engine()
+        .define_function(parse(clif))
+        .expect_err("u0:99 is nobody");
+    assert!(matches!(error, Error::UnknownFunction { index: 99, .. }));
+}
+
+#[test]
+fn a_function_of_another_engine() {
+    let error = new_engine()
+        .pointer(FuncId::from_u32(1000))
+        .expect_err("no such function");
+    assert!(matches!(error, Error::UnknownFunction { index: 1000, .. }));
+}
+
+#[test]
+fn the_wrong_types_for_a_callable() {
+    let engine = engine(Config::default(), ONE);
+    let one = engine.lookup("one").expect("it is declared");
+    let error = engine
+        .get::<(i32,), f32>(one)
+        .expect_err("the types differ");
+    assert!(matches!(error, Error::Typed { .. }), "{error}");
+}
+
+#[test]
+fn the_wrong_arguments() {
+    let engine = engine(Config::default(), ONE);
+    let one = engine.lookup("one").expect("it is declared");
+    // SAFETY: the function only returns a constant.
+    let error = unsafe { engine.call(one, &[DataValue::I8(1)]) }.expect_err("it takes none");
+    assert!(matches!(error, Error::Invoke { .. }), "{error}");
+}
+
+#[test]
+fn an_unknown_setting() {
+    let config = Config {
+        settings: vec![("warp_speed".into(), "9".into())],
+        ..Config::default()
+    };
+    let error = Engine::new(config).expect_err("there is no such setting");
+    assert!(error.to_string().contains("warp_speed"), "{error}");
+}
+
+/// What the backend cannot compile is an error of `define`, and the engine
+/// goes on working.
+#[test]
+fn a_function_that_the_backend_lacks() {
+    let clif = "
+function %wide(i64x8) -> i64x8 fast {
+block0(v0: i64x8):
+    return v0
+}";
+    let engine = new_engine();
+    let error = engine.define_function(parse(clif));
+    if let Err(error) = error {
+        assert!(matches!(error, Error::Compile { .. }), "{error}");
+    }
+    let one = engine
+        .define_function(parse(ONE))
+        .expect("a good definition");
+    // SAFETY: the function only returns a constant.
+    let results = unsafe { engine.call(one, &[]) }.expect("it runs");
+    assert!(results[0].bitwise_eq(&DataValue::I64(1)));
+}
+
+/// Code memory for a few versions only: tier 1 does not fit, the code that
+/// is there goes on, and the report says why.
+#[test]
+fn no_memory_for_tier_1() {
+    let mut config = eager_to_tier(10);
+    config.arena.code_bytes = 3 * 4096;
+    config.max_attempts = 2;
+    let engine = Engine::new(config).expect("a small engine");
+    let clif = include_str!("../../outliner/testdata/sum.clif");
+    let mut defined = vec![];
+    for index in 0..100 {
+        let mut function = parse(clif);
+        function.name = cranelift_codegen::ir::UserFuncName::testcase(format!("sum{index}"));
+        match engine.define_function(function) {
+            Ok(id) => defined.push(id),
+            Err(error) => {
+                assert!(error.to_string().contains("full"), "{error}");
+                break;
+            }
+        }
+    }
+    assert!(!defined.is_empty() && defined.len() < 100);
+    for &id in &defined {
+        for _ in 0..3 {
+            // SAFETY: the function touches no memory.
+            let results = unsafe { engine.call(id, &[DataValue::I64(100_000)]) };
+            match results {
+                Ok(results) => assert!(results[0].bitwise_eq(&DataValue::I64(4_999_950_000))),
+                // The invoker's own code did not fit.
+                Err(error) => assert!(error.to_string().contains("full"), "{error}"),
+            }
+        }
+    }
+    let report = engine.report();
+    let failed = report
+        .functions
+        .values()
+        .flat_map(|function| &function.regions);
+    let failed = failed.filter(|region| region.part.state == "failed");
+    for region in failed {
+        assert!(
+            region.part.reason.contains("full"),
+            "{}",
+            region.part.reason
+        );
+        assert!(region.part.requests <= 8, "{}", region.part.requests);
+    }
+}

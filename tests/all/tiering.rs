@@ -1,0 +1,352 @@
+//! Tiering up, seen from outside: what is compiled, entered, left out and
+//! formed again, and that results do not change.
+
+use regraft::regions::Policy;
+use regraft::{CompileMode, Config, Engine, Mode, PartReport, RegionReport, Report};
+
+/// An engine that tiers up early and in the calling thread.
+pub fn eager_to_tier(threshold: u32) -> Config {
+    Config {
+        compile: CompileMode::Synchronous,
+        loop_threshold: threshold,
+        entry_threshold: threshold,
+        check: true,
+        ..Config::default()
+    }
+}
+
+/// Defines the functions of `clif` and returns the engine.
+pub fn engine(config: Config, clif: &str) -> Engine {
+    let engine = Engine::new(config).expect("an engine for the host");
+    for function in cranelift_reader::parse_functions(clif).expect("valid CLIF") {
+        engine.define_function(function).expect("a good definition");
+    }
+    engine
+}
+
+fn region<'r>(report: &'r Report, function: &str, header: &str) -> &'r RegionReport {
+    let regions = report.functions[function].regions.iter();
+    regions
+        .into_iter()
+        .find(|region| region.header == header)
+        .expect("the loop is in the report")
+}
+
+fn call1(engine: &Engine, name: &str, arg: i64) -> i64 {
+    let id = engine.lookup(name).expect("the function is declared");
+    let function = engine.get::<(i64,), i64>(id).expect("the types agree");
+    // SAFETY: the CLIF of these tests touches no memory but its own frame.
+    unsafe { function.call((arg,)) }
+}
+
+const SUM: &str = include_str!("../../outliner/testdata/sum.clif");
+
+#[test]
+fn a_running_loop_is_entered_and_its_function_stays() {
+    for compile in [CompileMode::Synchronous, CompileMode::Background] {
+        let config = Config {
+            compile,
+            ..Config::default()
+        };
+        let engine = engine(config, SUM);
+        let n = 200_000_000;
+        assert_eq!(call1(&engine, "sum", n), n * (n - 1) / 2);
+        let report = engine.report();
+        let function = &report.functions["sum"];
+        assert_eq!(function.versions.len(), 1);
+        assert_eq!(function.versions[0].tier, 0);
+        let region = region(&report, "sum", "block1");
+        assert_eq!((region.entries, region.entries_while_running), (1, 1));
+        assert_eq!(region.part.state, "published");
+        assert_eq!(region.exits[0].count, 1);
+    }
+}
+
+#[test]
+fn tier0_mode_never_tiers_up() {
+    let config = Config {
+        mode: Mode::Tier0,
+        ..eager_to_tier(1)
+    };
+    let engine = engine(config, SUM);
+    for _ in 0..100 {
+        assert_eq!(call1(&engine, "sum", 1000), 499_500);
+    }
+    let report = engine.report();
+    assert_eq!(report.functions["sum"].entries, 100);
+    let region = region(&report, "sum", "block1");
+    assert_eq!(region.part.state, "cold");
+    assert_eq!(region.blocks["block1"], 100_000);
+}
+
+const COLD: &str = "
+function %step(i64) -> i64 system_v {
+block0(v0: i64):
+    v1 = iconst.i64 0x55
+    v2 = bxor v0, v1
+    return v2
+}
+function %cold(i64, i64) -> i64 system_v {
+    fn0 = %step(i64) -> i64 system_v
+block0(v0: i64, v1: i64):
+    v2 = iconst.i64 0
+    jump block1(v2, v2)
+block1(v3: i64, v4: i64):
+    v5 = icmp uge v3, v1
+    brif v5, block3, block2(v4)
+block2(v7: i64):
+    v8 = iadd v7, v3
+    v9 = iconst.i64 1
+    v10 = iadd v3, v9
+    v11 = icmp ult v10, v0
+    brif v11, block1(v10, v8), block4
+block3:
+    v12 = call fn0(v4)
+    jump block2(v12)
+block4:
+    return v8
+}";
+
+fn cold_model(n: i64, from: i64) -> i64 {
+    (0..n).fold(
+        0,
+        |sum, i| if i >= from { (sum ^ 0x55) + i } else { sum + i },
+    )
+}
+
+fn call2(engine: &Engine, name: &str, args: (i64, i64)) -> i64 {
+    let id = engine.lookup(name).expect("the function is declared");
+    let function = engine.get::<(i64, i64), i64>(id).expect("the types agree");
+    // SAFETY: as in `call1`.
+    unsafe { function.call(args) }
+}
+
+#[test]
+fn a_cold_block_is_left_out_and_compiled_when_first_taken() {
+    let engine = engine(eager_to_tier(100), COLD);
+    assert_eq!(
+        call2(&engine, "cold", (5000, 1 << 40)),
+        cold_model(5000, 1 << 40)
+    );
+    let report = engine.report();
+    let side = &region(&report, "cold", "block1").part.side_exits[0];
+    assert_eq!(
+        (side.to.as_str(), side.count, side.state.as_str()),
+        ("block3", 0, "lazy")
+    );
+
+    assert_eq!(call2(&engine, "cold", (5000, 4990)), cold_model(5000, 4990));
+    let report = engine.report();
+    let region = region(&report, "cold", "block1");
+    let side = &region.part.side_exits[0];
+    assert_eq!((side.count, side.state.as_str()), (10, "compiled"));
+    assert_eq!(region.part.formations, 1);
+}
+
+#[test]
+fn a_region_whose_side_exits_run_hot_is_formed_again() {
+    let engine = engine(eager_to_tier(100), COLD);
+    assert_eq!(
+        call2(&engine, "cold", (50_000, 1000)),
+        cold_model(50_000, 1000)
+    );
+    let report = engine.report();
+    let region = region(&report, "cold", "block1");
+    assert_eq!(region.part.formations, 2);
+    assert!(region.part.hot_blocks.contains(&"block3".to_string()));
+    assert!(region.part.side_exits.is_empty());
+    // Once for the loop, and once more at most, when the new region is there.
+    assert!(region.entries <= 2, "{}", region.entries);
+}
+
+/// A loop whose hot path changes again and again.
+#[test]
+fn forming_again_is_bounded() {
+    let mut clif = "
+function %phases(i64) -> i64 system_v {
+block0(v0: i64):
+    v1 = iconst.i64 0
+    jump block1(v1, v1)
+block1(v2: i64, v3: i64):
+    v4 = iconst.i64 12
+    v5 = ushr v2, v4
+    v6 = ireduce.i32 v5
+    br_table v6, block3(v3), [block3(v3)"
+        .to_string();
+    for case in 0..10 {
+        clif += &format!(", block{}", 10 + case);
+    }
+    clif += "]
+block3(v8: i64):
+    v9 = iconst.i64 1
+    v10 = iadd v2, v9
+    v11 = icmp ult v10, v0
+    brif v11, block1(v10, v8), block4
+block4:
+    return v8
+";
+    for case in 0..10 {
+        let (a, b) = (100 + 2 * case, 101 + 2 * case);
+        clif += &format!(
+            "block{}:\n v{a} = iconst.i64 {case}\n v{b} = iadd v3, v{a}\n jump block3(v{b})\n",
+            10 + case
+        );
+    }
+    clif += "}";
+    let config = Config {
+        side_exit_threshold: 10,
+        ..eager_to_tier(100)
+    };
+    let engine = engine(config, &clif);
+    let n = 11 * 4096;
+    let expected: i64 = (0..10).map(|case| case * 4096).sum();
+    assert_eq!(call1(&engine, "phases", n), expected);
+    let report = engine.report();
+    let part = &region(&report, "phases", "block1").part;
+    assert_eq!(part.formations, 3, "{part:?}");
+    assert!(part.settled.contains("formed 3 times"), "{part:?}");
+}
+
+#[test]
+fn a_function_that_is_called_often_is_compiled_whole_less_its_cold_blocks() {
+    let clif = "
+function %choose(i64, i64) -> i64 system_v {
+    ss0 = explicit_slot 8
+block0(v0: i64, v1: i64):
+    v2 = stack_addr.i64 ss0
+    store v0, v2
+    v3 = icmp eq v0, v1
+    brif v3, block1, block2
+block1:
+    v4 = load.i64 v2
+    v5 = imul v4, v4
+    return v5
+block2:
+    v6 = load.i64 v2
+    v7 = iadd v6, v1
+    return v7
+}";
+    let engine = engine(eager_to_tier(50), clif);
+    for i in 0..200 {
+        assert_eq!(call2(&engine, "choose", (i, -1)), i - 1);
+    }
+    let report = engine.report();
+    let whole = &report.functions["choose"].whole_function;
+    assert_eq!((whole.state.as_str(), whole.formations), ("published", 1));
+    assert_eq!(whole.side_exits[0].to, "block1");
+    assert_eq!(report.functions["choose"].tier, Some(1));
+    for i in 0..2000 {
+        assert_eq!(call2(&engine, "choose", (i, i)), i * i);
+        assert_eq!(call2(&engine, "choose", (i, i + 1)), 2 * i + 1);
+    }
+    let PartReport {
+        formations,
+        side_exits,
+        ..
+    } = &engine.report().functions["choose"].whole_function;
+    assert_eq!((*formations, side_exits.len()), (2, 0));
+}
+
+#[test]
+fn an_inner_loop_with_few_trips_gives_way_to_the_loop_around_it() {
+    let clif = include_str!("../../outliner/testdata/nest.clif");
+    let engine = engine(eager_to_tier(1000), clif);
+    let id = engine.lookup("nest").expect("the function is declared");
+    let nest = engine.get::<(i32, i32), i32>(id).expect("the types agree");
+    // SAFETY: as in `call1`.
+    unsafe { nest.call((100_000, 3)) };
+    let report = engine.report();
+    assert_eq!(region(&report, "nest", "block1").part.state, "published");
+    let inner = region(&report, "nest", "block2");
+    assert_eq!(inner.part.state, "skipped");
+    assert!(
+        inner.part.reason.contains("block1"),
+        "{}",
+        inner.part.reason
+    );
+}
+
+#[test]
+fn a_loop_that_cannot_be_hooked_says_why_and_still_runs() {
+    let clif = "
+function %frame(i64) -> i64 system_v {
+block0(v0: i64):
+    v1 = iconst.i64 0
+    jump block1(v1, v1)
+block1(v2: i64, v3: i64):
+    v4 = get_stack_pointer.i64
+    v5 = icmp eq v4, v3
+    v6 = uextend.i64 v5
+    v7 = iadd v3, v6
+    v8 = iconst.i64 1
+    v9 = iadd v2, v8
+    v10 = icmp ult v9, v0
+    brif v10, block1(v9, v7), block2
+block2:
+    return v7
+}";
+    let engine = engine(eager_to_tier(10), clif);
+    assert_eq!(call1(&engine, "frame", 10_000), 0);
+    let report = engine.report();
+    let region = region(&report, "frame", "block1");
+    assert_eq!(region.part.decision, "refuse");
+    assert_eq!(region.part.reason_code, "frame-identity");
+    for _ in 0..100 {
+        call1(&engine, "frame", 10);
+    }
+    assert_eq!(engine.report().functions["frame"].tier, Some(1));
+}
+
+#[test]
+fn irreducible_cycles_are_reported_and_covered_by_the_function() {
+    let clif = "
+function %irreducible(i64) -> i64 system_v {
+block0(v0: i64):
+    v1 = iconst.i64 1
+    v2 = band v0, v1
+    brif v2, block1(v0), block2(v0)
+block1(v3: i64):
+    v4 = isub v3, v1
+    jump block2(v4)
+block2(v5: i64):
+    v6 = isub v5, v1
+    v7 = icmp sgt v6, v1
+    brif v7, block1(v6), block3
+block3:
+    return v6
+}";
+    let engine = engine(eager_to_tier(10), clif);
+    for n in 0..100 {
+        assert_eq!(
+            call1(&engine, "irreducible", 100 + n % 7),
+            call1(&engine, "irreducible", 100 + n % 7)
+        );
+    }
+    let function = &engine.report().functions["irreducible"];
+    assert_eq!(function.irreducible.len(), 1);
+    assert_eq!(function.tier, Some(1));
+}
+
+/// `min_trip_count: 0` takes every loop by itself: regions inside regions.
+#[test]
+fn nested_regions_agree() {
+    let clif = include_str!("../../outliner/testdata/nest.clif");
+    let mut results = vec![];
+    for policy in [0.0, 16.0, 1e9] {
+        let config = Config {
+            policy: Policy {
+                min_trip_count: policy,
+                ..Policy::default()
+            },
+            ..eager_to_tier(5)
+        };
+        let engine = engine(config, clif);
+        let id = engine.lookup("nest").expect("the function is declared");
+        let nest = engine.get::<(i32, i32), i32>(id).expect("the types agree");
+        // SAFETY: as in `call1`.
+        let run = |i| unsafe { nest.call((50 + i, 20)) };
+        results.push((0..50).map(run).collect::<Vec<i32>>());
+    }
+    assert_eq!(results[0], results[1]);
+    assert_eq!(results[0], results[2]);
+}
