@@ -2,7 +2,7 @@
 
 use crate::output::CliError;
 use cranelift_codegen::ir::Function;
-use cranelift_codegen::settings;
+use cranelift_codegen::settings::{self, Configurable};
 use regraft::clif::{TestFile, Wrapping, wrap_all};
 use regraft::regions::{Flow, FunctionProfile, LoopForest, Profile, estimate};
 use std::io::Read;
@@ -52,7 +52,11 @@ pub fn functions(
     wrap: Option<u32>,
 ) -> Result<Vec<(String, Function, Wrapping)>, CliError> {
     let file = parse(path, &[])?;
-    let flags = settings::Flags::new(settings::builder());
+    // As the engine has it; without, the verifier refuses some instructions.
+    let mut flags = settings::builder();
+    let preserved = flags.enable("preserve_frame_pointers");
+    preserved.map_err(|error| CliError::Failed(error.to_string()))?;
+    let flags = settings::Flags::new(flags);
     for test in file.functions() {
         cranelift_codegen::verify_function(&test.function, &flags).map_err(|errors| {
             let place = format!("{}:{}:1", path.display(), test.line);

@@ -1,5 +1,7 @@
 //! Where the command writes, and how it fails.
 
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{ContentArrangement, Table, TableComponent};
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -104,4 +106,21 @@ impl Output {
             let _ = io::stderr().flush();
         }
     }
+}
+
+/// A table with lines above, below and under its header; as wide as the terminal, if it is for one.
+pub fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_HORIZONTAL_ONLY);
+    for component in [
+        TableComponent::HorizontalLines,
+        TableComponent::MiddleIntersections,
+        TableComponent::LeftBorderIntersections,
+        TableComponent::RightBorderIntersections,
+    ] {
+        table.remove_style(component);
+    }
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    table
 }

@@ -4,9 +4,7 @@
 //! one, of the static estimate.
 
 use crate::input;
-use crate::output::{CliError, Output};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{Table, TableComponent};
+use crate::output::{self, CliError, Output};
 use cranelift_codegen::ir::{Block, Function};
 use indexmap::IndexMap;
 use regraft::outliner::{Interface, OutlineError};
@@ -266,13 +264,9 @@ fn tables(regions: &Regions) -> String {
         if function.loops.is_empty() {
             continue;
         }
-        let mut table = Table::new();
-        table.load_preset(UTF8_HORIZONTAL_ONLY);
-        table.remove_style(TableComponent::HorizontalLines);
-        let header = [
+        let mut table = output::table(&[
             "header", "depth", "blocks", "trips", "share", "in", "out", "exits", "decision",
-        ];
-        table.set_header(header);
+        ]);
         for region in &function.loops {
             table.add_row([
                 region.header.clone(),

@@ -1,9 +1,8 @@
 //! `regraft report`: a saved region report as tables.
 
 use crate::input;
-use crate::output::{CliError, Output};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent};
+use crate::output::{self, CliError, Output};
+use comfy_table::{CellAlignment, Table};
 use regraft::{FunctionReport, PartReport, RegionReport, Report, VersionReport};
 use std::path::PathBuf;
 
@@ -75,11 +74,7 @@ fn tables(report: &Report) -> String {
 }
 
 fn table(header: &[&str], right: std::ops::Range<usize>) -> Table {
-    let mut table = Table::new();
-    table.load_preset(UTF8_HORIZONTAL_ONLY);
-    table.remove_style(TableComponent::HorizontalLines);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header);
+    let mut table = output::table(header);
     for column in right {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);

@@ -60,8 +60,8 @@ block6:
 /// kinds of flags, tags, traps and conditions.
 const TYPES: &str = "
 function %types(i64, i8, i16, i128, f32, f64, i8x16) -> i64 system_v {
-    region3 = 30 \"table\"
-    region4 = 40 \"heap\"
+    region0 = 30 \"table\"
+    region1 = 40 \"heap\"
     fn0 = u0:1(i128, f64) -> i128, f64 system_v
     fn1 = colocated u0:2(f32) -> f32 system_v
     sig9 = (i64) -> i64 system_v
@@ -70,10 +70,10 @@ function %types(i64, i8, i16, i128, f32, f64, i8x16) -> i64 system_v {
 block0(v0: i64, v1: i8, v2: i16, v3: i128, v4: f32, v5: f64, v6: i8x16):
     jump block1(v0, v1, v3, v5)
 block1(v10: i64, v11: i8, v12: i128, v13: f64):
-@0001 v14 = load.f32 notrap aligned readonly can_move region3 v10+4
+@0001 v14 = load.f32 notrap aligned readonly can_move region0 v10+4
 @0002 v15 = load.i16 big v10
 @0003 v16 = load.i16 user7 little v10+2
-@0004 store heap_oob aligned region4 v15, v10+8
+@0004 store heap_oob aligned region1 v15, v10+8
 @0005 v17 = fadd v4, v14
 @0006 v18 = fcmp gt v17, v14
 @0007 brif v18, block2, block7(v12)

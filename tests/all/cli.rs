@@ -1,0 +1,421 @@
+//! The `regraft` command: what it prints, and its exit codes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// The command, next to the directory of this test's binary. It is built first, so that it is not an old one.
+fn regraft() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let test = std::env::current_exe().expect("this binary has a path");
+        let profile = test
+            .parent()
+            .and_then(Path::parent)
+            .expect("target/<profile>/deps");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "-p", "regraft", "--bin", "regraft"]);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        let built = build.status().expect("cargo runs");
+        assert!(built.success(), "the command does not build");
+        let binary = profile.join(format!("regraft{}", std::env::consts::EXE_SUFFIX));
+        assert!(binary.exists(), "no {}", binary.display());
+        binary
+    })
+}
+
+/// A file for one test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("regraft-cli-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).expect("a scratch file can be written");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a plain path")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn run(args: &[&str]) -> Ran {
+    let output = Command::new(regraft())
+        .args(args)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command runs");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output;
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Ran {
+        code: status.code(),
+        stdout: text(stdout),
+        stderr: text(stderr),
+    }
+}
+
+/// Runs, and expects exit code 2 and these words on standard error.
+fn refuses(args: &[&str], words: &[&str]) {
+    let ran = run(args);
+    assert_eq!(ran.code, Some(2), "{args:?}: {ran:?}");
+    assert_eq!(ran.stdout, "", "{args:?}");
+    for word in words {
+        assert!(
+            ran.stderr.contains(word),
+            "{args:?}: no {word:?} in {}",
+            ran.stderr
+        );
+    }
+    assert!(!ran.stderr.contains("panicked"), "{ran:?}");
+}
+
+const SUM: &str = "
+function %sum(i64) -> i64 {
+block0(v0: i64):
+    v1 = iconst.i64 0
+    jump block1(v1, v1)
+
+block1(v2: i64, v3: i64):
+    v4 = iadd v3, v2
+    v5 = iconst.i64 1
+    v6 = iadd v2, v5
+    v7 = icmp ult v6, v0
+    brif v7, block1(v6, v4), block2
+
+block2:
+    return v4
+}
+; run: %sum(100000) == 4999950000
+; print: %sum(10)
+";
+
+#[test]
+fn a_run_that_passes() {
+    let file = Scratch::new("pass.clif", SUM);
+    let ran = run(&["run", file.path(), "--sync"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains("%sum(10) -> 45\n"), "{ran:?}");
+    assert!(ran.stdout.ends_with("\n1 passed, 0 failed\n"), "{ran:?}");
+    assert_eq!(ran.stderr, "");
+    for mode in ["tiered", "tier0", "eager"] {
+        let ran = run(&[
+            "run",
+            file.path(),
+            "--mode",
+            mode,
+            "--wrap",
+            "3",
+            "--repeat",
+            "2",
+            "--check",
+        ]);
+        assert_eq!(ran.code, Some(0), "{mode}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_run_that_fails() {
+    let file = Scratch::new("fail.clif", &format!("{SUM}; run: %sum(4) == 7\n"));
+    let ran = run(&["run", file.path()]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stdout.contains("FAIL"), "{ran:?}");
+    assert!(
+        ran.stdout.contains(":19 [host] run: %sum(4) == 7, got 6\n"),
+        "{ran:?}"
+    );
+    assert!(ran.stdout.ends_with("\n1 passed, 1 failed\n"), "{ran:?}");
+}
+
+#[test]
+fn a_function_that_does_not_compile() {
+    let text = "function %f() -> i32 {\nblock0:\n v0 = iconst.i64 1\n return v0\n}\n";
+    let file = Scratch::new("verify.clif", text);
+    let ran = run(&["run", file.path()]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stdout.contains("f does not verify"), "{ran:?}");
+    refuses(&["regions", file.path()], &["clif:1:1: f does not verify"]);
+}
+
+#[test]
+fn other_targets_are_skipped() {
+    let text = format!("test run\ntarget s390x\n{SUM}");
+    let file = Scratch::new("skip.clif", &text);
+    let ran = run(&["run", file.path()]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.stdout.ends_with("\n0 passed, 0 failed, 2 skipped\n"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn bad_files_are_named_with_line_and_column() {
+    let text = SUM.replace("icmp ult v6", "icmp oops v6");
+    let file = Scratch::new("malformed.clif", &text);
+    let place = format!("{}:11:15: ", file.path());
+    refuses(&["run", file.path()], &[&place]);
+    refuses(&["regions", file.path()], &[&place]);
+    let file = Scratch::new(
+        "setting.clif",
+        &format!("test run\nset warp_speed=9\n{SUM}"),
+    );
+    refuses(
+        &["run", file.path()],
+        &[":2:5: unknown setting 'warp_speed=9'"],
+    );
+    let file = Scratch::new("huge.clif", &SUM.replace("v4 ", "v4000000000 "));
+    refuses(
+        &["run", file.path()],
+        &[":8:5: the number of v4000000000 is too large"],
+    );
+    refuses(
+        &["run", "/does/not/exist.clif"],
+        &["/does/not/exist.clif: No such file"],
+    );
+}
+
+#[test]
+fn nonsense_on_the_command_line() {
+    let file = Scratch::new("options.clif", SUM);
+    refuses(&["run", file.path(), "--wrap", "0"], &["--wrap"]);
+    refuses(&["run", file.path(), "--repeat", "0"], &["--repeat"]);
+    refuses(
+        &["run", file.path(), "--threshold", "abc"],
+        &["--threshold", "abc"],
+    );
+    refuses(
+        &["run", file.path(), "--mode", "fast"],
+        &["tiered", "tier0", "eager"],
+    );
+    refuses(
+        &["run", file.path(), "--set", "warp_speed=9"],
+        &["warp_speed"],
+    );
+    refuses(
+        &["run", file.path(), "--set", "enable_verifier=9"],
+        &["enable_verifier", "9"],
+    );
+    refuses(&["run"], &["FILE"]);
+    refuses(&["frobnicate", file.path()], &["frobnicate"]);
+    let outline = ["outline", file.path(), "--function"];
+    refuses(
+        &[&outline[..], &["sum", "--header", "block9"]].concat(),
+        &["block9", "there are: block1"],
+    );
+    refuses(
+        &[&outline[..], &["sum", "--header", "block2"]].concat(),
+        &["block2", "there are: block1"],
+    );
+    refuses(
+        &[&outline[..], &["mul", "--header", "block1"]].concat(),
+        &["mul", "there are: sum"],
+    );
+    let cold = ["sum", "--header", "block1", "--cold", "block0"];
+    refuses(
+        &[&outline[..], &cold].concat(),
+        &["block0", "there are: block1"],
+    );
+}
+
+#[test]
+fn regions_as_json() {
+    let file = Scratch::new("regions.clif", SUM);
+    let ran = run(&["regions", file.path(), "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let json: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(json["version"], 1);
+    let found = &json["functions"]["sum"]["loops"][0];
+    assert_eq!(found["header"], "block1");
+    assert_eq!(found["decision"], "take");
+    assert_eq!(found["live_ins"][2]["value"], "v0");
+    assert_eq!(found["exits"][0]["to"], "block2");
+}
+
+#[test]
+fn a_refused_loop_says_why() {
+    let text = SUM.replace(
+        "v5 = iconst.i64 1",
+        "v9 = get_frame_pointer.i64\n    v5 = iconst.i64 1",
+    );
+    let file = Scratch::new("refused.clif", &text);
+    let ran = run(&["regions", file.path(), "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let found = &json["functions"]["sum"]["loops"][0];
+    assert_eq!(found["decision"], "refuse", "{found}");
+    assert_eq!(found["reason_code"], "frame-identity", "{found}");
+    let ran = run(&[
+        "outline",
+        file.path(),
+        "--function",
+        "sum",
+        "--header",
+        "block1",
+    ]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("cannot be outlined"), "{ran:?}");
+}
+
+#[test]
+fn outline_tells_the_whole_story() {
+    let file = Scratch::new("outline.clif", SUM);
+    let ran = run(&[
+        "outline",
+        file.path(),
+        "--function",
+        "%sum",
+        "--header",
+        "block1",
+    ]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for part in ["; source", "; region at block1", "; outlined", "; residual"] {
+        assert!(ran.stdout.contains(part), "no {part} in {}", ran.stdout);
+    }
+    cranelift_reader::parse_functions(&ran.stdout).expect("the story is CLIF");
+}
+
+#[test]
+fn reports_go_round() {
+    let file = Scratch::new("report.clif", SUM);
+    let ran = run(&[
+        "run",
+        file.path(),
+        "--sync",
+        "--threshold",
+        "10",
+        "--report",
+        "-",
+    ]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stderr.ends_with("1 passed, 0 failed\n"), "{ran:?}");
+    let report =
+        regraft::Report::from_json(&ran.stdout).expect("standard output is the report alone");
+    let region = &report.functions["sum"].regions[0];
+    assert!(region.entries_while_running > 0, "{region:?}");
+    let saved = Scratch::new("report.json", &ran.stdout);
+    let ran = run(&["report", saved.path()]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.stdout.contains("block1") && ran.stdout.contains("published"),
+        "{ran:?}"
+    );
+    let garbage = Scratch::new("garbage.json", "{\"version\": 1, ");
+    refuses(
+        &["report", garbage.path()],
+        &["this is no region report", "line 1"],
+    );
+    let future = Scratch::new("future.json", &saved_version(&saved, 99));
+    refuses(&["report", future.path()], &["99"]);
+}
+
+fn saved_version(saved: &Scratch, version: u32) -> String {
+    let text = std::fs::read_to_string(&saved.0).expect("it was written");
+    text.replacen("\"version\": 1", &format!("\"version\": {version}"), 1)
+}
+
+#[test]
+fn several_engines_make_one_report() {
+    let host = std::env::consts::ARCH;
+    let text = format!("test run\ntarget {host}\ntarget {host}\n{SUM}");
+    let file = Scratch::new("twice.clif", &text);
+    let ran = run(&["run", file.path(), "--report", "-"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let report = regraft::Report::from_json(&ran.stdout).expect("a report");
+    let names: Vec<&String> = report.functions.keys().collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert_eq!(names[0], "sum");
+    assert!(
+        names[1].starts_with("sum@") && names[1].ends_with(&format!(":{host}")),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn profiles_go_round() {
+    let file = Scratch::new("profile.clif", SUM);
+    let saved = Scratch::new("profile.json", "");
+    let ran = run(&[
+        "run",
+        file.path(),
+        "--mode",
+        "tier0",
+        "--save-profile",
+        saved.path(),
+    ]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = run(&["regions", file.path(), "--profile", saved.path(), "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let json: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(json["functions"]["sum"]["profile"], "saved");
+    assert_eq!(json["functions"]["sum"]["loops"][0]["trips"], 50_005.0);
+    let other = Scratch::new("other.clif", &SUM.replace("ult", "ule"));
+    refuses(
+        &["regions", other.path(), "--profile", saved.path()],
+        &["the profile of sum"],
+    );
+    let garbage = Scratch::new("garbage-profile.json", "[1, 2]");
+    refuses(
+        &["regions", file.path(), "--profile", garbage.path()],
+        &["garbage-profile.json"],
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let many: String = (0..3000)
+        .map(|n| format!("; run: %sum({}) != 1\n", n % 7 + 3))
+        .collect();
+    let file = Scratch::new("pipe.clif", &format!("{SUM}{many}"));
+    let mut child = Command::new(regraft())
+        .args(["run", file.path()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn help_is_enough() {
+    let ran = run(&["--help"]);
+    assert_eq!(ran.code, Some(0));
+    for word in ["run", "regions", "outline", "report", "--verbose"] {
+        assert!(ran.stdout.contains(word), "{word}");
+    }
+    let ran = run(&["run", "--help"]);
+    for word in [
+        "--wrap",
+        "--threshold",
+        "--sync",
+        "--repeat",
+        "--report",
+        "--save-profile",
+    ] {
+        assert!(ran.stdout.contains(word), "{word}");
+    }
+}
