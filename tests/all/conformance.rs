@@ -8,7 +8,7 @@
 //! say so and pass.
 
 use regraft::clif::{Effect, Program, TestFile, Verdict, Wrapping};
-use regraft::{CompileMode, Config, Mode};
+use regraft::{CompileMode, Config, Mode, PartReport};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -37,6 +37,8 @@ struct Tally {
     outlined: usize,
     entered: usize,
     entered_while_running: usize,
+    /// Whole functions compiled again.
+    whole: usize,
     /// Cold blocks with side exits to them, and those of them that were taken.
     side_exits: usize,
     side_exits_taken: usize,
@@ -124,6 +126,8 @@ fn run_program(tally: &mut Tally, place: &str, file: &TestFile, program: &Progra
                             .push(format!("{place}:{}: {error}", command.line));
                     }
                 }
+                // What got hot is there when the command is run again.
+                program.engine().wait_idle();
             }
             tally.passed += usize::from(passed && !command.is_print());
         }
@@ -139,18 +143,15 @@ fn run_program(tally: &mut Tally, place: &str, file: &TestFile, program: &Progra
         *tally.wrappings.entry(code).or_default() += 1;
     }
     for function in program.engine().report().functions.values() {
+        tally.whole += usize::from(function.whole_function.state == "published");
+        count_side_exits(tally, &function.whole_function);
         for region in &function.regions {
             tally.loops += 1;
             tally.outlined += usize::from(!region.versions.is_empty());
             tally.entered += usize::from(region.entries > 0);
             tally.entered_while_running += usize::from(region.entries_while_running > 0);
             let part = &region.part;
-            for side in &part.side_exits {
-                tally.side_exits += 1;
-                tally.side_exits_taken += usize::from(side.count > 0);
-                tally.continuations += usize::from(side.state == "compiled");
-            }
-            tally.formed_again += usize::from(part.formations > 1);
+            count_side_exits(tally, part);
             let state = match &*part.reason_code {
                 "" => part.state.clone(),
                 code => format!("{}: {code}", part.state),
@@ -164,6 +165,15 @@ fn run_program(tally: &mut Tally, place: &str, file: &TestFile, program: &Progra
             *tally.states.entry(state).or_default() += 1;
         }
     }
+}
+
+fn count_side_exits(tally: &mut Tally, part: &PartReport) {
+    for side in &part.side_exits {
+        tally.side_exits += 1;
+        tally.side_exits_taken += usize::from(side.count > 0);
+        tally.continuations += usize::from(side.state == "compiled");
+    }
+    tally.formed_again += usize::from(part.formations > 1);
 }
 
 /// Runs the corpus and checks what holds in every mode.
@@ -182,17 +192,20 @@ fn check(what: &str, config: Config, wrap: Option<u32>, repeat: usize) -> Option
         tally.printed,
         tally.failures.len()
     );
-    if wrap.is_some() {
-        println!("{what}: functions per target {:?}", tally.wrappings);
-        println!(
-            "{what}: {} side exits, {} taken, {} continuations, {} regions formed again",
-            tally.side_exits, tally.side_exits_taken, tally.continuations, tally.formed_again
-        );
-        println!(
-            "{what}: {} loops, {} outlined, {} entered, {} of them while running; {:?}",
-            tally.loops, tally.outlined, tally.entered, tally.entered_while_running, tally.states
-        );
-    }
+    println!(
+        "{what}: functions per target {:?}, {} compiled again as a whole; {} side exits, {} taken, \
+         {} continuations, {} formed again",
+        tally.wrappings,
+        tally.whole,
+        tally.side_exits,
+        tally.side_exits_taken,
+        tally.continuations,
+        tally.formed_again
+    );
+    println!(
+        "{what}: {} loops, {} outlined, {} entered, {} of them while running; {:?}",
+        tally.loops, tally.outlined, tally.entered, tally.entered_while_running, tally.states
+    );
     let shown: Vec<&String> = tally.failures.iter().take(20).collect();
     assert!(shown.is_empty(), "{what}: {shown:#?}");
     let whole = tally.files == FILES && cfg!(target_arch = "x86_64");

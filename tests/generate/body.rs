@@ -13,7 +13,7 @@ use super::source::Source;
 use super::values::{Callee, TYPES, zero};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    Block, BlockArg, BlockCall, InstBuilder, JumpTableData, StackSlot, StackSlotData, StackSlotKind, TrapCode,
+    Block, BlockArg, BlockCall, InstBuilder, JumpTableData, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, TrapCode,
     Type, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, Variable};
@@ -148,7 +148,7 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
             Fuel::Slot(slot) => {
                 let fuel = self.builder.ins().iconst(types::I64, limits.fuel);
                 let address = self.builder.ins().stack_addr(types::I64, slot, 0);
-                let flags = cranelift_codegen::ir::MemFlagsData::trusted();
+                let flags = MemFlagsData::trusted();
                 self.builder.ins().store(flags, fuel, address, 0);
             }
         }
@@ -243,7 +243,7 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
             Fuel::Variable(variable, ty) => (self.builder.use_var(variable), None, ty),
             Fuel::Slot(slot) => {
                 let address = self.builder.ins().stack_addr(types::I64, slot, 0);
-                let flags = cranelift_codegen::ir::MemFlagsData::trusted();
+                let flags = MemFlagsData::trusted();
                 let fuel = self.builder.ins().load(types::I64, flags, address, 0);
                 (fuel, Some(address), types::I64)
             }
@@ -255,7 +255,7 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
         let left = self.builder.ins().select(enough, less, zero);
         match (self.fuel, address) {
             (Fuel::Slot(_), Some(address)) => {
-                let flags = cranelift_codegen::ir::MemFlagsData::trusted();
+                let flags = MemFlagsData::trusted();
                 self.builder.ins().store(flags, left, address, 0);
             }
             (Fuel::Variable(variable, _), _) => self.builder.def_var(variable, left),
@@ -282,11 +282,9 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
                 let value = self.value(types::I32);
                 let one = self.builder.ins().iconst(types::I32, 1);
                 let odd = self.builder.ins().bor(value, one);
-                let mut never = self.builder.ins().icmp(IntCC::Equal, odd, value);
-                let even = self.builder.ins().band_not(value, one);
-                let even = self.builder.ins().icmp(IntCC::Equal, even, odd);
-                never = self.builder.ins().band(never, even);
-                let (mut to, mut args) = self.target(*to);
+                let zero = self.builder.ins().iconst(types::I32, 0);
+                let never = self.builder.ins().icmp(IntCC::Equal, odd, zero);
+                let (to, args) = self.target(*to);
                 if burns {
                     // Through a branch of its own: the trap block is no way out.
                     let enough = self.burn();
@@ -296,9 +294,7 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
                     self.builder.switch_to_block(next);
                 }
                 let trap = *self.trap.get_or_insert_with(|| self.builder.create_block());
-                self.builder.ins().brif(never, trap, &[], to, &std::mem::take(&mut args));
-                to = trap;
-                let _ = to;
+                self.builder.ins().brif(never, trap, &[], to, &args);
             }
             Term::Branch(a, b) => match (graph.retreats(from, *a), graph.retreats(from, *b)) {
                 (true, true) => self.table(graph, from, &[*b, *a]),

@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{ConstantData, InstBuilder, Type, Value, types};
+use cranelift_codegen::ir::{ConstantData, Endianness, InstBuilder, MemFlagsData, Type, Value, types};
 
 impl Body<'_, '_, '_> {
     pub(super) fn vector_operation(&mut self, ty: Type) -> Value {
@@ -67,8 +67,8 @@ impl Body<'_, '_, '_> {
         };
         // Lanes that are not numbers become zero.
         let lanes = if ty == types::F32X4 { types::I32X4 } else { types::I64X2 };
-        let flags = cranelift_codegen::ir::MemFlagsData::new()
-            .with_endianness(cranelift_codegen::ir::Endianness::Little);
+        let flags = MemFlagsData::new()
+            .with_endianness(Endianness::Little);
         let ordered = self.builder.ins().fcmp(FloatCC::Equal, result, result);
         let bits = self.builder.ins().bitcast(lanes, flags, result);
         let bits = self.builder.ins().band(bits, ordered);

@@ -2,8 +2,8 @@
 
 use crate::output::CliError;
 use cranelift_codegen::ir::Function;
-use cranelift_codegen::settings::{self, Configurable};
 use regraft::clif::{TestFile, Wrapping, wrap_all};
+use regraft::isa::TierIsas;
 use regraft::regions::{Flow, FunctionProfile, LoopForest, Profile, estimate};
 use std::io::Read;
 use std::path::Path;
@@ -52,13 +52,9 @@ pub fn functions(
     wrap: Option<u32>,
 ) -> Result<Vec<(String, Function, Wrapping)>, CliError> {
     let file = parse(path, &[])?;
-    // As the engine has it; without, the verifier refuses some instructions.
-    let mut flags = settings::builder();
-    let preserved = flags.enable("preserve_frame_pointers");
-    preserved.map_err(|error| CliError::Failed(error.to_string()))?;
-    let flags = settings::Flags::new(flags);
+    let isas = TierIsas::native(&[]).map_err(|error| CliError::Failed(error.to_string()))?;
     for test in file.functions() {
-        cranelift_codegen::verify_function(&test.function, &flags).map_err(|errors| {
+        cranelift_codegen::verify_function(&test.function, &*isas.tier1).map_err(|errors| {
             let place = format!("{}:{}:1", path.display(), test.line);
             CliError::BadInput(format!("{place}: {} does not verify:\n{errors}", test.name))
         })?;

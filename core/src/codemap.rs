@@ -1,0 +1,307 @@
+//! From an address of generated code to what it was generated from.
+//!
+//! ```text
+//!   pc ──▶ range (lock-free) ──▶ code map of the engine ──▶ listing ──▶ function, unit, tier
+//!                                                             │
+//!                                                             └▶ offset ──▶ trap code, source
+//! ```
+//!
+//! Entry points for a client with a signal handler, profiler or stack walker of its own: [`locate`]
+//! for any engine of the process, [`Engine::locate`](crate::Engine::locate) for one.
+//!
+//! Invariants:
+//!
+//! * Code is listed before it is published, and for as long as its version exists.
+//! * The map keeps its arena mapped: an address that is known as code is never anything else.
+//!
+//! Async-signal-safety: [`locate`] first asks a lock-free list of ranges. Only for an address *in*
+//! generated code it then takes locks for reading, which no thread holds that is running generated
+//! code; and it allocates nothing. So it may be called in the handler of a signal about the address
+//! at which that signal interrupted the thread.
+//!
+//! Limitations: the stubs and calling sequences of the runtime are not listed. A source location is
+//! that of one instruction where the optimiser merged several.
+//!
+//! Not here: which signal means what ([`crate::trap`]).
+
+mod blocks;
+mod ranges;
+
+use crate::arena::Arena;
+use crate::engine::{read, write};
+use crate::unit::{Body, FunctionUnit};
+use cranelift_codegen::CompiledCode;
+use cranelift_codegen::ir::{Block, SourceLoc, TrapCode};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, RwLock, Weak};
+
+pub(crate) use blocks::locate_by_block;
+pub(crate) use ranges::{CodeRange, find as find_range};
+
+/// What of a function a piece of code is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CodeUnit {
+    /// The function itself.
+    Function,
+    /// A hot region that was outlined from it.
+    Region {
+        /// The region's entry.
+        entry: Block,
+    },
+    /// What a side exit of a region continues with.
+    Continuation {
+        /// The cold block that the side exit leads to.
+        start: Block,
+    },
+}
+
+impl fmt::Display for CodeUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Function => f.write_str("the function"),
+            Self::Region { entry } => write!(f, "region at {entry}"),
+            Self::Continuation { start } => write!(f, "continuation of {start}"),
+        }
+    }
+}
+
+/// What is known of an address of generated code.
+///
+/// ```text
+///   @0012 in function f, region at block3, tier 1
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CodeLocation {
+    /// The function's name, as it was declared.
+    pub function: Arc<str>,
+    /// What of the function was running.
+    pub unit: CodeUnit,
+    /// 0 or 1.
+    pub tier: u8,
+    /// Bytes from the start of the unit's code.
+    pub offset: u32,
+    /// The client's source location, if the function has any.
+    pub source: Option<SourceLoc>,
+    /// The block of the client's CLIF, if the function has no source locations
+    /// ([`Config::block_locations`](crate::Config::block_locations)).
+    pub block: Option<Block>,
+    /// The code of the trap that this instruction can raise. (`heap_oob` is that of every load and
+    /// store whose flags do not say `notrap`.)
+    pub trap: Option<TrapCode>,
+}
+
+impl fmt::Display for CodeLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(source) = self.source {
+            write!(f, "{source} in ")?;
+        } else if let Some(block) = self.block {
+            write!(f, "{block} in ")?;
+        }
+        write!(f, "function {}", self.function)?;
+        if self.unit != CodeUnit::Function {
+            write!(f, ", {}", self.unit)?;
+        }
+        write!(f, ", tier {}", self.tier)
+    }
+}
+
+/// What is known of an address of generated code of any engine; `None` for other addresses, and for
+/// stubs and calling sequences.
+///
+/// For a return address, ask for the byte before: the call is there.
+///
+/// # Complexity
+/// O(engines + log versions).
+pub fn locate(pc: usize) -> Option<CodeLocation> {
+    let range = find_range(pc)?;
+    // The lock is released before what may be the last handle of a map.
+    let map = read(&MAPS).get(&range.start)?.upgrade()?;
+    map.locate(pc)
+}
+
+/// The maps of all engines, by the start of their ranges.
+static MAPS: RwLock<BTreeMap<usize, Weak<CodeMap>>> = RwLock::new(BTreeMap::new());
+
+/// What a version's code was generated from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    function: Arc<str>,
+    unit: CodeUnit,
+    /// Source locations are block numbers.
+    blocks: bool,
+}
+
+impl Origin {
+    pub fn new(function: &FunctionUnit, body: &Body, unit: CodeUnit) -> Self {
+        Self {
+            function: function.name.as_str().into(),
+            unit,
+            blocks: body.block_locations,
+        }
+    }
+}
+
+/// What the code generator says about addresses of one version.
+#[derive(Debug)]
+pub(crate) struct CodeTables {
+    len: u32,
+    /// By offset.
+    traps: Box<[(u32, TrapCode)]>,
+    /// Start, end, location: by start, disjoint.
+    locations: Box<[(u32, u32, SourceLoc)]>,
+}
+
+impl CodeTables {
+    /// Takes the tables from compiled code.
+    ///
+    /// # Complexity
+    /// O(traps + locations), if they come sorted, as they do.
+    pub fn of(code: &CompiledCode) -> Self {
+        let buffer = &code.buffer;
+        let traps = buffer.traps().iter().map(|trap| (trap.offset, trap.code));
+        let mut traps: Box<[_]> = traps.collect();
+        traps.sort_by_key(|&(offset, _)| offset);
+        let mut locations: Vec<(u32, u32, SourceLoc)> = vec![];
+        for located in buffer.get_srclocs_sorted() {
+            if located.loc.is_default() {
+                continue;
+            }
+            match locations.last_mut() {
+                Some((_, end, loc)) if *loc == located.loc && *end == located.start => {
+                    *end = located.end;
+                }
+                _ => locations.push((located.start, located.end, located.loc)),
+            }
+        }
+        locations.sort_by_key(|&(start, ..)| start);
+        Self {
+            len: u32::try_from(code.code_buffer().len()).unwrap_or(u32::MAX),
+            traps,
+            locations: locations.into_boxed_slice(),
+        }
+    }
+
+    fn trap(&self, offset: u32) -> Option<TrapCode> {
+        let found = self
+            .traps
+            .binary_search_by_key(&offset, |&(offset, _)| offset);
+        found.ok().map(|index| self.traps[index].1)
+    }
+
+    fn location(&self, offset: u32) -> Option<SourceLoc> {
+        let after = self
+            .locations
+            .partition_point(|&(start, ..)| start <= offset);
+        let &(_, end, location) = self.locations.get(after.checked_sub(1)?)?;
+        (offset < end).then_some(location)
+    }
+}
+
+/// The code of one engine, by address.
+#[derive(Debug)]
+pub(crate) struct CodeMap {
+    start: usize,
+    code: RwLock<BTreeMap<usize, Arc<Listed>>>,
+    _range: ranges::Registration,
+    /// Unmapped after the range is forgotten: fields are dropped in order.
+    _arena: Arc<Arena>,
+}
+
+#[derive(Debug)]
+struct Listed {
+    origin: Origin,
+    tier: u8,
+    tables: CodeTables,
+}
+
+/// A version's entry in the map; dropping it takes the entry out.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    map: Arc<CodeMap>,
+    start: usize,
+}
+
+impl CodeMap {
+    /// An empty map of the code of an arena, known to [`locate`] and to the signal handlers.
+    pub fn new(arena: Arc<Arena>, trap_stub: usize) -> Arc<Self> {
+        let [start, end] = [0, usize::MAX].map(|offset| arena.executable(offset).addr());
+        let map = Arc::new(Self {
+            start,
+            code: RwLock::default(),
+            _range: ranges::register(CodeRange {
+                start,
+                end,
+                trap_stub,
+            }),
+            _arena: arena,
+        });
+        write(&MAPS).insert(start, Arc::downgrade(&map));
+        map
+    }
+
+    /// Lists the code of a version.
+    pub fn list(
+        self: &Arc<Self>,
+        start: usize,
+        tier: u8,
+        origin: Origin,
+        tables: CodeTables,
+    ) -> Listing {
+        let listed = Arc::new(Listed {
+            origin,
+            tier,
+            tables,
+        });
+        write(&self.code).insert(start, listed);
+        Listing {
+            map: Arc::clone(self),
+            start,
+        }
+    }
+
+    /// What is known of an address. Takes no lock for an address outside of the arena.
+    pub fn locate(&self, pc: usize) -> Option<CodeLocation> {
+        if find_range(pc)?.start != self.start {
+            return None;
+        }
+        let code = read(&self.code);
+        let (&start, listed) = code.range(..=pc).next_back()?;
+        let Listed {
+            origin,
+            tier,
+            tables,
+        } = &**listed;
+        let offset = u32::try_from(pc - start).ok()?;
+        if offset >= tables.len {
+            return None;
+        }
+        let location = tables.location(offset);
+        Some(CodeLocation {
+            function: Arc::clone(&origin.function),
+            unit: origin.unit,
+            tier: *tier,
+            offset,
+            source: location.filter(|_| !origin.blocks),
+            block: location
+                .filter(|_| origin.blocks)
+                .and_then(blocks::block_of),
+            trap: tables.trap(offset),
+        })
+    }
+}
+
+impl Drop for CodeMap {
+    fn drop(&mut self) {
+        write(&MAPS).remove(&self.start);
+    }
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        let listed = write(&self.map.code).remove(&self.start);
+        drop(listed);
+    }
+}

@@ -1,0 +1,2 @@
+//! Oracles.
+pub mod plain;
