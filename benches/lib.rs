@@ -1,1 +1,80 @@
 //! Interleaved measurement: medians of rounds in which every contender runs once.
+//!
+//! The machines that these benchmarks run on are shared. A figure by itself
+//! says little there; what says something is how two contenders that took
+//! turns compare. [`measure`] is the one way of measuring, [`plain`] the one
+//! thing measured against (cranelift-jit as anyone would use it), [`shapes`]
+//! are the functions.
+
+pub mod plain;
+pub mod shapes;
+
+use std::time::{Duration, Instant};
+
+/// What a benchmark can fail with: there is nobody to handle it.
+pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// A contender: runs once and says how long that took.
+pub type Contender<'a> = &'a mut dyn FnMut() -> Result<Duration>;
+
+/// The median time of each contender over `rounds` rounds, after one round
+/// that does not count.
+///
+/// # Errors
+///
+/// The first of a contender.
+pub fn measure<const N: usize>(
+    rounds: usize,
+    mut contenders: [Contender<'_>; N],
+) -> Result<[Duration; N]> {
+    let mut times = [const { vec![] }; N];
+    for round in 0..=rounds.max(1) {
+        for (contender, times) in contenders.iter_mut().zip(&mut times) {
+            let time = contender()?;
+            if round > 0 {
+                times.push(time);
+            }
+        }
+    }
+    Ok(times.map(|mut times| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    }))
+}
+
+/// How long `run` takes.
+///
+/// # Errors
+///
+/// Its own.
+pub fn timed<T>(run: impl FnOnce() -> Result<T>) -> Result<Duration> {
+    let start = Instant::now();
+    let result = run()?;
+    let time = start.elapsed();
+    drop(std::hint::black_box(result));
+    Ok(time)
+}
+
+/// `a` in units of `b`.
+pub fn ratio(a: Duration, b: Duration) -> f64 {
+    a.as_secs_f64() / b.as_secs_f64()
+}
+
+/// Nanoseconds for each of `count`.
+pub fn nanos_each(time: Duration, count: u64) -> f64 {
+    time.as_secs_f64() * 1e9 / count as f64
+}
+
+/// Whether an aim is met, as a word.
+pub fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "MISSED" }
+}
+
+/// The machine: CPU model and number of cores.
+pub fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut names = info.lines().filter(|line| line.starts_with("model name"));
+    let name = names.next().and_then(|line| line.split(':').nth(1));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{}, {cores} cores", name.unwrap_or("unknown CPU").trim())
+}

@@ -33,8 +33,9 @@
 //! let program = Program::build(&file, &file.targets()[0], Config::default(), None)?;
 //! for (function, id) in file.functions().iter().zip(program.ids()) {
 //!     for command in &function.commands {
+//!         let id = id.map_err(ToString::to_string)?;
 //!         // SAFETY: the function adds two numbers.
-//!         let results = unsafe { program.engine().call(id?, command.args()) }?;
+//!         let results = unsafe { program.engine().call(id, command.args()) }?;
 //!         assert_eq!(command.judge(&results), Verdict::Passed);
 //!     }
 //! }

@@ -52,6 +52,8 @@ pub enum CodeUnit {
     },
     /// What a side exit of a region continues with.
     Continuation {
+        /// The region's entry.
+        region: Block,
         /// The cold block that the side exit leads to.
         start: Block,
     },
@@ -62,7 +64,7 @@ impl fmt::Display for CodeUnit {
         match self {
             Self::Function => f.write_str("the function"),
             Self::Region { entry } => write!(f, "region at {entry}"),
-            Self::Continuation { start } => write!(f, "continuation of {start}"),
+            Self::Continuation { start, .. } => write!(f, "continuation of {start}"),
         }
     }
 }
@@ -142,6 +144,16 @@ impl Origin {
             blocks: body.block_locations,
         }
     }
+
+    /// A name for the linker and for the log.
+    pub fn name(&self) -> String {
+        let function = &self.function;
+        match self.unit {
+            CodeUnit::Function => function.to_string(),
+            CodeUnit::Region { entry } => format!("{function}_{entry}"),
+            CodeUnit::Continuation { region, start } => format!("{function}_{region}_{start}"),
+        }
+    }
 }
 
 /// What the code generator says about addresses of one version.
@@ -204,7 +216,7 @@ impl CodeTables {
 #[derive(Debug)]
 pub(crate) struct CodeMap {
     start: usize,
-    code: RwLock<BTreeMap<usize, Arc<Listed>>>,
+    code: RwLock<BTreeMap<usize, Listed>>,
     _range: ranges::Registration,
     /// Unmapped after the range is forgotten: fields are dropped in order.
     _arena: Arc<Arena>,
@@ -250,11 +262,11 @@ impl CodeMap {
         origin: Origin,
         tables: CodeTables,
     ) -> Listing {
-        let listed = Arc::new(Listed {
+        let listed = Listed {
             origin,
             tier,
             tables,
-        });
+        };
         write(&self.code).insert(start, listed);
         Listing {
             map: Arc::clone(self),
@@ -273,7 +285,7 @@ impl CodeMap {
             origin,
             tier,
             tables,
-        } = &**listed;
+        } = listed;
         let offset = u32::try_from(pc - start).ok()?;
         if offset >= tables.len {
             return None;

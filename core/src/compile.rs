@@ -4,6 +4,7 @@
 //! lacks) end here, as errors.
 
 use crate::arena::{Arena, CodeBlock};
+use crate::codemap::{CodeTables, Listing};
 use crate::error::CompileError;
 use crate::link::link;
 use cranelift_codegen::control::ControlPlane;
@@ -25,6 +26,9 @@ pub struct Version {
     /// Its code memory.
     #[expect(dead_code, reason = "versions are reclaimed with their engine")]
     pub code: CodeBlock,
+    /// Its entry in the code map, as long as it exists.
+    #[expect(dead_code, reason = "held to be dropped")]
+    pub listing: Option<Listing>,
     /// Bytes of machine code, constants included.
     pub code_bytes: usize,
     /// CLIF instructions handed to the code generator.
@@ -35,7 +39,7 @@ pub struct Version {
     pub compile_time: Duration,
 }
 
-/// Compiles and links `func`.
+/// Compiles and links `func`; the tables say what its addresses are.
 ///
 /// # Errors
 ///
@@ -48,7 +52,7 @@ pub fn compile(
     mut func: Function,
     check: bool,
     resolve: &dyn Fn(&ModuleRelocTarget) -> Option<usize>,
-) -> Result<Version, CompileError> {
+) -> Result<(Version, CodeTables), CompileError> {
     let start = Instant::now();
     if check {
         let verified = cranelift_codegen::verify_function(&func, &**isa);
@@ -70,16 +74,19 @@ pub fn compile(
     let code = context
         .take_compiled_code()
         .ok_or_else(|| CompileError::Codegen("no machine code".to_string()))?;
+    let tables = CodeTables::of(&code);
     let linked = link(arena, isa, name, &code, &context.func, resolve)?;
-    Ok(Version {
+    let version = Version {
         tier,
         entry: linked.entry,
         code_bytes: linked.len,
         code: linked.code,
+        listing: None,
         instructions_before,
         instructions_after: instruction_count(&context.func),
         compile_time: start.elapsed(),
-    })
+    };
+    Ok((version, tables))
 }
 
 /// The number of instructions in the function's layout.

@@ -1,6 +1,7 @@
 //! What a client chooses when it builds an engine.
 
 use crate::arena::ArenaConfig;
+use crate::faults::Faults;
 use regraft_regions::{Mode as Counting, Policy};
 
 /// How functions are compiled and when they are compiled again.
@@ -77,6 +78,8 @@ pub struct Config {
     /// How often a region is formed at most, before its side exits are left
     /// as they are.
     pub max_formations: u32,
+    /// Failures to inject, for tests; none by default.
+    pub faults: Option<Faults>,
     /// Whether everything that regraft generates is checked before it is
     /// compiled: by Cranelift's verifier, and outlined code by the symbolic
     /// checker of `regraft_outliner` too. What fails is not used, and the
@@ -84,6 +87,9 @@ pub struct Config {
     pub check: bool,
     /// Whether cold blocks are left out of regions, as side exits.
     pub side_exits: bool,
+    /// Whether functions without source locations get the numbers of their
+    /// blocks as such, so that a trap can be located.
+    pub block_locations: bool,
 }
 
 impl Default for Config {
@@ -101,8 +107,10 @@ impl Default for Config {
             max_attempts: 3,
             side_exit_threshold: 100,
             max_formations: 3,
+            faults: None,
             check: false,
             side_exits: true,
+            block_locations: true,
         }
     }
 }

@@ -14,9 +14,10 @@
 
 use crate::arena::Arena;
 use crate::baseline::Baseline;
+use crate::codemap::{CodeMap, locate_by_block};
 use crate::config::{Compilation, CompileMode, Config, Mode};
 use crate::error::Error;
-use crate::invoke::Invoker;
+use crate::invoke::{InvokeError, Invoker};
 use crate::isa::TierIsas;
 use crate::link::{default_libcall_address, process_symbol};
 use crate::names;
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub symbols: RwLock<HashMap<String, usize>>,
     pub units: RwLock<UnitTable>,
     pub worker: OnceLock<Option<Worker>>,
+    pub codemap: Arc<CodeMap>,
 }
 
 /// What cells call back: the engine, as long as it exists.
@@ -101,6 +103,7 @@ impl Engine {
         let arena = Arena::new(config.arena)?;
         let callbacks = Callbacks::default();
         let slots = SlotTable::new(Arc::clone(&arena), Box::new(callbacks.clone()))?;
+        let codemap = CodeMap::new(Arc::clone(&arena), slots.trap_stub_address());
         // The runtime's entry point is an import like any other: unit 0.
         let runtime = slots.allocate(RUNTIME_UNIT)?;
         runtime.publish(slots.hot_address());
@@ -116,6 +119,7 @@ impl Engine {
                 ..UnitTable::default()
             }),
             worker: OnceLock::new(),
+            codemap,
         });
         // Nothing has set it before: the callbacks are new.
         let _ = callbacks.0.set(Arc::downgrade(&inner));
@@ -242,7 +246,8 @@ impl Engine {
         })
     }
 
-    /// Calls a function of any signature with values.
+    /// Calls a function of any signature with values; a trap in generated
+    /// code ends the call.
     ///
     /// # Safety
     ///
@@ -251,7 +256,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As [`Engine::pointer`]; `Invoke` where the arguments do not fit.
+    /// As [`Engine::pointer`]; `Invoke` where the arguments do not fit; `Trap`.
     pub unsafe fn call(&self, id: FuncId, args: &[DataValue]) -> Result<Vec<DataValue>, Error> {
         let function = self.inner.function(id)?;
         self.inner.check_resolvable(&function)?;
@@ -259,9 +264,12 @@ impl Engine {
         // SAFETY: the stub is callable with the function's signature; the rest
         // is the caller's contract.
         let results = unsafe { self.inner.invoker.invoke(&function.signature, entry, args) };
-        results.map_err(|source| Error::Invoke {
-            function: function.name.clone(),
-            source,
+        results.map_err(|source| match source {
+            InvokeError::Trap(trap) => Error::Trap(trap),
+            source => Error::Invoke {
+                function: function.name.clone(),
+                source,
+            },
         })
     }
 
@@ -369,8 +377,10 @@ impl Inner {
             })?;
         }
         let references = crate::references::number_references(self, &function.name, &mut func)?;
+        let block_locations = self.config.block_locations && locate_by_block(&mut func);
         let body = Body {
             source: func,
+            block_locations,
             references,
             baseline: OnceLock::new(),
         };

@@ -5,6 +5,7 @@ use crate::invoke::InvokeError;
 use crate::isa::IsaError;
 use crate::link::LinkError;
 use crate::slots::SlotError;
+use crate::trap::Trap;
 use crate::typed::SignatureMismatch;
 use cranelift_codegen::ir::Signature;
 use thiserror::Error;
@@ -89,6 +90,9 @@ pub enum Error {
         #[source]
         source: InvokeError,
     },
+    /// Generated code trapped in a safe call.
+    #[error(transparent)]
+    Trap(Box<Trap>),
     /// A saved profile cannot be read.
     #[error(transparent)]
     Profile(#[from] regraft_regions::ProfileError),
@@ -116,6 +120,9 @@ pub enum CompileError {
     /// Instrumentation or outlining failed: a defect.
     #[error("{0}")]
     Transform(String),
+    /// The failure was asked for by `Config::faults`.
+    #[error("injected failure: {0:?}")]
+    Injected(crate::faults::Stage),
     /// What regraft generated does not pass a check: a defect.
     #[error("the generated code does not pass its check: {0}")]
     Check(String),

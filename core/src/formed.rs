@@ -17,9 +17,11 @@
 
 use crate::baseline::{LoopHook, Tiering};
 use crate::cells::Counters;
+use crate::codemap::{CodeUnit, Origin};
 use crate::compile::Version;
 use crate::engine::{Inner, tiered, write};
 use crate::error::CompileError;
+use crate::faults::Stage;
 use crate::instrument::count_calls;
 use crate::layout::CounterLayout;
 use crate::names;
@@ -27,7 +29,7 @@ use crate::slots::SlotRef;
 use crate::tierup::HotPart;
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::ir::{Block, ExternalName, FuncRef, Function, UserExternalName};
-use regraft_outliner::{Extracted, Interface, extract_continuation};
+use regraft_outliner::{Extracted, Interface, check_continuation, extract_continuation};
 use regraft_regions::Region;
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -78,6 +80,7 @@ impl Inner {
         interface: Option<Interface>,
         threshold: u64,
     ) -> Result<Arc<Formed>, CompileError> {
+        self.fault(Stage::Memory, &function.name)?;
         let mut sides: Vec<Side> = vec![];
         for side_exit in region.side_exits() {
             if sides.iter().any(|side| side.start == side_exit.to) {
@@ -172,6 +175,17 @@ impl Inner {
             interface,
             side.number,
         )?;
+        if self.config.check {
+            check_continuation(
+                &body.source,
+                &formed.region,
+                interface,
+                side.number,
+                &continuation,
+                reentry,
+            )
+            .map_err(|error| CompileError::Check(error.to_string()))?;
+        }
         if let (Some(reentry), HotPart::Loop(hook)) = (reentry, formed.part) {
             let LoopHook { unit, .. } = tiering.hooks[hook];
             name_unit(&mut continuation, reentry, unit);
@@ -183,12 +197,16 @@ impl Inner {
             isa.pointer_type(),
             isa.default_call_conv(),
         )?;
-        let name = format!("{}_{}_{}", function.name, formed.region.entry(), side.start);
+        let code_unit = CodeUnit::Continuation {
+            region: formed.region.entry(),
+            start: side.start,
+        };
+        let origin = Origin::new(function, body, code_unit);
         let counters = side.counters.address();
-        self.compile(1, &name, continuation.clone(), counters)
+        self.compile_from_reserve(1, &origin, continuation.clone(), counters)
             .or_else(|error| {
-                tracing::warn!(function = %name, %error, "tier 1 failed; trying tier 0");
-                self.compile(0, &name, continuation, counters)
+                tracing::warn!(function = %origin.name(), %error, "tier 1 failed; trying tier 0");
+                self.compile_from_reserve(0, &origin, continuation, counters)
             })
     }
 

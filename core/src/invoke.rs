@@ -37,8 +37,9 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
 use crate::arena::Arena;
 use crate::link::{LinkError, Linked, link};
+use crate::trap::{Trap, call_safely};
 
-/// Why a call was not made.
+/// Why a call was not made, or did not return.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvokeError {
@@ -68,6 +69,9 @@ pub enum InvokeError {
         /// What is in the way.
         reason: String,
     },
+    /// The code trapped.
+    #[error(transparent)]
+    Trap(Box<Trap>),
     /// The calling sequence did not compile.
     #[error("the calling sequence did not compile")]
     Compile(#[source] CodegenError),
@@ -80,7 +84,7 @@ pub enum InvokeError {
 const VALUE_SIZE: usize = 16;
 
 /// A calling sequence: callee and values.
-type Sequence = unsafe extern "C" fn(usize, *mut u128);
+type Sequence = unsafe extern "C" fn(usize, *mut u8);
 
 /// Calls code by signature; keeps the calling sequences it generated.
 pub struct Invoker {
@@ -111,12 +115,13 @@ impl Invoker {
     /// Calls the function at `entry` and returns its results.
     ///
     /// # Errors
-    /// [`InvokeError`]; the function was not called.
+    /// [`InvokeError::Trap`] when it trapped; for all others, it was not called.
     ///
     /// # Safety
     /// `entry` is the address of code with this signature, compiled for the target of this invoker,
     /// which stays in memory for as long as the call runs. Calling it with these arguments must be
-    /// sound: generated code can do anything.
+    /// sound: generated code can do anything. A trap in generated code is sound; host functions in
+    /// between that call such code raw lose what they own then.
     pub unsafe fn invoke(
         &self,
         signature: &Signature,
@@ -136,7 +141,8 @@ impl Invoker {
         let sequence = unsafe { std::mem::transmute::<*const (), Sequence>(pointer) };
         // SAFETY: `values` holds a 16-byte cell for every parameter and every result; the rest is the
         // caller's contract.
-        unsafe { sequence(entry, values.as_mut_ptr()) };
+        unsafe { call_safely(sequence, entry, values.as_mut_ptr().cast()) }
+            .map_err(|trap| InvokeError::Trap(Box::new(trap)))?;
         let results = signature.returns.iter().zip(&values);
         Ok(results
             .map(|(result, value)| {

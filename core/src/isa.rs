@@ -9,6 +9,7 @@
 //! | `regalloc_algorithm` | `single_pass` | `backtracking` |
 //! | `is_pic`, `use_colocated_libcalls` | `false` | `false` |
 //! | `enable_multi_ret_implicit_sret` | `true` | `true` |
+//! | `enable_probestack` | `true` | `true` |
 //! | `probestack_strategy` | `inline` | `inline` |
 //! | `preserve_frame_pointers` | `true` | `true` |
 //! | `enable_verifier` | `false` | `false` |
@@ -24,10 +25,11 @@ use cranelift_codegen::settings::{self, Configurable, Flags, SetError};
 use target_lexicon::Triple;
 
 /// What both tiers need.
-const COMMON: [(&str, &str); 6] = [
+const COMMON: [(&str, &str); 7] = [
     ("is_pic", "false"),
     ("use_colocated_libcalls", "false"),
     ("enable_multi_ret_implicit_sret", "true"),
+    ("enable_probestack", "true"),
     ("probestack_strategy", "inline"),
     ("preserve_frame_pointers", "true"),
     ("enable_verifier", "false"),

@@ -45,10 +45,12 @@ mod arena;
 mod baseline;
 mod cells;
 pub mod clif;
+mod codemap;
 mod compile;
 mod config;
 mod engine;
 mod error;
+mod faults;
 mod formed;
 mod instrument;
 mod invoke;
@@ -62,14 +64,17 @@ mod report;
 mod slots;
 mod tier0;
 mod tierup;
+mod trap;
 pub mod typed;
 mod unit;
 mod worker;
 
 pub use arena::{ArenaConfig, ArenaError};
+pub use codemap::{CodeLocation, CodeUnit, locate};
 pub use config::{Compilation, CompileMode, Config, Mode};
 pub use engine::Engine;
 pub use error::{CompileError, Error};
+pub use faults::{Faults, Stage};
 pub use instrument::{Plan, instrument};
 pub use invoke::InvokeError;
 pub use layout::CounterLayout;
@@ -81,5 +86,6 @@ pub use report::{
     report_live_ins, report_live_outs,
 };
 pub use slots::SlotError;
+pub use trap::{Trap, TrapKind};
 pub use typed::TypedFn;
 pub use unit::FuncId;

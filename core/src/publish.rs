@@ -9,13 +9,17 @@
 //! Not here: what is worth compiling (`tierup`, `regraft_regions`).
 
 use crate::baseline::{Analysis, Tiering};
+use crate::codemap::{CodeUnit, Origin};
 use crate::compile::Version;
 use crate::engine::Inner;
 use crate::error::CompileError;
+use crate::faults::Stage;
 use crate::formed::{Formed, grown_blocks};
 use crate::tierup::{BACKOFF_SHIFT, HotPart};
 use crate::unit::{Body, FunctionUnit, Unit};
-use regraft_outliner::{Extracted, Interface, OutlineError, extract_region, prune_function};
+use regraft_outliner::{
+    Extracted, Interface, OutlineError, check_region, extract_region, prune_function,
+};
 use regraft_regions::Region;
 
 impl Inner {
@@ -112,11 +116,28 @@ impl Inner {
     ) -> Result<Version, CompileError> {
         let Analysis { flow, liveness, .. } = &tiering.analysis;
         let interface = &tiering.hooks[hook].interface;
+        self.fault(Stage::Transform, &function.name)?;
         let mut extracted =
             extract_region(&body.source, flow, liveness, &formed.region, interface)?;
+        if self.config.check {
+            let Extracted {
+                function,
+                side_calls,
+                ..
+            } = &extracted;
+            check_region(
+                &body.source,
+                &formed.region,
+                interface,
+                function,
+                side_calls,
+            )
+            .map_err(|error| CompileError::Check(error.to_string()))?;
+        }
         self.name_side_calls(&mut extracted, formed)?;
-        let name = format!("{}_{}", function.name, formed.region.entry());
-        self.compile(1, &name, extracted.function, 0)
+        let entry = formed.region.entry();
+        let origin = Origin::new(function, body, CodeUnit::Region { entry });
+        self.compile(1, &origin, extracted.function, 0)
     }
 
     /// Compiles the whole function at tier 1: less its cold blocks, if they
@@ -129,6 +150,7 @@ impl Inner {
         region: Option<Region>,
     ) {
         let part = HotPart::Function;
+        let origin = Origin::new(function, body, CodeUnit::Function);
         let region = region.map_or_else(|| whole_region(self, body, tiering), Ok);
         let threshold = self.side_exit_threshold(tiering, part, 0);
         let compiled = region.and_then(|region| {
@@ -138,7 +160,7 @@ impl Inner {
                 false => Interface::compute(&body.source, flow, liveness, &region).ok(),
             };
             let Some(interface) = interface else {
-                let version = self.compile(1, &function.name, body.source.clone(), 0)?;
+                let version = self.compile(1, &origin, body.source.clone(), 0)?;
                 let sides_off =
                     Region::pruned(&body.source, flow, region.entry(), flow.rpo(), |_| true)
                         .map_err(OutlineError::from)?;
@@ -153,7 +175,7 @@ impl Inner {
                 None => return Err(CompileError::Transform("an interface was lost".into())),
             };
             self.name_side_calls(&mut pruned, &formed)?;
-            let version = self.compile(1, &function.name, pruned.function, 0)?;
+            let version = self.compile(1, &origin, pruned.function, 0)?;
             Ok((formed, version))
         });
         match compiled {

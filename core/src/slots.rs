@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::arch::{self, CELL_SIZE, Cell, LAZY_OFFSET, STUB_SIZE, TRAP_SIZE};
 use crate::arena::{Arena, ArenaError, CodeBlock, DataBlock};
+use crate::trap::stack_is_short;
 
 /// What generated code asks through the cells of a table.
 ///
@@ -363,6 +364,9 @@ pub(crate) unsafe extern "C" fn regraft_resolve(cell: *const Cell) -> usize {
     }
     // SAFETY: the owner of a live slot is its table's `Owner`, which the table keeps in a box.
     let owner = unsafe { &*owner };
+    if stack_is_short() {
+        return owner.trap;
+    }
     match catch_unwind(AssertUnwindSafe(|| owner.runtime.resolve(unit))) {
         Ok(0) => owner.trap,
         Ok(address) => address,
@@ -384,7 +388,7 @@ pub(crate) unsafe extern "C" fn regraft_resolve(cell: *const Cell) -> usize {
 unsafe extern "C" fn regraft_hot(cell: *const Cell) -> usize {
     // SAFETY: the cell is live by contract; `owner` and `unit` do not change while it is.
     let (owner, unit) = unsafe { ((*cell).owner.cast::<Owner>(), (*cell).unit) };
-    if owner.is_null() {
+    if owner.is_null() || stack_is_short() {
         return 0;
     }
     // SAFETY: the owner of a live slot is its table's `Owner`, which the table keeps in a box.

@@ -9,10 +9,12 @@
 
 use crate::baseline::{Analysis, Baseline, HotState, LoopHook, TierState, Tiering, known_counts};
 use crate::cells::Counters;
+use crate::codemap::{CodeUnit, Origin};
 use crate::compile::{Version, compile};
 use crate::config::Mode;
 use crate::engine::{Inner, write};
 use crate::error::CompileError;
+use crate::faults::Stage;
 use crate::instrument::{Plan, instrument};
 use crate::tierup::NEVER;
 use crate::unit::{Body, FunctionUnit, Unit};
@@ -20,6 +22,9 @@ use cranelift_codegen::ir::Function;
 use regraft_outliner::{Hook, Interface, OutlineError};
 use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Region, estimate, place};
 use std::sync::{Arc, Mutex};
+
+/// The share of code memory, as a divisor, that is kept for continuations.
+const RESERVE_SHARE: usize = 32;
 
 impl Inner {
     /// Compiles the first version of a function, once.
@@ -40,22 +45,45 @@ impl Inner {
         function: &FunctionUnit,
         body: &Body,
     ) -> Result<Baseline, CompileError> {
-        let version = self.compile(1, &function.name, body.source.clone(), 0)?;
+        let origin = Origin::new(function, body, CodeUnit::Function);
+        let version = self.compile(1, &origin, body.source.clone(), 0)?;
         Ok(Baseline {
             version,
             tiering: None,
         })
     }
 
+    /// Compiles a version of a unit, unless code memory is so full that what
+    /// is left must be kept for continuations.
     pub(crate) fn compile(
         &self,
         tier: u8,
-        name: &str,
+        origin: &Origin,
         func: Function,
         counters: usize,
     ) -> Result<Version, CompileError> {
+        let free = self.arena.stats().code.free;
+        if free < self.config.arena.code_bytes / RESERVE_SHARE {
+            let what =
+                format!("code memory is full: {free} bytes are left, kept for continuations");
+            return Err(CompileError::Memory(what));
+        }
+        self.compile_from_reserve(tier, origin, func, counters)
+    }
+
+    /// Compiles a version that running code waits for.
+    pub(crate) fn compile_from_reserve(
+        &self,
+        tier: u8,
+        origin: &Origin,
+        func: Function,
+        counters: usize,
+    ) -> Result<Version, CompileError> {
+        let name = &origin.name();
+        self.fault(Stage::Codegen(tier), name)?;
+        self.fault(Stage::Link(tier), name)?;
         let resolve = |target: &_| self.address_of(target, counters);
-        compile(
+        let (mut version, tables) = compile(
             &self.arena,
             self.isa(tier),
             tier,
@@ -63,7 +91,18 @@ impl Inner {
             func,
             self.config.check,
             &resolve,
-        )
+        )?;
+        let listing = self.codemap.list(version.entry, tier, origin.clone(), tables);
+        version.listing = Some(listing);
+        Ok(version)
+    }
+
+    /// Fails where the configuration asks for it.
+    pub(crate) fn fault(&self, stage: Stage, name: &str) -> Result<(), CompileError> {
+        match &self.config.faults {
+            Some(faults) if faults.strikes(stage, name) => Err(CompileError::Injected(stage)),
+            _ => Ok(()),
+        }
     }
 
     fn instrumented_version(
@@ -72,6 +111,7 @@ impl Inner {
         body: &Body,
     ) -> Result<Baseline, CompileError> {
         let func = &body.source;
+        self.fault(Stage::Transform, &function.name)?;
         let flow = Flow::compute(func).map_err(OutlineError::from)?;
         let loops = LoopForest::compute(func, &flow);
         let liveness = Liveness::compute(func, &flow);
@@ -123,7 +163,8 @@ impl Inner {
         for hook in 0..hooks.len() {
             counters.arm_hook(hook, executions);
         }
-        let version = self.compile(0, &function.name, instrumented, counters.address())?;
+        let origin = Origin::new(function, body, CodeUnit::Function);
+        let version = self.compile(0, &origin, instrumented, counters.address())?;
         tracing::debug!(
             function = %function.name, hooks = hooks.len(), refused = refused.len(),
             micros = version.compile_time.as_micros(), "tier 0"

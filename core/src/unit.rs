@@ -49,6 +49,8 @@ pub(crate) struct FunctionUnit {
 pub(crate) struct Body {
     /// What the client defined, with names turned into numbers.
     pub source: Function,
+    /// Whether its source locations are the numbers of its blocks.
+    pub block_locations: bool,
     /// The functions it refers to.
     pub references: Vec<u32>,
     /// Its first version, compiled once and kept.

@@ -275,7 +275,8 @@ fn wrapped() {
     }
 }
 
-/// Loops get hot late, when the counts say which blocks are cold: those are side exits, which later calls take.
+/// Loops get hot late, when the counts say which blocks are cold: those become side exits, and later calls
+/// take them.
 #[test]
 fn wrapped_and_pruned() {
     let config = Config {

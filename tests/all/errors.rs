@@ -4,7 +4,9 @@ use crate::tiering::{eager_to_tier, engine};
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{AbiParam, Function, Signature, types};
 use cranelift_codegen::isa::CallConv;
-use regraft::{Config, Engine, Error, FuncId};
+use regraft::{Config, Engine, Error, Faults, FuncId, Stage};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 fn parse(clif: &str) -> Function {
     cranelift_reader::parse_functions(clif)
@@ -191,4 +193,76 @@ fn no_memory_for_tier_1() {
         );
         assert!(region.part.requests <= 8, "{}", region.part.requests);
     }
+}
+
+/// Every stage of tier 1 fails in turn: results stay right at tier 0, the
+/// report says what happened, and the attempts end.
+#[test]
+fn every_stage_of_tier_1_can_fail() {
+    let clif = include_str!("../../outliner/testdata/sum.clif");
+    for stage in [Stage::Transform, Stage::Memory, Stage::Codegen(1), Stage::Link(1)] {
+        // The first transformation is the instrumentation for tier 0.
+        let seen = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&seen);
+        let faults = Faults::new(move |at, _| {
+            at == stage && (stage != Stage::Transform || count.fetch_add(1, Relaxed) > 0)
+        });
+        let config = Config {
+            faults: Some(faults),
+            ..eager_to_tier(10)
+        };
+        let engine = engine(config, clif);
+        let sum = engine.lookup("sum").expect("it is declared");
+        let sum = engine.get::<(i64,), i64>(sum).expect("the types agree");
+        for _ in 0..100 {
+            // SAFETY: the function touches no memory.
+            assert_eq!(unsafe { sum.call((10_000,)) }, 49_995_000);
+        }
+        let report = engine.report();
+        let region = &report.functions["sum"].regions[0];
+        assert_eq!(region.part.state, "failed", "{stage:?}");
+        assert!(region.part.reason.contains("injected"), "{}", region.part.reason);
+        assert!((2..=4).contains(&region.part.requests), "{}", region.part.requests);
+        assert_eq!(report.functions["sum"].tier, Some(0));
+    }
+}
+
+/// Tier 0 fails: the definition is an error, and can be made again.
+#[test]
+fn a_failed_definition_changes_nothing() {
+    let failing = Arc::new(AtomicU32::new(1));
+    let once = Arc::clone(&failing);
+    let config = Config {
+        faults: Some(Faults::new(move |stage, _| {
+            stage == Stage::Codegen(0) && once.swap(0, Relaxed) == 1
+        })),
+        ..Config::default()
+    };
+    let engine = Engine::new(config).expect("an engine for the host");
+    let error = engine.define_function(parse(ONE)).expect_err("the first time fails");
+    assert!(matches!(error, Error::Compile { .. }), "{error}");
+    let one = engine.define_function(parse(ONE)).expect("the second does not");
+    // SAFETY: the function only returns a constant.
+    let results = unsafe { engine.call(one, &[]) }.expect("it runs");
+    assert!(results[0].bitwise_eq(&DataValue::I64(1)));
+}
+
+/// A continuation that tier 1 cannot compile is compiled at tier 0.
+#[test]
+fn a_continuation_always_comes_to_be() {
+    let config = Config {
+        faults: Some(Faults::new(|stage, name| {
+            stage == Stage::Codegen(1) && name.ends_with("block3")
+        })),
+        ..eager_to_tier(100)
+    };
+    let engine = engine(config, crate::tiering::COLD);
+    let cold = engine.lookup("cold").expect("it is declared");
+    let cold = engine.get::<(i64, i64), i64>(cold).expect("the types agree");
+    // SAFETY: the function touches no memory.
+    let result = unsafe { cold.call((5000, 4990)) };
+    assert_eq!(result, crate::tiering::cold_model(5000, 4990));
+    let report = engine.report();
+    let side = &report.functions["cold"].regions[0].part.side_exits[0];
+    assert_eq!((side.count, side.state.as_str()), (10, "compiled"));
 }

@@ -79,7 +79,7 @@ fn tier0_mode_never_tiers_up() {
     assert_eq!(region.blocks["block1"], 100_000);
 }
 
-const COLD: &str = "
+pub const COLD: &str = "
 function %step(i64) -> i64 system_v {
 block0(v0: i64):
     v1 = iconst.i64 0x55
@@ -107,7 +107,7 @@ block4:
     return v8
 }";
 
-fn cold_model(n: i64, from: i64) -> i64 {
+pub fn cold_model(n: i64, from: i64) -> i64 {
     (0..n).fold(
         0,
         |sum, i| if i >= from { (sum ^ 0x55) + i } else { sum + i },

@@ -16,10 +16,19 @@ use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, InstBuilder, JumpTableData, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, TrapCode,
     Type, Value, types,
 };
+use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, Variable};
+use target_lexicon::PointerWidth;
 
 /// The trap behind guards that never fire.
 const NEVER: u8 = 77;
+
+/// What `cranelift-frontend` wants to know of the target.
+pub const FRONTEND: TargetFrontendConfig = TargetFrontendConfig {
+    default_call_conv: CallConv::SystemV,
+    pointer_width: PointerWidth::U64,
+    page_size_align_log2: 12,
+};
 
 /// What the fuel is kept in.
 #[derive(Clone, Copy, Debug)]
@@ -420,7 +429,7 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
             self.builder.ins().trap(TrapCode::unwrap_user(NEVER));
         }
         self.builder.seal_all_blocks();
-        self.builder.finalize();
+        self.builder.finalize(FRONTEND);
     }
 
     /// A constant of the type.

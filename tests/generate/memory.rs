@@ -24,8 +24,8 @@ pub enum Place {
     Variable(Variable),
     /// The address of a symbol.
     Symbol(GlobalValue),
-    /// The address that a global value computes.
-    Global(GlobalValue),
+    /// The pointer that lies where the address in a variable leads.
+    Behind(Variable),
 }
 
 /// A piece of memory.
@@ -43,7 +43,11 @@ impl Body<'_, '_, '_> {
             Place::Slot(slot) => self.builder.ins().stack_addr(types::I64, slot, 0),
             Place::Variable(variable) => self.builder.use_var(variable),
             Place::Symbol(global) => self.builder.ins().symbol_value(types::I64, global),
-            Place::Global(global) => self.builder.ins().global_value(types::I64, global),
+            Place::Behind(variable) => {
+                let base = self.builder.use_var(variable);
+                let flags = MemFlagsData::trusted().with_readonly();
+                self.builder.ins().load(types::I64, flags, base, 0)
+            }
         }
     }
 

@@ -31,7 +31,7 @@ pub use source::{Source, random_bytes};
 use body::{Body, Limits};
 use cranelift_codegen::ir::{
     AbiParam, AliasRegionData, ArgumentPurpose, ExtFuncData, ExternalName, Function, GlobalValueData,
-    InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Type, UserFuncName, types,
+    InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -207,7 +207,7 @@ fn draw_function(
         }
         for (at, (&value, _)) in values.iter().zip(&params).enumerate().filter(|(_, (_, p))| **p) {
             if Some(at) == vmctx {
-                add_context(body);
+                add_context(body, value);
                 continue;
             }
             let variable = body.builder.declare_var(types::I64);
@@ -278,25 +278,15 @@ fn add_slot(body: &mut Body<'_, '_, '_>, region_id: Option<u32>) {
 }
 
 /// What is found through the `vmctx` parameter: a buffer behind a pointer, and the context's own tail.
-fn add_context(body: &mut Body<'_, '_, '_>) {
-    let func = &mut body.builder.func;
-    let base = func.create_global_value(GlobalValueData::VMContext);
-    let flags = MemFlagsData::trusted().with_readonly();
-    let flags = func.dfg.mem_flags.insert(flags).unwrap_or_else(|_| unreachable!("an empty set"));
-    let pointer: Type = types::I64;
-    let loaded = func.create_global_value(GlobalValueData::Load {
-        base,
-        offset: 0.into(),
-        global_type: pointer,
-        flags,
+fn add_context(body: &mut Body<'_, '_, '_>, context: Value) {
+    let tail = body.builder.ins().iconst(types::I64, host::CONTEXT_TAIL);
+    let tail = body.builder.ins().iadd(context, tail);
+    let [context, tail] = [context, tail].map(|value| {
+        let variable = body.builder.declare_var(types::I64);
+        body.builder.def_var(variable, value);
+        variable
     });
-    let tail = func.create_global_value(GlobalValueData::IAddImm {
-        base,
-        offset: host::CONTEXT_TAIL.into(),
-        global_type: pointer,
-    });
-    for global in [loaded, tail] {
-        let place = Place::Global(global);
+    for place in [Place::Behind(context), Place::Variable(tail)] {
         body.objects.push(Object { place, region: None });
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Functions are linked by their names; a wrapper with a fixed signature moves arguments and results.
 
+use crate::generate::body::FRONTEND;
 use crate::generate::host::{Arg, Host, SYMBOL};
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{
@@ -237,6 +238,6 @@ fn wrapper(callee: &str, signature: &Signature) -> Function {
     }
     builder.ins().return_(&[]);
     builder.seal_all_blocks();
-    builder.finalize();
+    builder.finalize(FRONTEND);
     function
 }

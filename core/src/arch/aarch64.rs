@@ -14,6 +14,8 @@
 
 use crate::arch::{STUB_SIZE, TRAMPOLINE_FIELD};
 
+pub(super) mod enter;
+
 /// Where the lazy stub starts, from the stub.
 pub const LAZY_OFFSET: usize = 12;
 

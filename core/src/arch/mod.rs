@@ -28,6 +28,7 @@ use std::sync::atomic::AtomicUsize;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+mod enter;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -39,6 +40,7 @@ use self::x86_64 as imp;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("regraft has stubs and a trampoline for x86-64 and AArch64 only");
 
+pub use self::enter::{Entered, Interrupted, enter, landing_address};
 pub use self::imp::LAZY_OFFSET;
 
 /// Bytes of code memory that a stub and its lazy stub take together; also their alignment.

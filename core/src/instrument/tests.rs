@@ -83,27 +83,42 @@ fn check(name: &str, clif: &str) {
 
 #[test]
 fn one_loop() {
-    check("one_loop", include_str!("../../../outliner/testdata/sum.clif"));
+    check(
+        "one_loop",
+        include_str!("../../../outliner/testdata/sum.clif"),
+    );
 }
 
 /// Two hooks, one inside the other: a value of the inner loop meets what the
 /// inner region returned, in the outer loop.
 #[test]
 fn loop_nest() {
-    check("loop_nest", include_str!("../../../outliner/testdata/nest.clif"));
+    check(
+        "loop_nest",
+        include_str!("../../../outliner/testdata/nest.clif"),
+    );
 }
 
 #[test]
 fn several_exits() {
-    check("several_exits", include_str!("../../../outliner/testdata/exits.clif"));
+    check(
+        "several_exits",
+        include_str!("../../../outliner/testdata/exits.clif"),
+    );
 }
 
 #[test]
 fn jump_table() {
-    check("jump_table", include_str!("../../../outliner/testdata/br_table.clif"));
+    check(
+        "jump_table",
+        include_str!("../../../outliner/testdata/br_table.clif"),
+    );
 }
 
 #[test]
 fn try_call() {
-    check("try_call", include_str!("../../../outliner/testdata/try_call.clif"));
+    check(
+        "try_call",
+        include_str!("../../../outliner/testdata/try_call.clif"),
+    );
 }

@@ -109,6 +109,13 @@ pub(super) fn check_interface(
     {
         return wrong("it has other exits");
     }
+    let constants = interface.exits.iter().flat_map(|exit| &exit.constants);
+    for &value in constants.chain(&interface.constants) {
+        let valid = source.func.dfg.value_is_valid(value);
+        if !valid || source.constant(source.meaning(value)).is_none() {
+            return wrong("it calls a value constant that is not");
+        }
+    }
     for exit in &interface.exits {
         let number = exit.exit.number;
         for live in &exit.live_outs {
@@ -155,9 +162,9 @@ fn check_live_outs(source: &Source<'_>, interface: &Interface) -> Result<(), Che
             }
         }
         let live_outs = exit.live_outs.iter();
-        let carried: HashSet<Meaning> = live_outs
-            .map(|live| live_out_meaning(source, live))
-            .collect();
+        let carried = live_outs.map(|live| live_out_meaning(source, live));
+        let repeated = exit.constants.iter().map(|&value| source.meaning(value));
+        let carried: HashSet<Meaning> = carried.chain(repeated).collect();
         for arg in needed {
             // An address in the frame too: the caller has no instruction that makes it.
             let of_scope = match arg {
@@ -197,14 +204,11 @@ pub(super) fn region_signature(interface: &Interface) -> Signature {
     signature(interface.params.iter().map(abi), &interface.results)
 }
 
-/// The interface's parameters after those of the entry block, with their
-/// positions.
+/// The parameters that are the same wherever control enters, with their
+/// positions: all but those of the entry block, among which the context may be.
 pub(super) fn live_ins(interface: &Interface) -> impl Iterator<Item = (usize, &Param)> {
-    interface
-        .params
-        .iter()
-        .enumerate()
-        .skip(interface.entry_params)
+    let params = interface.params.iter().enumerate();
+    params.filter(|(_, param)| !matches!(param.source, ParamSource::Entry(_)))
 }
 
 /// What the parameters of the continuation that begins at `target` mean: the
@@ -214,13 +218,9 @@ pub(super) fn continuation_params(
     interface: &Interface,
     target: Block,
 ) -> Result<Vec<Meaning>, CheckError> {
-    let own = source
-        .func
-        .dfg
-        .block_params(target)
-        .iter()
-        .chain(source.live(target));
-    let mut params: Vec<Meaning> = own.map(|&value| source.meaning(value)).collect();
+    let own = source.func.dfg.block_params(target).iter().copied();
+    let own = own.chain(source.passed(target));
+    let mut params: Vec<Meaning> = own.map(|value| source.meaning(value)).collect();
     for (index, param) in live_ins(interface) {
         params.push(param_meaning(source, index, param)?);
     }
@@ -234,8 +234,9 @@ pub(super) fn continuation_signature(
     target: Block,
 ) -> Signature {
     let dfg = &source.func.dfg;
-    let own = dfg.block_params(target).iter().chain(source.live(target));
-    let own = own.map(|&value| AbiParam::new(dfg.value_type(value)));
+    let own = dfg.block_params(target).iter().copied();
+    let own = own.chain(source.passed(target));
+    let own = own.map(|value| AbiParam::new(dfg.value_type(value)));
     let live_ins = live_ins(interface).map(|(_, param)| abi(param));
     signature(own.chain(live_ins), &interface.results)
 }

@@ -20,8 +20,8 @@ use cranelift_codegen::ir::instructions::InstructionMapper;
 use cranelift_codegen::ir::{
     ArgumentPurpose, Block, BlockCall, Constant, DynamicStackSlot, ExceptionTable,
     ExceptionTableItem, ExternalName, FuncRef, Function, GlobalValue, GlobalValueData, Immediate,
-    Inst, InstructionData, JumpTable, MemFlags, SigRef, StackSlot, UserFuncName, Value, ValueList,
-    ValueListPool,
+    Inst, InstructionData, JumpTable, MemFlags, Opcode, SigRef, StackSlot, UserFuncName, Value,
+    ValueList, ValueListPool,
 };
 
 /// An entity that an instruction names.
@@ -296,6 +296,45 @@ impl<'a> Comparison<'a> {
 fn split(data: &InstructionData, entities: &mut Vec<Entity>, call: BlockCall) -> InstructionData {
     entities.clear();
     data.map(Split { entities, call })
+}
+
+/// Whether an instruction makes a constant, from nothing and without effects.
+pub(super) fn is_constant(data: &InstructionData) -> bool {
+    matches!(
+        data.opcode(),
+        Opcode::Iconst
+            | Opcode::F16const
+            | Opcode::F32const
+            | Opcode::F64const
+            | Opcode::F128const
+            | Opcode::Vconst
+    )
+}
+
+/// Whether two instructions make the same constant (of a type that is known to
+/// be the same). Where they are written in the program does not matter.
+pub(super) fn same_constant(ours: &Function, our: Inst, theirs: &Function, their: Inst) -> bool {
+    let (our, their) = (&ours.dfg.insts[our], &theirs.dfg.insts[their]);
+    if !is_constant(our) || !is_constant(their) {
+        return false;
+    }
+    match (our, their) {
+        (
+            InstructionData::UnaryConst {
+                opcode: our_opcode,
+                constant_handle: our,
+            },
+            InstructionData::UnaryConst {
+                opcode: their_opcode,
+                constant_handle: their,
+            },
+        ) => {
+            our_opcode == their_opcode
+                && ours.dfg.constants.get(*our) == theirs.dfg.constants.get(*their)
+        }
+        // No list and no entity is left, so that the pool is not looked at.
+        _ => our.eq(their, &ours.dfg.value_lists),
+    }
 }
 
 /// Whether an external name is the name of that function.

@@ -14,6 +14,7 @@ use super::agreement::{
     continuation_params, continuation_signature, live_ins, live_out_meaning, param_meaning,
     param_meanings, region_signature,
 };
+use super::entities::is_constant;
 use super::error::{CheckError, Meaning, Place};
 use super::source::{arguments, destinations, target};
 use super::walk::{Binding, Incoming, Point, Role, Subject, Walk};
@@ -85,7 +86,7 @@ impl<'a> Walk<'a> {
             }
             let own_frame = matches!(self.subject, Subject::Residual(_));
             let binding = match data {
-                InstructionData::UnaryImm { imm, .. } => Binding::Constant(imm.bits()),
+                _ if is_constant(&data) => Binding::Constant(inst),
                 InstructionData::StackAddr {
                     stack_slot, offset, ..
                 } if own_frame => Binding::Definition(Meaning::Slot {
@@ -99,7 +100,7 @@ impl<'a> Walk<'a> {
                     slot: dynamic_stack_slot,
                     ty: theirs.dfg.value_type(theirs.dfg.first_result(inst)),
                 }),
-                _ if is_constant(opcode) => Binding::Unknown,
+                _ if is_dummy(opcode) => Binding::Unknown,
                 _ => return Err(CheckError::ExtraInstruction { outlined: inst }),
             };
             self.bindings[theirs.dfg.first_result(inst)] = binding;
@@ -167,7 +168,14 @@ impl<'a> Walk<'a> {
         let said = results
             .first()
             .map(|&value| self.bindings[theirs.dfg.resolve_aliases(value)]);
-        if !matches!(said, Some(Binding::Constant(said)) if said == i64::from(number)) {
+        let Some(Binding::Constant(said)) = said else {
+            return Err(wrong);
+        };
+        let said = match theirs.dfg.insts[said] {
+            InstructionData::UnaryImm { imm, .. } => Some(imm.bits()),
+            _ => None,
+        };
+        if said != Some(i64::from(number)) {
             return Err(wrong);
         }
         let Some(exit) = interface.exits.get(number as usize - 1) else {
@@ -207,7 +215,7 @@ impl<'a> Walk<'a> {
             return Err(wrong);
         };
         let mut expected: Vec<Meaning> = args.map(|arg| source.argument(arg)).collect();
-        expected.extend(source.live(to).iter().map(|&value| source.meaning(value)));
+        expected.extend(source.passed(to).map(|value| source.meaning(value)));
         self.extend_by_live_ins(&mut expected)?;
         for (index, (&found, expected)) in passed.iter().zip(expected).enumerate() {
             let place = Place::SideExit { number, index };
@@ -274,16 +282,12 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether an instruction of glue only makes a constant of some type.
-fn is_constant(opcode: Opcode) -> bool {
+/// Whether an instruction makes a constant of some type out of another one:
+/// dummy results have to come from somewhere.
+fn is_dummy(opcode: Opcode) -> bool {
     matches!(
         opcode,
-        Opcode::F16const
-            | Opcode::F32const
-            | Opcode::F64const
-            | Opcode::F128const
-            | Opcode::Vconst
-            | Opcode::Splat
+        Opcode::Splat
             | Opcode::ScalarToVector
             | Opcode::Iconcat
             | Opcode::Uextend

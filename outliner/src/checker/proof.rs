@@ -18,6 +18,7 @@
 //! * an *extra* parameter means `v` if the argument on every edge into its
 //!   block does, at the end of that edge's source; it can be stale like an
 //!   entry parameter;
+//! * a *constant* of glue means every source value that is the same constant;
 //! * a *result* of the region call means `v` after exit *k* if the interface
 //!   says so of exit *k*; every exit from which `p` is reached without another
 //!   call must say so. All values that the scope defines are defined anew by
@@ -35,6 +36,7 @@
 //! Complexity: O(uses + live ranges of entry and extra parameters and of
 //! results), with no recursion.
 
+use super::entities::same_constant;
 use super::error::{CheckError, Meaning, Place};
 use super::source::{arguments, destinations};
 use super::walk::{Binding, Obligation, Point, Role, Walk};
@@ -111,6 +113,15 @@ impl Proof<'_, '_> {
                 self.fresh(value, false, obligation)?;
                 self.follow(value, index, expected)
             }
+            Binding::Constant(made) => {
+                let constant = source.constant(expected);
+                let same = |constant| same_constant(source.func, constant, theirs, made);
+                if constant.is_some_and(same) {
+                    Ok(())
+                } else {
+                    Err(wrong())
+                }
+            }
             Binding::Result(result) => self.carried(value, result, obligation),
             _ => Err(wrong()),
         }
@@ -149,7 +160,9 @@ impl Proof<'_, '_> {
             expected,
             found: value,
         };
-        if !matches!(expected, Meaning::Value(_)) {
+        // Addresses in the frame and constants are the same every time.
+        let varies = matches!(expected, Meaning::Value(_));
+        if !varies || self.walk.source.constant(expected).is_some() {
             return Ok(());
         }
         let home = self.home(value);

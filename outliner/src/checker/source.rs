@@ -11,6 +11,7 @@
 //! Limitations: exit tables are looked up, not judged; an edge that should be
 //! in one and is not makes the walk fail with `UnnumberedExit`.
 
+use super::entities::is_constant;
 use super::error::{CheckError, Meaning};
 use cranelift_codegen::entity::{EntityRef, EntitySet, SecondaryMap};
 use cranelift_codegen::ir::{
@@ -136,6 +137,15 @@ impl<'a> Source<'a> {
         &self.live[target]
     }
 
+    /// Of [`Self::live`], what is passed to a continuation as such: constants
+    /// are not, it repeats them, and the context always comes with the live-ins.
+    pub fn passed(&self, target: Block) -> impl Iterator<Item = Value> + '_ {
+        let context = self.context();
+        let live = self.live(target).iter().copied();
+        let live = live.filter(move |&value| Some(value) != context);
+        live.filter(|&value| self.constant(Meaning::Value(value)).is_none())
+    }
+
     pub fn in_scope(&self, block: Block) -> bool {
         self.scope.contains(block)
     }
@@ -178,6 +188,15 @@ impl<'a> Source<'a> {
             },
             _ => Meaning::Value(value),
         }
+    }
+
+    /// The instruction that makes a value, if it is a constant.
+    pub fn constant(&self, meaning: Meaning) -> Option<Inst> {
+        let Meaning::Value(value) = meaning else {
+            return None;
+        };
+        let inst = self.func.dfg.value_def(value).inst()?;
+        is_constant(&self.func.dfg.insts[inst]).then_some(inst)
     }
 
     /// What a branch argument means.

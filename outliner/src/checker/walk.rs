@@ -70,8 +70,8 @@ pub(super) enum Binding {
     Edge(BlockArg),
     /// The result of the region call with this index.
     Result(usize),
-    /// A constant of a glue block.
-    Constant(i64),
+    /// A constant of a glue block, made by this instruction.
+    Constant(Inst),
 }
 
 /// A point in the function under test.

@@ -8,7 +8,10 @@ use regraft_regions::{Flow, LoopForest, Region};
 pub const CLIF: &[(&str, &str)] = &[
     ("br_table", include_str!("../../../testdata/br_table.clif")),
     ("cold", include_str!("../../../testdata/cold.clif")),
-    ("cold_inner", include_str!("../../../testdata/cold_inner.clif")),
+    (
+        "cold_inner",
+        include_str!("../../../testdata/cold_inner.clif"),
+    ),
     ("entities", include_str!("../../../testdata/entities.clif")),
     ("exits", include_str!("../../../testdata/exits.clif")),
     ("infinite", include_str!("../../../testdata/infinite.clif")),
@@ -78,13 +81,13 @@ block1(v10: i64, v11: i8, v12: i128, v13: f64):
 @0006 v18 = fcmp gt v17, v14
 @0007 brif v18, block2, block7(v12)
 block2:
-@0008 v19, v20 = call fn0(v12, v13), debug_tags=[5, 6]
+<5, 6> @0008 v19, v20 = call fn0(v12, v13)
     v21 = icmp sgt v15, v16
     trapnz v21, user3
     v22 = atomic_rmw.i64 little add v10, v10
     v23 = atomic_cas.i64 v10, v22, v22
     v24 = uadd_overflow_trap v22, v23, user4
-    sequence_point, debug_tags=[9]
+<9> sequence_point
     brif v24, block3, block8
 block3:
     v25 = extractlane v6, 3
@@ -126,6 +129,7 @@ block0(v0: i64):
     jump block1(v1)
 block1(v2: i64):
     v30 = iadd v2, v0
+    v31 = ireduce.i32 v30
     try_call fn0(v30), sig0, block2(ret0, v2, ret1), [ context v0, tag1: block3(exn0, v2), context v2, tag2: block4(exn1), default: block6(exn0) ]
 block2(v3: i64, v4: i64, v5: i32):
     v6 = iadd v3, v4
@@ -193,29 +197,30 @@ const CONTEXT: &str = "
 function %context(i64 vmctx, i64) -> i64 system_v {
     region0 = 1 \"vm\"
     gv0 = vmctx
-    gv1 = load.i64 notrap aligned readonly region0 gv0+8
-    gv2 = iadd_imm.i64 gv1, 24
-    gv3 = load.i64 notrap aligned gv0+16
-    stack_limit = gv3
+    gv1 = symbol colocated u0:5+16
+    gv2 = load.i64 notrap aligned readonly region0 gv0+8
+    gv3 = iadd_imm.i64 gv2, 24
+    gv4 = load.i64 notrap aligned gv3+16
+    stack_limit = gv4
     fn0 = u0:7(i64) -> i64 system_v
 block0(v0: i64, v1: i64):
     jump block1(v1)
 block1(v2: i64):
-    v3 = global_value.i64 gv2
+    v3 = load.i64 notrap region0 v0+24
     v4 = load.i64 v3
     v5 = icmp ult v4, v2
     brif v5, block2, block3
 block2:
-    v6 = global_value.i64 gv1
+    v6 = load.i64 region0 v0+8
     v7 = iadd v6, v4
     brif v7, block1(v7), block4
 block3:
     v8 = call fn0(v0)
-    v9 = global_value.i64 gv2
+    v9 = load.i64 aligned v0+24
     v10 = iadd v8, v9
     brif v10, block2, block1(v10)
 block4:
-    v11 = global_value.i64 gv2
+    v11 = symbol_value.i64 gv1
     v12 = iadd v11, v7
     return v12
 }";
@@ -270,10 +275,16 @@ impl Random {
 pub fn regions(func: &Function, subsets: usize, random: &mut Random) -> Vec<Region> {
     let flow = Flow::compute(func).expect("a function with blocks");
     let loops = LoopForest::compute(func, &flow);
-    let mut scopes: Vec<(Block, Vec<Block>)> =
-        loops.loops().map(|l| (loops.header(l), loops.blocks(l).to_vec())).collect();
+    let mut scopes: Vec<(Block, Vec<Block>)> = loops
+        .loops()
+        .map(|l| (loops.header(l), loops.blocks(l).to_vec()))
+        .collect();
     for &entry in flow.rpo() {
-        let dominated = flow.rpo().iter().copied().filter(|&b| flow.dominates(entry, b));
+        let dominated = flow
+            .rpo()
+            .iter()
+            .copied()
+            .filter(|&b| flow.dominates(entry, b));
         scopes.push((entry, dominated.collect()));
     }
     let mut regions: Vec<Region> = Vec::new();

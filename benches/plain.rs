@@ -1,0 +1,91 @@
+//! cranelift-jit without regraft, as anyone would use it.
+
+use crate::Result;
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::{ExternalName, Function, UserExternalName, UserFuncName};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
+use std::collections::HashMap;
+
+/// How to compile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// `opt_level=none`, `regalloc_algorithm=single_pass`: the settings of tier 0.
+    None,
+    /// `opt_level=speed`, backtracking: the settings of tier 1.
+    Speed,
+}
+
+/// A module, and the functions in it by name.
+#[expect(missing_debug_implementations, reason = "modules do not print")]
+pub struct Plain {
+    module: JITModule,
+    context: Context,
+    functions: HashMap<String, FuncId>,
+}
+
+impl Plain {
+    /// An empty module for the host.
+    ///
+    /// # Errors
+    ///
+    /// Of settings, and of a host that Cranelift does not know.
+    pub fn new(level: Level) -> Result<Self> {
+        let (opt_level, regalloc) = match level {
+            Level::None => ("none", "single_pass"),
+            Level::Speed => ("speed", "backtracking"),
+        };
+        let mut flags = settings::builder();
+        for (name, value) in [
+            ("opt_level", opt_level),
+            ("regalloc_algorithm", regalloc),
+            ("is_pic", "false"),
+            ("use_colocated_libcalls", "false"),
+            ("enable_verifier", "false"),
+        ] {
+            flags.set(name, value)?;
+        }
+        let isa = cranelift_native::builder()?.finish(settings::Flags::new(flags))?;
+        Ok(Self {
+            module: JITModule::new(JITBuilder::with_isa(isa, default_libcall_names())),
+            context: Context::new(),
+            functions: HashMap::new(),
+        })
+    }
+
+    /// Defines a function under its own name; those that it calls come first.
+    /// Returns its address.
+    ///
+    /// # Errors
+    ///
+    /// Of the code generator and the module; a call of an unknown function.
+    pub fn define(&mut self, mut func: Function) -> Result<*const u8> {
+        let name = match &func.name {
+            UserFuncName::Testcase(name) => name.to_string(),
+            UserFuncName::User(name) => name.to_string(),
+        };
+        let module = &mut self.module;
+        let id = module.declare_function(&name, Linkage::Local, &func.signature)?;
+        self.functions.insert(name, id);
+        let references: Vec<_> = func.dfg.ext_funcs.keys().collect();
+        for reference in references {
+            let ExternalName::TestCase(name) = &func.dfg.ext_funcs[reference].name else {
+                continue;
+            };
+            let name = name.to_string();
+            let callee = self.functions.get(&name).ok_or(name)?;
+            let callee = UserExternalName::new(0, callee.as_u32());
+            let callee = func.declare_imported_user_function(callee);
+            let data = &mut func.dfg.ext_funcs[reference];
+            data.name = ExternalName::user(callee);
+            data.colocated = true;
+        }
+        func.name = UserFuncName::user(0, id.as_u32());
+        self.context.clear();
+        self.context.func = func;
+        self.module.define_function(id, &mut self.context)?;
+        self.module.finalize_definitions()?;
+        Ok(self.module.get_finalized_function(id))
+    }
+}

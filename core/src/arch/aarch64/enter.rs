@@ -1,0 +1,101 @@
+//! Entering generated code and leaving it from a signal handler, on AArch64 Linux.
+//!
+//! The frame that both sides know:
+//!
+//! ```text
+//!   sp+160  fpcr, unused            sp+16   x19 .. x28
+//!   sp+96   d8 .. d15               sp+0    x29, x30
+//! ```
+//!
+//! Limitations: written against the manuals and assembled, never run.
+
+use crate::arch::Entered;
+
+/// See [`crate::arch::enter`].
+#[unsafe(naked)]
+pub(in crate::arch) unsafe extern "C" fn enter(
+    sp: *mut usize,
+    function: Entered,
+    first: usize,
+    second: *mut u8,
+) -> usize {
+    core::arch::naked_asm!(
+        "stp x29, x30, [sp, #-176]!",
+        "mov x29, sp",
+        "stp x19, x20, [sp, #16]",
+        "stp x21, x22, [sp, #32]",
+        "stp x23, x24, [sp, #48]",
+        "stp x25, x26, [sp, #64]",
+        "stp x27, x28, [sp, #80]",
+        "stp d8, d9, [sp, #96]",
+        "stp d10, d11, [sp, #112]",
+        "stp d12, d13, [sp, #128]",
+        "stp d14, d15, [sp, #144]",
+        "mrs x9, fpcr",
+        "str x9, [sp, #160]",
+        "mov x9, sp",
+        "str x9, [x0]",
+        "mov x9, x1",
+        "mov x0, x2",
+        "mov x1, x3",
+        "blr x9",
+        "mov x0, #0",
+        "ldp x19, x20, [sp, #16]",
+        "ldp x21, x22, [sp, #32]",
+        "ldp x23, x24, [sp, #48]",
+        "ldp x25, x26, [sp, #64]",
+        "ldp x27, x28, [sp, #80]",
+        "ldp d8, d9, [sp, #96]",
+        "ldp d10, d11, [sp, #112]",
+        "ldp d12, d13, [sp, #128]",
+        "ldp d14, d15, [sp, #144]",
+        "ldp x29, x30, [sp], #176",
+        "ret",
+    )
+}
+
+/// Returns 1 from [`enter`]. On entry: sp as `enter` stored it.
+#[unsafe(naked)]
+pub(in crate::arch) unsafe extern "C" fn land() {
+    core::arch::naked_asm!(
+        "ldr x9, [sp, #160]",
+        "msr fpcr, x9",
+        "mov x0, #1",
+        "ldp x19, x20, [sp, #16]",
+        "ldp x21, x22, [sp, #32]",
+        "ldp x23, x24, [sp, #48]",
+        "ldp x25, x26, [sp, #64]",
+        "ldp x27, x28, [sp, #80]",
+        "ldp d8, d9, [sp, #96]",
+        "ldp d10, d11, [sp, #112]",
+        "ldp d12, d13, [sp, #128]",
+        "ldp d14, d15, [sp, #144]",
+        "ldp x29, x30, [sp], #176",
+        "ret",
+    )
+}
+
+/// The kind of the last branch, in the processor state: a landing is no branch.
+const BRANCH_TYPE: u64 = 0b11 << 10;
+
+/// The program counter and the stack pointer at the signal.
+pub(in crate::arch) fn position(context: &libc::ucontext_t) -> (usize, usize) {
+    let machine = &context.uc_mcontext;
+    (machine.pc as usize, machine.sp as usize)
+}
+
+/// The return address of a function that was entered, and has executed nothing.
+///
+/// # Safety
+/// None: it is in the link register.
+pub(in crate::arch) unsafe fn return_address(context: &libc::ucontext_t) -> usize {
+    context.uc_mcontext.regs[30] as usize
+}
+
+/// Lets the interrupted thread go on at `pc` with this stack pointer.
+pub(in crate::arch) fn resume(context: &mut libc::ucontext_t, pc: usize, sp: usize) {
+    let machine = &mut context.uc_mcontext;
+    machine.pc = pc as u64;
+    machine.sp = sp as u64;
+    machine.pstate &= !BRANCH_TYPE;
+}

@@ -1,0 +1,183 @@
+//! The signal handlers.
+//!
+//! They are installed once per process, at the first safe call. A signal is ours if its thread is in a
+//! safe call and was interrupted in generated code, or by calling from there what is no code. Then
+//! the handler leaves a note in the activation and sends the thread to the landing. Everything else
+//! goes to whoever handled the signal before.
+//!
+//! Invariants:
+//!
+//! * The handler reads static memory, thread-local memory that needs no set-up, the activation and
+//!   what the kernel gave it; it takes no lock and allocates nothing.
+//! * Signals that a process sent (`kill`, `raise`) are never ours.
+//!
+//! Limitations: a thread that blocks these signals dies of them, as the kernel has it. A handler that
+//! is installed later and does not pass signals on has the last word.
+
+use super::thread::{Activation, Caught, Place, innermost};
+use crate::arch::{Interrupted, landing_address};
+use crate::codemap::find_range;
+use std::ptr;
+use std::sync::{Once, OnceLock};
+
+/// The signals by which hardware and kernel report traps.
+const SIGNALS: [libc::c_int; 5] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGTRAP,
+];
+
+/// Who handled each signal before.
+static PREVIOUS: [OnceLock<libc::sigaction>; SIGNALS.len()] =
+    [const { OnceLock::new() }; SIGNALS.len()];
+
+/// Installs the handlers, once.
+pub(super) fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        for (&signal, previous) in SIGNALS.iter().zip(&PREVIOUS) {
+            let mut before = default_action();
+            // SAFETY: it writes to `before`.
+            unsafe { libc::sigaction(signal, ptr::null(), &raw mut before) };
+            // On record before the handler can run. The cell was empty: this runs once.
+            let _ = previous.set(before);
+            let mut action = default_action();
+            action.sa_sigaction = (handle as *const ()).expose_provenance();
+            // Not deferred: a handler that the signal is passed on to may fault itself.
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+            // SAFETY: `handle` is a handler of this form, and async-signal-safe.
+            unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+        }
+    });
+}
+
+fn default_action() -> libc::sigaction {
+    // SAFETY: a structure of integers and an optional function, for which zero is a value; it says
+    // SIG_DFL, no flags, and an empty mask.
+    unsafe { std::mem::zeroed() }
+}
+
+/// The handler of all of [`SIGNALS`].
+unsafe extern "C" fn handle(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    let activation = innermost();
+    // SAFETY: the kernel passes a valid `info`.
+    let by_hardware = unsafe { (*info).si_code } > 0;
+    if by_hardware && !activation.is_null() {
+        // SAFETY: the context is the kernel's, and ours alone until this function returns.
+        let mut interrupted = unsafe { Interrupted::new(context) };
+        // SAFETY: as above.
+        if let Some(caught) = unsafe { caught(signal, info, &interrupted) } {
+            // SAFETY: the innermost activation is a local of `protect` on this thread, which is
+            // waiting for `enter` to return, and accesses it through the same pointer.
+            let sp = unsafe {
+                let Activation { sp, caught: note, .. } = &mut *activation;
+                *note = Some(caught);
+                *sp
+            };
+            interrupted.resume(landing_address(), sp);
+            return;
+        }
+    }
+    // SAFETY: the arguments are what the kernel passed.
+    unsafe { pass_on(signal, info, context, by_hardware) };
+}
+
+/// What the signal is about, if it is about generated code.
+///
+/// # Safety
+/// `info` is what the kernel passed, and the thread is in a safe call.
+unsafe fn caught(
+    signal: libc::c_int,
+    info: *const libc::siginfo_t,
+    interrupted: &Interrupted<'_>,
+) -> Option<Caught> {
+    /// The kernel knows no address: on x86-64, a non-canonical one.
+    const SI_KERNEL: libc::c_int = 0x80;
+    let memory = signal == libc::SIGSEGV || signal == libc::SIGBUS;
+    // SAFETY: the kernel passes a valid `info`; for a memory fault it has an address.
+    let address = unsafe {
+        (memory && (*info).si_code != SI_KERNEL).then(|| (*info).si_addr().addr())
+    };
+    let (pc, sp) = (interrupted.pc(), interrupted.sp());
+    let place = match find_range(pc) {
+        Some(range) if range.trap_stub == pc => Place::TrapStub,
+        Some(_) => Place::Instruction,
+        None if address == Some(pc) => Place::Nowhere,
+        None => return None,
+    };
+    let pc = match place {
+        Place::Instruction => pc,
+        Place::TrapStub | Place::Nowhere => {
+            // SAFETY: control has just come to `pc`, by a call or from a function that had been
+            // called, and nothing was executed there: the top of the stack is as the call left it.
+            let caller = unsafe { interrupted.return_address() };
+            let call = caller.wrapping_sub(1);
+            match find_range(call) {
+                Some(_) => call,
+                // Called from Rust: by `try_call`, say.
+                None if place == Place::TrapStub => pc,
+                None => return None,
+            }
+        }
+    };
+    Some(Caught {
+        signal,
+        pc,
+        sp,
+        address,
+        place,
+    })
+}
+
+/// Does what would have happened without this handler.
+///
+/// # Safety
+/// The arguments are what the kernel passed.
+unsafe fn pass_on(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+    by_hardware: bool,
+) {
+    let index = SIGNALS.iter().position(|&ours| ours == signal);
+    let previous = index.and_then(|index| PREVIOUS[index].get());
+    let action = previous.map_or(libc::SIG_DFL, |previous| previous.sa_sigaction);
+    match (action, previous) {
+        (libc::SIG_IGN, _) if !by_hardware => {}
+        (libc::SIG_DFL | libc::SIG_IGN, _) | (_, None) => {
+            let default = default_action();
+            // SAFETY: the default action is always allowed.
+            unsafe { libc::sigaction(signal, &raw const default, ptr::null_mut()) };
+            // An instruction that faulted is executed again, and ends the process where it is. What
+            // does not come again is raised again.
+            if !by_hardware || signal == libc::SIGTRAP {
+                // SAFETY: it has no preconditions.
+                unsafe { libc::raise(signal) };
+            }
+        }
+        (action, Some(previous)) if previous.sa_flags & libc::SA_SIGINFO != 0 => {
+            type Handler =
+                unsafe extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+            let handler = ptr::with_exposed_provenance::<()>(action);
+            // SAFETY: who installed it said that it is a handler of three arguments.
+            let handler = unsafe { std::mem::transmute::<*const (), Handler>(handler) };
+            // SAFETY: the arguments are the kernel's.
+            unsafe { handler(signal, info, context) };
+        }
+        (action, Some(_)) => {
+            let handler = ptr::with_exposed_provenance::<()>(action);
+            // SAFETY: who installed it said that it is a handler of one argument.
+            let handler = unsafe {
+                std::mem::transmute::<*const (), unsafe extern "C" fn(libc::c_int)>(handler)
+            };
+            // SAFETY: the argument is the kernel's.
+            unsafe { handler(signal) };
+        }
+    }
+}
