@@ -27,7 +27,6 @@ pub struct Version {
     #[expect(dead_code, reason = "versions are reclaimed with their engine")]
     pub code: CodeBlock,
     /// Its entry in the code map, as long as it exists.
-    #[expect(dead_code, reason = "held to be dropped")]
     pub listing: Option<Listing>,
     /// Bytes of machine code, constants included.
     pub code_bytes: usize,

@@ -15,7 +15,8 @@
 //! | `enable_verifier` | `false` | `false` |
 //!
 //! The third line is what the linker needs: absolute relocations only. The fourth lets a region
-//! return as many values as it has live-outs. Tail calls need frame pointers. What the client defines
+//! return as many values as it has live-outs. Tail calls need frame pointers.
+//! Frames beyond a page are probed, so that a stack overflow meets the guard page. What the client defines
 //! is verified once, if its settings say so ([`TierIsas::verify`]), before it is transformed. Settings that change a calling convention are the same
 //! in both tiers, so that their code can call each other.
 

@@ -1,9 +1,10 @@
 //! What a thread needs to come back from a trap: a stack for the handler, the limits of its own, and
-//! the chain of its safe calls.
+//! the innermost of its safe calls.
 //!
 //! Invariants:
 //!
-//! * The chain is read by the handler on the same thread, and changed by that thread only.
+//! * The innermost safe call is read by the handler on the same thread, and changed by that thread
+//!   only.
 //! * An alternate stack that is large enough is left alone; ours replaces a smaller one (Rust's own,
 //!   say) and is gone with the thread.
 //!
@@ -22,8 +23,6 @@ pub(super) struct Activation {
     pub sp: usize,
     /// What the handler found.
     pub caught: Option<Caught>,
-    /// The safe call around this one.
-    outer: *mut Activation,
 }
 
 /// A trap as the handler saw it.
@@ -38,7 +37,7 @@ pub(super) struct Caught {
     pub place: Place,
 }
 
-/// Where a fault happened.
+/// Where a trap happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// At an instruction of generated code.
@@ -80,7 +79,6 @@ pub(super) unsafe fn protect(
     let mut activation = Activation {
         sp: 0,
         caught: None,
-        outer,
     };
     let this = &raw mut activation;
     INNERMOST.set(this);

@@ -277,7 +277,9 @@ impl<'a> Walk<'a> {
         let passed = theirs.dfg.inst_args(inst);
         let callee = theirs.dfg.ext_funcs.get(func_ref)?;
         let declared = theirs.dfg.signatures.get(callee.signature)?;
-        let right = callees(func_ref) && declared == signature;
+        // Calls between these functions go far, and are never patched out.
+        let plain = !callee.colocated && !callee.patchable;
+        let right = callees(func_ref) && declared == signature && plain;
         (right && passed.len() == signature.params.len()).then_some(passed)
     }
 }

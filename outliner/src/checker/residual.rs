@@ -62,6 +62,8 @@ impl Walk<'_> {
         let signature = region_signature(self.interface);
         let named = theirs.dfg.ext_funcs.get(func_ref).is_some_and(|function| {
             names(theirs, &function.name, callee)
+                && !function.colocated
+                && !function.patchable
                 && theirs.dfg.signatures.get(function.signature) == Some(&signature)
         });
         let args = theirs.dfg.inst_args(inst);

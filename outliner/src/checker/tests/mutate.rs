@@ -6,8 +6,9 @@
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::immediates::{Ieee32, Imm64, Offset32};
 use cranelift_codegen::ir::{
-    AliasRegionData, AtomicRmwOp, Block, BlockArg, ConstantData, Endianness, Function, Inst,
-    InstructionData, MemFlagsData, Opcode, SourceLoc, TrapCode, Type, Value,
+    AliasRegionData, AtomicRmwOp, Block, BlockArg, BlockCall, ConstantData, Endianness,
+    ExternalName, FuncRef, Function, GlobalValue, GlobalValueData as Data, Inst, InstructionData,
+    MemFlagsData, Opcode, SourceLoc, TrapCode, Type, UserExternalName, Value,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_codegen::settings::{self, Configurable, Flags};
@@ -36,7 +37,12 @@ pub enum Mutation {
         to: BlockArg,
     },
     /// A destination was replaced.
-    Destination { inst: Inst, destination: usize },
+    Destination {
+        inst: Inst,
+        destination: usize,
+        from: Block,
+        to: Block,
+    },
     /// Two operands changed places.
     Swapped(Inst, usize, usize),
     /// The instruction itself was changed.
@@ -143,7 +149,8 @@ fn operands(mutants: &mut Mutants<'_>, inst: Inst, values: &[(Value, Type)]) {
             func.layout.remove_inst(inst)
         });
     }
-    if !opcode.is_terminator() {
+    let constant = super::super::entities::is_constant(&original.dfg.insts[inst]);
+    if !opcode.is_terminator() && !constant {
         mutants.try_one(Mutation::Repeated(inst), |func| {
             let again = func.dfg.clone_inst(inst);
             func.layout.insert_inst(again, inst);
@@ -180,10 +187,16 @@ fn branches(mutants: &mut Mutants<'_>, inst: Inst, values: &[(Value, Type)], blo
                 });
             }
         }
-        for &block in blocks {
+        for &to in blocks {
             let args = args.clone();
-            mutants.try_one(Mutation::Destination { inst, destination }, |func| {
-                set_destination(func, inst, destination, block, args);
+            let mutation = Mutation::Destination {
+                inst,
+                destination,
+                from: call.block(&original.dfg.value_lists),
+                to,
+            };
+            mutants.try_one(mutation, |func| {
+                set_destination(func, inst, destination, to, args);
             });
         }
     }
@@ -197,7 +210,7 @@ fn set_destination(
     args: Vec<BlockArg>,
 ) {
     let dfg = &mut func.stencil.dfg;
-    let call = cranelift_codegen::ir::BlockCall::new(block, args, &mut dfg.value_lists);
+    let call = BlockCall::new(block, args, &mut dfg.value_lists);
     let calls =
         dfg.insts[inst].branch_destination_mut(&mut dfg.jump_tables, &mut dfg.exception_tables);
     calls[destination] = call;
@@ -300,6 +313,24 @@ fn flags(mutants: &mut Mutants<'_>, inst: Inst) {
         Some(Endianness::Big) => Endianness::Little,
         _ => Endianness::Big,
     };
+    // Endianness cannot be taken back either.
+    let mut bare = MemFlagsData::new().with_trap_code(flags.trap_code());
+    bare = bare.with_alias_region(flags.alias_region());
+    bare = if flags.aligned() {
+        bare.with_aligned()
+    } else {
+        bare
+    };
+    bare = if flags.readonly() {
+        bare.with_readonly()
+    } else {
+        bare
+    };
+    bare = if flags.can_move() {
+        bare.with_can_move()
+    } else {
+        bare
+    };
     let other = AliasRegionData {
         user_id: 4711,
         description: "another".into(),
@@ -313,7 +344,7 @@ fn flags(mutants: &mut Mutants<'_>, inst: Inst) {
         });
     };
     set(mutants, "trap code", flags.with_trap_code(trap));
-    set(mutants, "endianness", flags.with_endianness(endian));
+    set(mutants, "endianness", bare.with_endianness(endian));
     set(mutants, "aligned", flags.with_aligned());
     set(mutants, "readonly", flags.with_readonly());
     set(mutants, "can move", flags.with_can_move());
@@ -328,48 +359,45 @@ fn flags(mutants: &mut Mutants<'_>, inst: Inst) {
     });
 }
 
-/// What instructions refer to, by way of the whole function.
+/// What the instructions in the layout refer to, changed where it is declared.
 fn entities(mutants: &mut Mutants<'_>) {
     let original = mutants.original;
-    for function in original.dfg.ext_funcs.keys() {
-        mutants.try_one(Mutation::Entity("linkage"), |func| {
-            let data = &mut func.dfg.ext_funcs[function];
-            data.colocated = !data.colocated;
-        });
-        mutants.try_one(Mutation::Entity("callee's signature"), |func| {
-            let signature = func.dfg.ext_funcs[function].signature;
-            func.dfg.signatures[signature].call_conv = CallConv::Fast;
-        });
-        mutants.try_one(Mutation::Entity("callee's name"), |func| {
-            let name = cranelift_codegen::ir::UserExternalName::new(99, 99);
-            let name = func.declare_imported_user_function(name);
-            func.dfg.ext_funcs[function].name = cranelift_codegen::ir::ExternalName::user(name);
-        });
-    }
-    for global in original.global_values.keys() {
-        use cranelift_codegen::ir::GlobalValueData as Data;
-        mutants.try_one(Mutation::Entity("global value"), |func| {
-            match &mut func.global_values[global] {
-                Data::Load { offset, .. } => *offset = Offset32::new(i32::from(*offset) + 8),
-                Data::IAddImm { offset, .. } | Data::Symbol { offset, .. } => {
-                    *offset = Imm64::new(offset.bits() + 8);
-                }
-                _ => {}
+    let insts = || {
+        let blocks = original.layout.blocks();
+        blocks.flat_map(|block| original.layout.block_insts(block))
+    };
+    for inst in insts() {
+        match original.dfg.insts[inst] {
+            InstructionData::Call { func_ref, .. }
+            | InstructionData::TryCall { func_ref, .. }
+            | InstructionData::FuncAddr { func_ref, .. } => callee(mutants, func_ref),
+            InstructionData::UnaryGlobalValue { global_value, .. } => {
+                global(mutants, global_value);
             }
-        });
+            InstructionData::Shuffle { imm, .. } => {
+                mutants.try_one(Mutation::Entity("shuffle mask"), |func| {
+                    func.dfg.immediates[imm] = ConstantData::from([0u8; 16].as_slice());
+                });
+            }
+            InstructionData::UnaryConst {
+                opcode,
+                constant_handle,
+            } => {
+                mutants.try_one(Mutation::Changed(inst, "constant"), |func| {
+                    let length = func.dfg.constants.get(constant_handle).len();
+                    let changed = ConstantData::from(vec![0xa5; length].as_slice());
+                    let constant_handle = func.dfg.constants.insert(changed);
+                    func.dfg.insts[inst] = InstructionData::UnaryConst {
+                        opcode,
+                        constant_handle,
+                    };
+                });
+            }
+            _ => {}
+        }
     }
-    for mask in original.dfg.immediates.keys() {
-        mutants.try_one(Mutation::Entity("shuffle mask"), |func| {
-            func.dfg.immediates[mask] = ConstantData::from([0u8; 16].as_slice());
-        });
-    }
-    let constants: Vec<_> = original.dfg.constants.iter().map(|(&c, _)| c).collect();
-    for constant in constants {
-        mutants.try_one(Mutation::Entity("constant"), |func| {
-            let length = func.dfg.constants.get(constant).len();
-            let changed = ConstantData::from(vec![0xa5; length].as_slice());
-            func.dfg.constants.set(constant, changed);
-        });
+    if let Some(limit) = original.stack_limit {
+        global(mutants, limit);
     }
     mutants.try_one(Mutation::Entity("stack limit"), |func| {
         func.stack_limit = None
@@ -377,4 +405,40 @@ fn entities(mutants: &mut Mutants<'_>) {
     mutants.try_one(Mutation::Entity("calling convention"), |func| {
         func.signature.call_conv = CallConv::Fast;
     });
+}
+
+fn callee(mutants: &mut Mutants<'_>, function: FuncRef) {
+    mutants.try_one(Mutation::Entity("linkage"), |func| {
+        let data = &mut func.dfg.ext_funcs[function];
+        data.colocated = !data.colocated;
+    });
+    mutants.try_one(Mutation::Entity("callee's signature"), |func| {
+        let signature = func.dfg.ext_funcs[function].signature;
+        func.dfg.signatures[signature].call_conv = CallConv::Fast;
+    });
+    mutants.try_one(Mutation::Entity("callee's name"), |func| {
+        let name = func.declare_imported_user_function(UserExternalName::new(99, 99));
+        func.dfg.ext_funcs[function].name = ExternalName::user(name);
+    });
+}
+
+/// Every clause of the chain.
+fn global(mutants: &mut Mutants<'_>, global_value: GlobalValue) {
+    let original = mutants.original;
+    let mut next = Some(global_value);
+    while let Some(global_value) = next {
+        mutants.try_one(Mutation::Entity("global value"), |func| {
+            match &mut func.global_values[global_value] {
+                Data::Load { offset, .. } => *offset = Offset32::new(i32::from(*offset) + 8),
+                Data::IAddImm { offset, .. } | Data::Symbol { offset, .. } => {
+                    *offset = Imm64::new(offset.bits() + 8);
+                }
+                _ => {}
+            }
+        });
+        next = match original.global_values[global_value] {
+            Data::Load { base, .. } | Data::IAddImm { base, .. } => Some(base),
+            _ => None,
+        };
+    }
 }
