@@ -16,7 +16,7 @@ use regraft_benches::{
 };
 use std::time::Duration;
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 21;
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -82,7 +82,7 @@ fn counters() -> Result<()> {
         };
         let few = counted(Counting::SpanningTree)?;
         let all = counted(Counting::EveryBlock)?;
-        let iterations = 5_000_000;
+        let iterations = 3_000_000;
         // SAFETY: none of the functions touches memory of ours.
         let [without, few, all] = measure(
             ROUNDS,
@@ -110,14 +110,16 @@ fn compile() -> Result<()> {
         "compile: Engine::define at tier 0, in units of cranelift-jit at the same settings (aim ≤ 1.25)"
     );
     println!(
-        "{:<12} {:>6} {:>6} {:>10} {:>10} {:>10} {:>8} {:>8} {:>8} {:>8}",
+        "{:<12} {:>6} {:>6} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8} {:>8} {:>8} {:>8}",
         "shape",
         "insts",
         "hooks",
         "none",
+        "verified",
         "tier 0",
         "speed",
         "t0/none",
+        "t0/verif",
         "codegen",
         "rest",
         "t0/speed"
@@ -133,7 +135,8 @@ fn compile() -> Result<()> {
         }
     }
     println!(
-        "codegen, rest: tier 0 from instrumented CLIF to linked code, and all else, in units of none"
+        "verified: none with Cranelift's verifier, its default; Engine::define always verifies\n\
+         codegen, rest: tier 0 from instrumented CLIF to linked code, and all else, in units of none"
     );
     Ok(())
 }
@@ -148,15 +151,21 @@ fn compile_one(name: &str, text: &str, rounds: usize) -> Result<()> {
         func.name = cranelift_codegen::ir::UserFuncName::testcase(format!("{name}{serial}"));
         func
     };
-    let mut functions: Vec<_> = (0..3 * (rounds + 1)).map(|_| fresh()).collect();
+    let mut functions: Vec<_> = (0..4 * (rounds + 1)).map(|_| fresh()).collect();
     let functions = std::cell::RefCell::new(&mut functions);
     let next = || functions.borrow_mut().pop().ok_or("out of functions");
     let engine = Engine::new(config(Mode::Tier0))?;
-    let (mut none, mut speed) = (Plain::new(Level::None)?, Plain::new(Level::Speed)?);
-    let contenders: [Contender<'_>; 3] = [
+    let mut none = Plain::new(Level::None)?;
+    let mut verified = Plain::with_verifier(Level::None, true)?;
+    let mut speed = Plain::new(Level::Speed)?;
+    let contenders: [Contender<'_>; 4] = [
         &mut || {
             let func = next()?;
             timed(|| none.define(func))
+        },
+        &mut || {
+            let func = next()?;
+            timed(|| verified.define(func))
         },
         &mut || {
             let func = next()?;
@@ -167,7 +176,7 @@ fn compile_one(name: &str, text: &str, rounds: usize) -> Result<()> {
             timed(|| speed.define(func))
         },
     ];
-    let [none, tier0, speed] = measure(rounds, contenders)?;
+    let [none, verified, tier0, speed] = measure(rounds, contenders)?;
     let report = engine.report();
     let mut codegen: Vec<u64> = report
         .functions
@@ -184,11 +193,13 @@ fn compile_one(name: &str, text: &str, rounds: usize) -> Result<()> {
         .map_or(0, |function| function.regions.len());
     let micros = |time: Duration| format!("{:.0} µs", time.as_secs_f64() * 1e6);
     println!(
-        "{name:<12} {instructions:>6} {hooks:>6} {:>10} {:>10} {:>10} {:>8.2} {:>8.2} {:>8.2} {:>8.2}  {}",
+        "{name:<12} {instructions:>6} {hooks:>6} {:>10} {:>10} {:>10} {:>10} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>8.2}  {}",
         micros(none),
+        micros(verified),
         micros(tier0),
         micros(speed),
         ratio(tier0, none),
+        ratio(tier0, verified),
         ratio(codegen, none),
         ratio(tier0.saturating_sub(codegen), none),
         ratio(tier0, speed),

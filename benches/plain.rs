@@ -26,12 +26,22 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// An empty module for the host.
+    /// An empty module for the host, which does not verify.
     ///
     /// # Errors
     ///
     /// Of settings, and of a host that Cranelift does not know.
     pub fn new(level: Level) -> Result<Self> {
+        Self::with_verifier(level, false)
+    }
+
+    /// The same; says whether Cranelift verifies what it compiles, which it
+    /// does by default.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plain::new`].
+    pub fn with_verifier(level: Level, verifier: bool) -> Result<Self> {
         let (opt_level, regalloc) = match level {
             Level::None => ("none", "single_pass"),
             Level::Speed => ("speed", "backtracking"),
@@ -42,7 +52,7 @@ impl Plain {
             ("regalloc_algorithm", regalloc),
             ("is_pic", "false"),
             ("use_colocated_libcalls", "false"),
-            ("enable_verifier", "false"),
+            ("enable_verifier", if verifier { "true" } else { "false" }),
         ] {
             flags.set(name, value)?;
         }

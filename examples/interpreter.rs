@@ -293,10 +293,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "{} instructions in {} blocks; tier 1 compiled {optimised}",
         function.instructions, function.blocks
     );
-    let definition = eager.as_secs_f64() * 1e3;
+    let micros = |tier| function.compile_micros.get(tier).copied().unwrap_or(0);
     println!(
-        "compiling: eager {definition:.2} ms, tiered {:.2} ms",
-        tiered.as_secs_f64() * 1e3
+        "compiling: eager {} µs, tiered {} µs (code generation {} µs at tier 0, {} µs at tier 1)",
+        eager.as_micros(),
+        tiered.as_micros(),
+        micros("tier0"),
+        micros("tier1")
     );
     let dispatches = iterations as f64 * 5.0;
     println!(
@@ -305,6 +308,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         tiered_peak.as_nanos() as f64 / dispatches
     );
     print_regions(function);
+    let exits = function
+        .regions
+        .iter()
+        .flat_map(|region| &region.part.side_exits);
+    let compiled = exits.filter(|exit| exit.code_bytes > 0);
+    let compiled: Vec<&str> = compiled.map(|exit| &*exit.to).collect();
+    println!("continuations compiled, beside the region: {compiled:?}");
     let share = optimised as f64 / function.instructions as f64;
     verdict(
         "share of the instructions that tier 1 compiled",

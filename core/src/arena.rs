@@ -315,6 +315,7 @@ impl Arena {
     }
 
     /// The offset of an address of the executable view.
+    #[cfg(test)]
     pub fn executable_offset(&self, address: usize) -> Option<usize> {
         let start = self.near.base.as_ptr().addr() + self.data_bytes;
         address
@@ -323,6 +324,7 @@ impl Arena {
     }
 
     /// The offset of an address of the writable view.
+    #[cfg(test)]
     pub fn writable_offset(&self, address: usize) -> Option<usize> {
         let start = self.writable.base.as_ptr().addr();
         address

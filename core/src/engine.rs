@@ -12,7 +12,7 @@
 //!
 //! Not here: CLIF text (`clif`), instrumentation, placement in memory.
 
-use crate::arena::Arena;
+use crate::arena::{Arena, ArenaStats};
 use crate::baseline::Baseline;
 use crate::codemap::{CodeMap, locate_by_block};
 use crate::config::{Compilation, CompileMode, Config, Mode};
@@ -287,6 +287,11 @@ impl Engine {
         profile
     }
 
+    /// How code and data memory are used.
+    pub fn memory(&self) -> ArenaStats {
+        self.inner.arena.stats()
+    }
+
     /// Waits until nothing is left to compile in the background.
     pub fn wait_idle(&self) {
         if let Some(Some(worker)) = self.inner.worker.get() {
@@ -484,7 +489,7 @@ impl Inner {
             ModuleRelocTarget::LibCall(libcall) => return default_libcall_address(libcall),
             _ => return None,
         };
-        let slot = |unit: u32| Some(read(&self.units).get(unit)?.slot());
+        let slot = |unit: u32| read(&self.units).get(unit)?.slot();
         match namespace {
             names::FUNCTIONS | names::UNITS => slot(index).map(SlotRef::stub_address),
             names::CELLS => slot(index).map(SlotRef::cell_address),

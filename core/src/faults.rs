@@ -16,9 +16,11 @@ pub enum Stage {
     Link(u8),
 }
 
+type Strikes = dyn Fn(Stage, &str) -> bool + Send + Sync;
+
 /// Decides, for a stage and the name of the unit, whether it fails.
 #[derive(Clone)]
-pub struct Faults(Arc<dyn Fn(Stage, &str) -> bool + Send + Sync>);
+pub struct Faults(Arc<Strikes>);
 
 impl Faults {
     /// Stages fail for which `fails` is true.

@@ -121,6 +121,17 @@ impl Inner {
         Ok(formed)
     }
 
+    /// Takes the slots of a formed region back that was never published.
+    pub(crate) fn discard(&self, formed: &Formed) {
+        let mut units = write(&self.units);
+        for unit in formed.sides.iter().filter_map(|side| side.unit.get()) {
+            if let Some(entry) = units.units.get_mut(*unit as usize) {
+                let slot = std::mem::replace(entry, Unit::Vacant).slot();
+                slot.into_iter().for_each(|slot| self.slots.free(slot));
+            }
+        }
+    }
+
     /// Compiles a continuation when it is first called; 0 if that fails.
     pub(crate) fn resolve_continuation(
         &self,

@@ -69,7 +69,7 @@ pub mod typed;
 mod unit;
 mod worker;
 
-pub use arena::{ArenaConfig, ArenaError};
+pub use arena::{ArenaConfig, ArenaError, ArenaStats, RangeStats};
 pub use codemap::{CodeLocation, CodeUnit, locate};
 pub use config::{Compilation, CompileMode, Config, Mode};
 pub use engine::Engine;

@@ -17,10 +17,12 @@ use crate::faults::Stage;
 use crate::formed::{Formed, grown_blocks};
 use crate::tierup::{BACKOFF_SHIFT, HotPart};
 use crate::unit::{Body, FunctionUnit, Unit};
+use cranelift_codegen::ir::Function;
 use regraft_outliner::{
     Extracted, Interface, OutlineError, check_region, extract_region, prune_function,
 };
 use regraft_regions::Region;
+use std::sync::Arc;
 
 impl Inner {
     /// The whole scope, where side exits are switched off.
@@ -84,11 +86,13 @@ impl Inner {
         let compiled = self
             .make_formed(function, part, region, None, threshold)
             .and_then(|formed| {
-                let version = self.compile_region(function, body, tiering, hook, &formed)?;
-                Ok((formed, version))
+                let version = self.compile_region(function, body, tiering, hook, &formed);
+                self.or_discard(formed, version)
             });
         let unit = tiering.hooks[hook].unit;
-        let slot = crate::engine::read(&self.units).get(unit).map(Unit::slot);
+        let slot = crate::engine::read(&self.units)
+            .get(unit)
+            .and_then(Unit::slot);
         match (compiled, slot) {
             (Ok((formed, version)), Some(slot)) => {
                 tracing::debug!(
@@ -140,6 +144,37 @@ impl Inner {
         self.compile(1, &origin, extracted.function, 0)
     }
 
+    /// The function less the cold blocks that `formed` leaves out.
+    fn prune(
+        &self,
+        body: &Body,
+        tiering: &Tiering,
+        formed: &Formed,
+    ) -> Result<Function, CompileError> {
+        let Some(interface) = &formed.interface else {
+            return Ok(body.source.clone());
+        };
+        let Analysis { flow, liveness, .. } = &tiering.analysis;
+        let mut pruned = prune_function(&body.source, flow, liveness, &formed.region, interface)?;
+        self.name_side_calls(&mut pruned, formed)?;
+        Ok(pruned.function)
+    }
+
+    /// Takes the slots of a formed region back if its code did not come to be.
+    fn or_discard(
+        &self,
+        formed: Arc<Formed>,
+        version: Result<Version, CompileError>,
+    ) -> Result<(Arc<Formed>, Version), CompileError> {
+        match version {
+            Ok(version) => Ok((formed, version)),
+            Err(error) => {
+                self.discard(&formed);
+                Err(error)
+            }
+        }
+    }
+
     /// Compiles the whole function at tier 1: less its cold blocks, if they
     /// can be left out.
     pub(crate) fn publish_function(
@@ -155,28 +190,21 @@ impl Inner {
         let threshold = self.side_exit_threshold(tiering, part, 0);
         let compiled = region.and_then(|region| {
             let Analysis { flow, liveness, .. } = &tiering.analysis;
+            // What cannot be outlined is compiled with its cold blocks.
             let interface = match region.is_whole() {
                 true => None,
                 false => Interface::compute(&body.source, flow, liveness, &region).ok(),
             };
-            let Some(interface) = interface else {
-                let version = self.compile(1, &origin, body.source.clone(), 0)?;
-                let sides_off =
-                    Region::pruned(&body.source, flow, region.entry(), flow.rpo(), |_| true)
-                        .map_err(OutlineError::from)?;
-                let formed = self.make_formed(function, part, sides_off, None, threshold)?;
-                return Ok((formed, version));
+            let region = match interface {
+                Some(_) => region,
+                None => Region::pruned(&body.source, flow, region.entry(), flow.rpo(), |_| true)
+                    .map_err(OutlineError::from)?,
             };
-            let formed = self.make_formed(function, part, region, Some(interface), threshold)?;
-            let mut pruned: Extracted = match &formed.interface {
-                Some(interface) => {
-                    prune_function(&body.source, flow, liveness, &formed.region, interface)?
-                }
-                None => return Err(CompileError::Transform("an interface was lost".into())),
-            };
-            self.name_side_calls(&mut pruned, &formed)?;
-            let version = self.compile(1, &origin, pruned.function, 0)?;
-            Ok((formed, version))
+            let formed = self.make_formed(function, part, region, interface, threshold)?;
+            let version = self
+                .prune(body, tiering, &formed)
+                .and_then(|pruned| self.compile(1, &origin, pruned, 0));
+            self.or_discard(formed, version)
         });
         match compiled {
             Ok((formed, version)) => {

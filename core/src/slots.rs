@@ -113,6 +113,7 @@ impl SlotRef {
     }
 
     /// Lets the next call ask the resolver.
+    #[cfg(test)]
     pub fn reset_lazy(self) {
         self.publish(self.lazy_address());
     }
@@ -244,6 +245,7 @@ impl SlotTable {
     }
 
     /// The number of slots that belong to a unit.
+    #[cfg(test)]
     pub fn live(&self) -> usize {
         self.state().live
     }

@@ -92,7 +92,9 @@ impl Inner {
             self.config.check,
             &resolve,
         )?;
-        let listing = self.codemap.list(version.entry, tier, origin.clone(), tables);
+        let listing = self
+            .codemap
+            .list(version.entry, tier, origin.clone(), tables);
         version.listing = Some(listing);
         Ok(version)
     }

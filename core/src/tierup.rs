@@ -24,7 +24,7 @@ use crate::error::CompileError;
 use crate::formed::Formed;
 use crate::unit::{Body, FunctionUnit, Unit};
 use crate::worker::{Job, Worker};
-use regraft_regions::{Formation, HotEntry, LoopId, Region, SkipReason, form};
+use regraft_regions::{Decision, Formation, HotEntry, LoopId, Region, SkipReason, form};
 use std::sync::Arc;
 
 /// A part of a function that can get hot.
@@ -81,7 +81,7 @@ impl Inner {
                 self.hot_side_exit(function, formed, side);
                 return 0;
             }
-            Unit::Runtime(_) => return 0,
+            Unit::Runtime(_) | Unit::Vacant => return 0,
         };
         let Some((_, _, tiering)) = tiered(&function) else {
             return 0;
@@ -249,16 +249,13 @@ impl Inner {
             }
             self.publish_function(function, body, tiering, None);
         } else {
-            let skipped =
-                formation
-                    .candidates
-                    .into_iter()
-                    .find_map(|candidate| match candidate.decision {
-                        regraft_regions::Decision::Skip(reason) => Some(reason),
-                        regraft_regions::Decision::Take => Some(SkipReason::LeftToLoop {
-                            header: candidate.header,
-                        }),
-                    });
+            let first = formation.candidates.into_iter().next();
+            let skipped = first.map(|candidate| match candidate.decision {
+                Decision::Skip(reason) => reason,
+                Decision::Take => SkipReason::LeftToLoop {
+                    header: candidate.header,
+                },
+            });
             tiering.skip(part, skipped.unwrap_or(SkipReason::NoLoop), self);
         }
     }

@@ -78,14 +78,17 @@ pub(crate) enum Unit {
     },
     /// An entry point of the runtime.
     Runtime(SlotRef),
+    /// Nothing any more; the number is not given again.
+    Vacant,
 }
 
 impl Unit {
-    pub fn slot(&self) -> SlotRef {
+    pub fn slot(&self) -> Option<SlotRef> {
         match self {
-            Self::Function(function) => function.slot,
+            Self::Vacant => None,
+            Self::Function(function) => Some(function.slot),
             Self::Region { slot, .. } | Self::Continuation { slot, .. } | Self::Runtime(slot) => {
-                *slot
+                Some(*slot)
             }
         }
     }

@@ -3,5 +3,6 @@
 mod cli;
 mod conformance;
 mod errors;
+mod random;
 mod tiering;
 mod report;

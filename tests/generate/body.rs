@@ -10,7 +10,7 @@
 use super::graph::{Graph, Term};
 use super::memory::Object;
 use super::source::Source;
-use super::values::{Callee, TYPES, zero};
+use super::values::Callee;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, InstBuilder, JumpTableData, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, TrapCode,
@@ -48,6 +48,8 @@ pub struct Limits {
     pub fuel: i64,
     /// How many variables.
     pub variables: usize,
+    /// The types that most values have.
+    pub palette: Vec<Type>,
 }
 
 /// A body in the making.
@@ -61,6 +63,7 @@ pub struct Body<'f, 's, 'b> {
     pub(super) pointers: Vec<Variable>,
     pub(super) objects: Vec<Object>,
     pub(super) callees: Vec<Callee>,
+    pub(super) palette: Vec<Type>,
     /// Variables from here on are assigned in the entry only.
     mutable: usize,
     fuel: Fuel,
@@ -93,7 +96,7 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
                 15 => 12,
                 n => n.saturating_sub(10),
             };
-            let types: Vec<Type> = (0..count).map(|_| source.pick(&TYPES)).collect();
+            let types: Vec<Type> = (0..count).map(|_| source.pick(&limits.palette)).collect();
             for &ty in &types {
                 builder.append_block_param(block, ty);
             }
@@ -118,6 +121,7 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
             pointers: vec![],
             objects: vec![],
             callees: vec![],
+            palette: limits.palette.clone(),
             mutable: 0,
             fuel,
             blocks,
@@ -169,7 +173,7 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
         }
         prepare(self, &params);
         for _ in 0..limits.variables {
-            let ty = self.source.pick(&TYPES);
+            let ty = self.source.pick(&limits.palette);
             let value = match self.source.below(3) {
                 0 => self.value(ty),
                 1 => self.constant(ty),
@@ -195,7 +199,8 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
     fn statement(&mut self) {
         match self.source.below(10) {
             0..=4 => {
-                let ty = self.source.pick(&TYPES);
+                let palette = self.palette.clone();
+                let ty = self.source.pick(&palette);
                 let value = self.operation(ty);
                 self.pool.push((value, ty));
                 self.assign(value, ty);
@@ -234,10 +239,14 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
         }
         let fitting = self.pool.iter().filter(|(_, other)| *other == ty);
         let fitting: Vec<Value> = fitting.map(|&(value, _)| value).collect();
-        if fitting.is_empty() {
-            return self.constant(ty);
+        if !fitting.is_empty() {
+            return self.source.pick(&fitting);
         }
-        self.source.pick(&fitting)
+        let fitting = self.variables.iter().find(|v| v.1 == ty).copied();
+        match fitting {
+            Some((variable, _)) => self.builder.use_var(variable),
+            _ => self.constant(ty),
+        }
     }
 
     fn target(&mut self, to: usize) -> (Block, Vec<BlockArg>) {
@@ -308,16 +317,19 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
             Term::Branch(a, b) => match (graph.retreats(from, *a), graph.retreats(from, *b)) {
                 (true, true) => self.table(graph, from, &[*b, *a]),
                 (back_a, back_b) => {
-                    let mut condition = self.condition();
+                    let stay = burns && self.source.percent(60);
+                    let mut condition = if stay { self.flicker() } else { self.condition() };
                     if burns {
                         let enough = self.burn();
-                        condition = match (back_a, back_b) {
-                            (true, _) => self.builder.ins().band(condition, enough),
-                            _ => {
-                                let zero = self.builder.ins().iconst(types::I8, 0);
-                                let empty = self.builder.ins().icmp(IntCC::Equal, enough, zero);
-                                self.builder.ins().bor(condition, empty)
-                            }
+                        let zero = self.builder.ins().iconst(types::I8, 0);
+                        if back_b && stay {
+                            condition = self.builder.ins().icmp(IntCC::Equal, condition, zero);
+                        }
+                        condition = if back_a {
+                            self.builder.ins().band(condition, enough)
+                        } else {
+                            let empty = self.builder.ins().icmp(IntCC::Equal, enough, zero);
+                            self.builder.ins().bor(condition, empty)
                         };
                     }
                     let (a, a_args) = self.target(*a);
@@ -331,6 +343,10 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
 
     /// An `i8` that is 0 or 1, and seldom always the same.
     pub(super) fn condition(&mut self) -> Value {
+        let flicker = self.source.below(4);
+        if flicker == 1 {
+            return self.flicker();
+        }
         let ty = self.source.pick(&[types::I32, types::I64, types::I8, types::I16]);
         let (a, b) = (self.value(ty), self.value(ty));
         let code = self.source.pick(&[
@@ -339,26 +355,28 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
             IntCC::NotEqual,
             IntCC::Equal,
         ]);
-        if self.source.percent(50) {
-            // Another bit of the fuel each time: loops run on, and leave by different ways.
-            let bit = self.source.below(3) as i64;
-            let fuel = match self.fuel {
-                Fuel::Variable(variable, _) => self.builder.use_var(variable),
-                Fuel::Slot(slot) => self.builder.ins().stack_load(types::I64, types::I64, slot, 0),
-            };
-            let ty = self.builder.func.dfg.value_type(fuel);
-            let mask = self.builder.ins().iconst(ty, 1 << bit);
-            let bits = self.builder.ins().band(fuel, mask);
-            let zero = self.builder.ins().iconst(ty, 0);
-            let flag = self.builder.ins().icmp(IntCC::NotEqual, bits, zero);
-            let other = self.builder.ins().icmp(code, a, b);
-            return match self.source.below(4) {
-                0 => self.builder.ins().band(flag, other),
-                1 => self.builder.ins().bor(flag, other),
-                _ => flag,
-            };
+        let flag = self.builder.ins().icmp(code, a, b);
+        match flicker {
+            2 => {
+                let other = self.flicker();
+                self.builder.ins().bxor(flag, other)
+            }
+            _ => flag,
         }
-        self.builder.ins().icmp(code, a, b)
+    }
+
+    /// An `i8` that depends on how much fuel is left: loops run on, and leave by different ways.
+    fn flicker(&mut self) -> Value {
+        let fuel = match self.fuel {
+            Fuel::Variable(variable, _) => self.builder.use_var(variable),
+            Fuel::Slot(slot) => self.builder.ins().stack_load(types::I64, types::I64, slot, 0),
+        };
+        let ty = self.builder.func.dfg.value_type(fuel);
+        let mask = self.source.pick(&[1, 3, 6, 12, 31, 64 + 15]);
+        let mask = self.builder.ins().iconst(ty, mask);
+        let bits = self.builder.ins().band(fuel, mask);
+        let zero = self.builder.ins().iconst(ty, 0);
+        self.builder.ins().icmp(IntCC::NotEqual, bits, zero)
     }
 
     fn table(&mut self, graph: &Graph, from: usize, targets: &[usize]) {
@@ -410,7 +428,7 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
     }
 
     fn leave(&mut self) {
-        if self.source.percent(40) && self.tail_call() {
+        if self.source.percent(60) && self.tail_call() {
             return;
         }
         let types = self.returns.clone();
@@ -432,12 +450,12 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
         self.builder.finalize(FRONTEND);
     }
 
-    /// A constant of the type.
+    /// A constant of the type, mostly a small one.
     pub(super) fn constant(&mut self, ty: Type) -> Value {
-        let bits = self.source.wide();
-        match bits {
-            0 => zero(&mut self.builder, ty),
-            _ => super::values::constant(&mut self.builder, ty, bits),
-        }
+        let bits = match self.source.below(4) {
+            0 => self.source.wide(),
+            _ => self.source.below(256) as u128,
+        };
+        super::values::constant(&mut self.builder, ty, bits)
     }
 }

@@ -31,7 +31,7 @@ pub use source::{Source, random_bytes};
 use body::{Body, Limits};
 use cranelift_codegen::ir::{
     AbiParam, AliasRegionData, ArgumentPurpose, ExtFuncData, ExternalName, Function, GlobalValueData,
-    InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, UserFuncName, Value, types,
+    InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Type, UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -80,17 +80,19 @@ impl Program {
             symbol: features.symbol,
             vmctx: false,
         };
+        let palette: Vec<Type> = (0..source.between(2, 6)).map(|_| source.pick(&TYPES)).collect();
         let mut functions = vec![];
         let mut shapes: Vec<Shape> = vec![];
-        let main = draw_shape(source, features, None);
+        let main = draw_shape(source, &palette, features, None);
         for number in 0..source.below(3) {
             let like = source.percent(50).then_some(&main.signature);
-            let shape = draw_shape(source, none, like);
+            let shape = draw_shape(source, &palette, none, like);
             let limits = Limits {
                 blocks: source.between(1, 8),
                 statements: 3,
                 fuel: 5,
                 variables: source.between(0, 4),
+                palette: palette.clone(),
             };
             let name = format!("helper{number}");
             functions.push(draw_function(source, &name, &shape, &shapes, none, &limits));
@@ -100,8 +102,9 @@ impl Program {
         let limits = Limits {
             blocks: source.between(2, 25),
             statements: source.between(1, 6),
-            fuel: 10 + source.below(60) as i64,
+            fuel: 10 + source.below(150) as i64,
             variables: if many { 150 } else { source.between(1, 14) },
+            palette,
         };
         functions.push(draw_function(source, MAIN, &main, &shapes, features, &limits));
         let inputs = (0..3).map(|_| draw_input(source, &main)).collect();
@@ -125,8 +128,13 @@ impl Program {
 }
 
 /// A signature: that of `main` (the host's buffers first), or one that may return what `like` returns.
-fn draw_shape(source: &mut Source<'_>, features: Features, like: Option<&Signature>) -> Shape {
-    let conv = source.pick(&[CallConv::SystemV, CallConv::Tail, CallConv::SystemV, CallConv::Fast]);
+fn draw_shape(
+    source: &mut Source<'_>,
+    palette: &[Type],
+    features: Features,
+    like: Option<&Signature>,
+) -> Shape {
+    let conv = source.pick(&[CallConv::SystemV, CallConv::Tail, CallConv::Tail, CallConv::Fast]);
     let mut signature = Signature::new(like.map_or(conv, |like| like.call_conv));
     let mut pointers = vec![];
     if features.vmctx {
@@ -143,7 +151,7 @@ fn draw_shape(source: &mut Source<'_>, features: Features, like: Option<&Signatu
         n => n / 2,
     };
     for _ in 0..count {
-        signature.params.push(AbiParam::new(source.pick(&TYPES)));
+        signature.params.push(AbiParam::new(source.pick(palette)));
         pointers.push(false);
     }
     match like {
@@ -151,7 +159,7 @@ fn draw_shape(source: &mut Source<'_>, features: Features, like: Option<&Signatu
         None => {
             let count = source.pick(&[1, 1, 2, 3, 0, 7]);
             for _ in 0..count {
-                signature.returns.push(AbiParam::new(source.pick(&TYPES)));
+                signature.returns.push(AbiParam::new(source.pick(palette)));
             }
         }
     }

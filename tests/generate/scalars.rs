@@ -81,8 +81,13 @@ impl Body<'_, '_, '_> {
     }
 
     fn integer_from_others(&mut self, ty: Type, choice: usize) -> Value {
-        let word = self.source.pick(&WORDS);
-        let float = self.source.pick(&FLOATS);
+        let own = self.palette.clone();
+        let own = |types: &[Type]| own.iter().copied().find(|ty| types.contains(ty));
+        let (mut word, mut float) = (self.source.pick(&WORDS), self.source.pick(&FLOATS));
+        if self.source.percent(60) {
+            word = own(&WORDS).unwrap_or(word);
+            float = own(&FLOATS).unwrap_or(float);
+        }
         match choice {
             0 | 1 => {
                 let value = self.value(word);

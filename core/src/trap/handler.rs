@@ -76,7 +76,9 @@ unsafe extern "C" fn handle(
             // SAFETY: the innermost activation is a local of `protect` on this thread, which is
             // waiting for `enter` to return, and accesses it through the same pointer.
             let sp = unsafe {
-                let Activation { sp, caught: note, .. } = &mut *activation;
+                let Activation {
+                    sp, caught: note, ..
+                } = &mut *activation;
                 *note = Some(caught);
                 *sp
             };
@@ -101,9 +103,8 @@ unsafe fn caught(
     const SI_KERNEL: libc::c_int = 0x80;
     let memory = signal == libc::SIGSEGV || signal == libc::SIGBUS;
     // SAFETY: the kernel passes a valid `info`; for a memory fault it has an address.
-    let address = unsafe {
-        (memory && (*info).si_code != SI_KERNEL).then(|| (*info).si_addr().addr())
-    };
+    let address =
+        unsafe { (memory && (*info).si_code != SI_KERNEL).then(|| (*info).si_addr().addr()) };
     let (pc, sp) = (interrupted.pc(), interrupted.sp());
     let place = match find_range(pc) {
         Some(range) if range.trap_stub == pc => Place::TrapStub,

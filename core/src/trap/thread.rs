@@ -246,7 +246,8 @@ impl Alternate {
         let failed = unsafe { libc::mprotect(alternate.bottom(), Self::SIZE, usable) };
         let new = stack(alternate.bottom(), Self::SIZE, 0);
         // SAFETY: the stack stays mapped until `drop`, which takes it from the thread first.
-        let failed = failed != 0 || unsafe { libc::sigaltstack(&raw const new, ptr::null_mut()) } != 0;
+        let failed =
+            failed != 0 || unsafe { libc::sigaltstack(&raw const new, ptr::null_mut()) } != 0;
         (!failed).then_some(alternate)
     }
 

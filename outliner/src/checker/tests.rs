@@ -7,7 +7,7 @@ mod mutate;
 use super::*;
 use crate::outline;
 use cases::{CLIF, Random, parse, regions};
-use excuse::{Subject, excuse};
+use excuse::{Subject, addresses, excuse};
 use mutate::{is_legal, mutants};
 
 /// Every region of every test function, with random cold blocks.
@@ -48,15 +48,11 @@ fn rejects_sabotage() {
             for region in regions.iter().step_by(1 + regions.len() / 8) {
                 let outlined = outline(&func, region).expect("the region outlines");
                 for part in 0..2 + outlined.continuations.len() {
-                    let subject = function(&mut outlined.clone(), part).clone();
-                    for mutant in mutants(&subject) {
+                    let original = function(&mut outlined.clone(), part).clone();
+                    let subject = subject(&func, region, &outlined, part, &original);
+                    for mutant in mutants(&original) {
                         let mut sabotaged = outlined.clone();
                         *function(&mut sabotaged, part) = mutant.func;
-                        let subject = Subject {
-                            func: &subject,
-                            interface: &outlined.interface,
-                            callee: (part == 1).then_some(&outlined.function.name),
-                        };
                         if check_outlined(&func, region, &sabotaged).is_err() {
                             killed += 1;
                         } else if excuse(&subject, &mutant.mutation).is_some() {
@@ -86,5 +82,32 @@ fn function(outlined: &mut crate::Outlined, part: usize) -> &mut Function {
         0 => &mut outlined.function,
         1 => &mut outlined.residual,
         _ => &mut outlined.continuations[part - 2],
+    }
+}
+
+fn subject<'a>(
+    func: &Function,
+    region: &Region,
+    outlined: &'a crate::Outlined,
+    part: usize,
+    original: &'a Function,
+) -> Subject<'a> {
+    let source = Source::new(func, region).expect("a region of the function");
+    let interface = &outlined.interface;
+    let params = match part {
+        0 => agreement::param_meanings(&source, interface),
+        1 => Ok(Vec::new()),
+        _ => {
+            let target = region.side_exits()[part - 2].to;
+            agreement::continuation_params(&source, interface, target)
+        }
+    };
+    let params = params.expect("an interface of the region");
+    let callee = (part == 1).then_some(&outlined.function.name);
+    Subject {
+        func: original,
+        interface,
+        callee,
+        addresses: addresses(&source, interface, original, &params, callee),
     }
 }

@@ -1,6 +1,7 @@
 //! Stack overflow, and calls of what has no code.
 
 use super::*;
+use crate::faults::{Faults, Stage};
 
 /// `f(n)`: recursion to the depth of `n`, with a frame of `bytes`.
 fn recursion(bytes: usize) -> String {
@@ -50,29 +51,35 @@ fn recursion_without_end() {
 
 #[test]
 fn a_call_that_would_have_to_compile_at_the_end_of_the_stack() {
-    let engine = engine(Config {
-        compilation: Compilation::AtFirstCall,
-        ..small()
-    });
-    // At the depth where it stops, `g` would have to be compiled.
+    // At the depth where it stops, `g` has to be compiled if it never was before.
     let g = "function %g(i64) -> i64 system_v {\nblock0(v0: i64):\n    return v0\n}";
     let f = recursion(64).replace("return v0", "v7 = call fn1(v0)\n    return v7");
     let f = f.replace("fn0 =", "fn1 = %g(i64) -> i64 system_v\n    fn0 =");
-    let stack = std::thread::Builder::new().stack_size(1 << 20);
     let run = move || {
-        let f = define(&engine, &format!("{g}\n{f}"));
-        let depth = (1..).map(|step| step * 100).find(|&depth| {
-            let fresh = engine_with(&engine, depth);
-            drop(fresh);
-            call(&engine, f, &[depth]).is_err()
-        });
-        assert_overflow(&trap(call(&engine, f, &[depth.unwrap()])));
-        assert_eq!(call(&engine, f, &[0]).unwrap(), [DataValue::I64(0)]);
-    };
-    stack.spawn(run).unwrap().join().unwrap();
-}
+        let fresh = || {
+            let engine = engine(Config {
+                mode: Mode::Tier0,
+                compilation: Compilation::AtFirstCall,
+                ..small()
+            });
+            let f = define(&engine, &format!("{g}\n{f}"));
+            (engine, f)
+        };
+        let (warm, in_warm) = fresh();
+        call(&warm, in_warm, &[0]).unwrap();
+        let mut depths = (1..).map(|step| step * 50);
+        let deepest = depths.find(|&depth| call(&warm, in_warm, &[depth]).is_err());
+        let deep = deepest.unwrap() / 10 * 9;
+        call(&warm, in_warm, &[deep]).expect("nothing is compiled");
 
-fn engine_with(_: &Engine, _: i64) {}
+        let (cold, in_cold) = fresh();
+        assert_overflow(&trap(call(&cold, in_cold, &[deep])));
+        call(&cold, in_cold, &[0]).expect("the stack is long enough");
+        call(&cold, in_cold, &[deep]).expect("nothing is compiled");
+    };
+    let thread = std::thread::Builder::new().stack_size(1 << 20);
+    thread.spawn(run).unwrap().join().unwrap();
+}
 
 #[test]
 fn a_function_that_cannot_be_compiled() {
@@ -80,9 +87,39 @@ fn a_function_that_cannot_be_compiled() {
         let engine = engine(Config {
             mode,
             compilation: Compilation::AtFirstCall,
-            faults: Some(crate::faults::Faults::default()),
+            faults: Some(Faults::new(|stage, name| {
+                name == "g" && matches!(stage, Stage::Codegen(_))
+            })),
             ..small()
         });
-        let _ = &engine;
+        let f = "function %g() system_v {
+block0:
+    return
+}
+function %f() system_v {
+    fn0 = %g() system_v
+block0:
+    jump block1
+block1:
+    call fn0()
+    return
+}";
+        let f = define(&engine, f);
+        for _ in 0..2 {
+            let called = trap(call(&engine, f, &[]));
+            assert_eq!((called.kind, called.code), (TrapKind::Unresolvable, None));
+            let location = called.location.expect("that of the call");
+            assert_eq!(&*location.function, "f");
+            assert_eq!(location.block, Some(Block::from_u32(1)));
+        }
+        // Called from Rust: there is no location.
+        let g = engine.lookup("g").unwrap();
+        let g = engine.get::<(), ()>(g).unwrap();
+        // SAFETY: it has no code to be unsound.
+        let called = unsafe { g.try_call(()) }.unwrap_err();
+        assert_eq!(
+            (called.kind, called.location),
+            (TrapKind::Unresolvable, None)
+        );
     }
 }

@@ -1,11 +1,18 @@
 //! Mutants that do what the original does.
 //!
-//! Each excuse is decided from the mutated function and the interface, without
-//! the checker. The rest of the mutants have to be rejected.
+//! Each excuse is decided from the function that was mutated and from what the
+//! interface says of it, without the proof. The rest of the mutants have to be
+//! rejected.
 
 use super::mutate::Mutation;
 use crate::Interface;
-use cranelift_codegen::ir::{Block, Function, Inst, InstructionData, Opcode, UserFuncName, Value};
+use crate::checker::Meaning;
+use crate::checker::agreement::live_out_meaning;
+use crate::checker::source::Source;
+use cranelift_codegen::ir::{
+    Block, FuncRef, Function, Inst, InstructionData, Opcode, UserFuncName, Value,
+};
+use std::collections::HashMap;
 
 /// What a mutated function is one of.
 pub struct Subject<'a> {
@@ -13,6 +20,92 @@ pub struct Subject<'a> {
     pub interface: &'a Interface,
     /// The residual calls this; `None` for outlined functions.
     pub callee: Option<&'a UserFuncName>,
+    /// The values that hold an address in the source's frame, everywhere or in
+    /// the block of one exit.
+    pub addresses: HashMap<(Option<Block>, Value), Meaning>,
+}
+
+/// The values of `func` that hold an address in the source's frame: what the
+/// interface says of parameters and results, and what is computed from it.
+pub fn addresses(
+    source: &Source<'_>,
+    interface: &Interface,
+    func: &Function,
+    params: &[Meaning],
+    callee: Option<&UserFuncName>,
+) -> HashMap<(Option<Block>, Value), Meaning> {
+    let mut known = HashMap::new();
+    let entry = func.layout.entry_block().expect("a body");
+    if callee.is_none() {
+        let values = func.dfg.block_params(entry).iter().copied();
+        known.extend(
+            values
+                .map(|value| (None, value))
+                .zip(params.iter().copied()),
+        );
+    }
+    for inst in insts(func) {
+        let results = func.dfg.inst_results(inst);
+        let Some(&result) = results.first() else {
+            continue;
+        };
+        let ty = func.dfg.value_type(result);
+        match func.dfg.insts[inst] {
+            InstructionData::StackAddr {
+                stack_slot: slot,
+                offset,
+                ..
+            } => {
+                let offset = i64::from(i32::from(offset));
+                known.insert((None, result), Meaning::Slot { slot, offset, ty });
+            }
+            InstructionData::Binary {
+                opcode: Opcode::Iadd,
+                args: [base, added],
+            } => {
+                let added = func.dfg.value_def(added).inst();
+                let added = added.map(|inst| func.dfg.insts[inst]);
+                if let (
+                    Some(&Meaning::Slot { slot, offset, ty }),
+                    Some(InstructionData::UnaryImm { imm, .. }),
+                ) = (known.get(&(None, base)), added)
+                {
+                    let offset = offset + imm.bits();
+                    known.insert((None, result), Meaning::Slot { slot, offset, ty });
+                }
+            }
+            InstructionData::Call { func_ref, .. } if is_named(func, func_ref, callee) => {
+                let block = func.layout.inst_block(inst).expect("in the layout");
+                for exit in &interface.exits {
+                    // The default and the entry for number 0 come first.
+                    let targets: Vec<Block> = func.block_successors(block).collect();
+                    let at = exit.exit.number as usize + 1;
+                    let target = targets.get(at).or(targets.first()).copied();
+                    known.extend(exit.live_outs.iter().map(|live| {
+                        let meaning = live_out_meaning(source, live);
+                        ((target, results[live.result]), meaning)
+                    }));
+                }
+            }
+            _ => {}
+        }
+    }
+    known.retain(|_, meaning| matches!(meaning, Meaning::Slot { .. }));
+    known
+}
+
+fn insts(func: &Function) -> impl Iterator<Item = Inst> + '_ {
+    func.layout
+        .blocks()
+        .flat_map(|block| func.layout.block_insts(block))
+}
+
+fn is_named(func: &Function, function: FuncRef, callee: Option<&UserFuncName>) -> bool {
+    let name = func.dfg.ext_funcs[function]
+        .name
+        .display(Some(&func.params))
+        .to_string();
+    callee.is_some_and(|callee| name == callee.to_string())
 }
 
 /// Why a mutant may survive.
@@ -25,25 +118,29 @@ pub fn excuse(subject: &Subject<'_>, mutation: &Mutation) -> Option<&'static str
             from,
             to,
         } => {
-            if dummy(subject, inst, index) {
+            if dummy(subject, inst, index) || makes_dummies(subject, inst) {
                 return Some("a result that the exit does not use");
             }
-            equal_constants(func, from, to).then_some("the same constant")
+            same_value(subject, inst, from, to).then_some("the same constant or address")
         }
         Mutation::Swapped(inst, a, b) => {
             let both = dummy(subject, inst, a) && dummy(subject, inst, b);
             let args = func.dfg.inst_args(inst);
-            (both || equal_constants(func, args[a], args[b])).then_some("the same results")
+            (both || same_value(subject, inst, args[a], args[b])).then_some("the same results")
         }
-        Mutation::Argument { from, to, .. } => {
+        Mutation::Argument { inst, from, to, .. } => {
             let (from, to) = (from.as_value()?, to.as_value()?);
-            equal_constants(func, from, to).then_some("the same constant")
+            same_value(subject, inst, from, to).then_some("the same constant or address")
+        }
+        Mutation::Changed(inst, _) if func.dfg.insts[inst].opcode() == Opcode::Trap => {
+            let block = func.layout.inst_block(inst)?;
+            let mut calls = func.layout.block_insts(block);
+            let after_call = calls.any(|inst| is_region_call(subject, inst));
+            after_call.then_some("a trap after a call that never returns")
         }
         Mutation::Changed(inst, _) => {
-            let value = func.dfg.inst_results(inst).first().copied();
-            value
-                .is_some_and(|value| only_dummies(subject, value))
-                .then_some("a constant for results that no exit uses")
+            let dummies = makes_dummies(subject, inst);
+            dummies.then_some("a constant for results that no exit uses")
         }
         Mutation::Destination {
             inst,
@@ -57,7 +154,13 @@ pub fn excuse(subject: &Subject<'_>, mutation: &Mutation) -> Option<&'static str
             only_jumps(func, from, to).then_some("a jump to a jump")
         }
         Mutation::Coldness(block) => is_glue(subject, block).then_some("coldness of glue"),
-        Mutation::Removed(_) | Mutation::Repeated(_) | Mutation::Entity(_) => None,
+        Mutation::Repeated(inst) => {
+            let address = func.dfg.insts[inst].opcode() == Opcode::StackAddr;
+            let glue = is_glue(subject, func.layout.inst_block(inst)?);
+            let unused = (address && glue) || makes_dummies(subject, inst);
+            unused.then_some("an address or constant that nobody uses")
+        }
+        Mutation::Removed(_) | Mutation::Entity(_) => None,
     }
 }
 
@@ -77,24 +180,39 @@ fn dummy(subject: &Subject<'_>, inst: Inst, index: usize) -> bool {
     index != 0 && exit.live_outs.iter().all(|live| live.result != index)
 }
 
-/// Whether a value is used for results that exits leave free, and only there.
-fn only_dummies(subject: &Subject<'_>, value: Value) -> bool {
+/// Whether the results of an instruction go to results that exits leave free,
+/// if need be by way of others, and nowhere else.
+fn makes_dummies(subject: &Subject<'_>, inst: Inst) -> bool {
     let func = subject.func;
-    let insts = func
-        .layout
-        .blocks()
-        .flat_map(|block| func.layout.block_insts(block));
-    insts.into_iter().all(|inst| {
-        let args = func.dfg.inst_args(inst).iter().enumerate();
-        let used = args.filter(|&(_, &arg)| arg == value).count();
-        let uses = func
-            .dfg
-            .inst_values(inst)
-            .filter(|&used| used == value)
-            .count();
-        let mut args = func.dfg.inst_args(inst).iter().enumerate();
-        used == uses && args.all(|(index, &arg)| arg != value || dummy(subject, inst, index))
-    })
+    let mut made = func.dfg.inst_results(inst).to_vec();
+    let mut at = 0;
+    while let Some(&value) = made.get(at) {
+        at += 1;
+        for user in insts(func) {
+            let uses = func.dfg.inst_values(user);
+            let uses = uses.filter(|&used| used == value).count();
+            let args = func.dfg.inst_args(user).iter().enumerate();
+            let args = args.filter(|&(_, &arg)| arg == value);
+            let dummies = args.filter(|&(index, _)| dummy(subject, user, index));
+            if uses != dummies.count() {
+                if func.dfg.insts[user].opcode() != Opcode::Iconcat {
+                    return false;
+                }
+                made.extend_from_slice(func.dfg.inst_results(user));
+            }
+        }
+    }
+    at > 0
+}
+
+fn same_value(subject: &Subject<'_>, inst: Inst, a: Value, b: Value) -> bool {
+    let here = subject.func.layout.inst_block(inst);
+    let address = |value| {
+        let everywhere = subject.addresses.get(&(None, value));
+        everywhere.or(subject.addresses.get(&(here, value)))
+    };
+    let same_address = address(a).is_some() && address(a) == address(b);
+    same_address || equal_constants(subject.func, a, b)
 }
 
 fn equal_constants(func: &Function, a: Value, b: Value) -> bool {
@@ -123,14 +241,8 @@ fn is_dispatch(subject: &Subject<'_>, inst: Inst) -> bool {
 }
 
 fn is_region_call(subject: &Subject<'_>, inst: Inst) -> bool {
-    let (func, Some(callee)) = (subject.func, subject.callee) else {
-        return false;
-    };
-    match func.dfg.insts[inst] {
-        InstructionData::Call { func_ref, .. } => {
-            let name = &func.dfg.ext_funcs[func_ref].name;
-            name.display(Some(&func.params)).to_string() == callee.to_string()
-        }
+    match subject.func.dfg.insts[inst] {
+        InstructionData::Call { func_ref, .. } => is_named(subject.func, func_ref, subject.callee),
         _ => false,
     }
 }

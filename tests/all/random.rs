@@ -1,0 +1,215 @@
+//! The oracles, on random programs.
+//!
+//! A normal run takes fixed seeds, as many as there is time for in a few seconds. With
+//! `REGRAFT_FUZZ_SECONDS=60`, each oracle runs for a minute on seeds of its own; `REGRAFT_FUZZ_SEED=7` starts
+//! elsewhere. A failure is minimised, kept in `tests/regressions` and shown.
+
+use regraft_tests::generate::random_bytes;
+use regraft_tests::oracles::{self, Oracle, Sabotage, Stats, minimise};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Bytes of a case, at most.
+const CASE_BYTES: usize = 6000;
+const NORMAL_CASES: u64 = 300;
+const NORMAL_TIME: Duration = Duration::from_secs(8);
+const MINIMISE_TIME: Duration = Duration::from_secs(60);
+/// How many cases it may take to notice a sabotage.
+const SABOTAGED_CASES: u64 = 2000;
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// The case with this number: short ones and long ones.
+fn case(seed: u64) -> Vec<u8> {
+    let length = [200, 700, 2000, CASE_BYTES][(seed % 4) as usize];
+    random_bytes(seed, length)
+}
+
+fn drive(name: &str) -> Stats {
+    let oracle = oracles::oracle(name).expect("a known oracle");
+    let seconds = variable("REGRAFT_FUZZ_SECONDS");
+    let first = variable("REGRAFT_FUZZ_SEED").unwrap_or(0);
+    let time = seconds.map_or(NORMAL_TIME, Duration::from_secs);
+    let cases = if seconds.is_some() { u64::MAX } else { NORMAL_CASES };
+    let start = Instant::now();
+    let mut stats = Stats::default();
+    for seed in (first..).take(usize::try_from(cases).unwrap_or(usize::MAX)) {
+        if start.elapsed() > time {
+            break;
+        }
+        if let Ok(path) = std::env::var("REGRAFT_FUZZ_TRACE") {
+            // A crash leaves no other trace of what ran.
+            let _ = std::fs::write(format!("{path}-{name}"), seed.to_string());
+        }
+        let bytes = case(seed);
+        match (oracle.check)(&bytes, None) {
+            Ok(one) => stats.add(&one),
+            Err(failure) => fail(oracle, seed, &bytes, &failure),
+        }
+    }
+    let rate = stats.cases as f64 / start.elapsed().as_secs_f64();
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "random {name}: {stats:?}, {rate:.0} cases a second");
+    stats
+}
+
+fn fail(oracle: Oracle, seed: u64, bytes: &[u8], failure: &str) -> ! {
+    let small = minimise::minimise(oracle.check, None, bytes, MINIMISE_TIME);
+    let failure = (oracle.check)(&small, None).err().unwrap_or_else(|| failure.to_string());
+    let kept = minimise::keep(oracle, &small, &failure);
+    panic!("{}, seed {seed}, kept as {kept:?}:\n{failure}", oracle.name);
+}
+
+/// The oracle notices the sabotage, and something was sabotaged before.
+fn notices(name: &str, sabotage: Sabotage) {
+    let oracle = oracles::oracle(name).expect("a known oracle");
+    let mut sabotaged = 0;
+    for seed in 0..SABOTAGED_CASES {
+        match (oracle.check)(&case(seed), Some(sabotage)) {
+            Ok(one) => sabotaged += one.sabotaged,
+            Err(failure) => {
+                let first = failure.lines().next().unwrap_or_default();
+                println!("{name} notices {sabotage:?} at case {seed}, after {sabotaged} others: {first}");
+                return;
+            }
+        }
+    }
+    panic!("{name} does not notice {sabotage:?} in {sabotaged} sabotaged cases");
+}
+
+#[test]
+fn symbolic() {
+    let stats = drive("symbolic");
+    assert!(stats.regions > 50 && stats.side_exits > 20, "{stats:?}");
+}
+
+#[test]
+fn outlined() {
+    let stats = drive("outlined");
+    assert!(stats.calls > 50 && stats.side_exits > 20, "{stats:?}");
+}
+
+#[test]
+fn roundtrip() {
+    let stats = drive("roundtrip");
+    assert!(stats.calls > 50, "{stats:?}");
+}
+
+/// The engine's optimised code is what runs: regions are entered.
+#[test]
+fn engines() {
+    let stats = drive("engines");
+    assert!(stats.entered > 50 && stats.side_exits > 0 && stats.interpreted > 0, "{stats:?}");
+}
+
+#[test]
+fn counters() {
+    let stats = drive("counters");
+    assert!(stats.entered > 20, "{stats:?}");
+}
+
+#[test]
+fn text() {
+    let stats = drive("text");
+    assert!(stats.regions > 0, "{stats:?}");
+}
+
+#[test]
+fn the_checker_notices_sabotage() {
+    for sabotage in [
+        Sabotage::DropLiveOut,
+        Sabotage::SwapExits,
+        Sabotage::StaleArgument,
+        Sabotage::LoseStore,
+        Sabotage::SkipFlags,
+    ] {
+        notices("symbolic", sabotage);
+    }
+}
+
+#[test]
+fn running_notices_sabotage() {
+    for name in ["outlined", "roundtrip"] {
+        for sabotage in [
+            Sabotage::DropLiveOut,
+            Sabotage::SwapExits,
+            Sabotage::StaleArgument,
+            Sabotage::LoseStore,
+        ] {
+            notices(name, sabotage);
+        }
+    }
+}
+
+#[test]
+fn engines_notice_sabotage() {
+    for sabotage in [Sabotage::StaleArgument, Sabotage::LoseStore] {
+        notices("engines", sabotage);
+    }
+}
+
+#[test]
+fn counters_notice_sabotage() {
+    notices("counters", Sabotage::MiscountEdge);
+}
+
+#[test]
+fn text_notices_sabotage() {
+    notices("text", Sabotage::PanickingParser);
+}
+
+/// What failed once must not fail again.
+#[test]
+fn regressions() {
+    let cases = minimise::kept().expect("a readable folder");
+    for (name, path, bytes) in &cases {
+        let oracle = oracles::oracle(name).expect("files are named after oracles");
+        if let Err(failure) = (oracle.check)(bytes, None) {
+            panic!("{}:\n{failure}", path.display());
+        }
+    }
+    println!("{} regressions", cases.len());
+}
+
+/// A failure becomes small: here, of an oracle that objects to one byte.
+#[test]
+fn failures_are_minimised() {
+    let check = |bytes: &[u8], _: Option<Sabotage>| match bytes.contains(&7) {
+        true => Err("seven".to_string()),
+        false => Ok(Stats::default()),
+    };
+    let small = minimise::minimise(check, None, &random_bytes(3, 2000), Duration::from_secs(10));
+    assert_eq!(small, [7]);
+}
+#[test]
+fn diversity() {
+    use regraft_tests::generate::{Program, Source};
+    use regraft_tests::oracles::{instrumented::Instrumented, plain::Plain};
+    use regraft_tests::generate::host::Host;
+    let mut shapes = std::collections::BTreeMap::new();
+    let (mut insts, mut blocks, mut loops, mut irr, mut runs, mut unreach, mut alias) = (0, 0, 0, 0, 0, 0, 0);
+    for seed in 0..400 {
+        let bytes = case(seed);
+        let program = Program::draw(&mut Source::new(&bytes));
+        let main = program.main();
+        let flow = regraft_regions::Flow::compute(main).unwrap();
+        let forest = regraft_regions::LoopForest::compute(main, &flow);
+        loops += forest.loops().count();
+        irr += forest.irreducible().len();
+        blocks += main.layout.blocks().count();
+        unreach += main.layout.blocks().count() - flow.rpo().len();
+        alias += main.dfg.values().filter(|v| main.dfg.value_is_alias(*v)).count();
+        insts += main.layout.blocks().flat_map(|b| main.layout.block_insts(b)).count();
+        for b in main.layout.blocks() { for i in main.layout.block_insts(b) { *shapes.entry(format!("{}.{}", main.dfg.insts[i].opcode(), main.dfg.inst_results(i).first().map_or("".into(), |v| main.dfg.value_type(*v).to_string()))).or_insert(0) += 1; } }
+        let host = Host::new();
+        let inst: Vec<_> = program.functions.iter().map(|f| Instrumented::new(f).unwrap()).collect();
+        let fs: Vec<_> = inst.iter().map(|f| f.function.clone()).collect();
+        let plain = Plain::compile(&fs, "main", &host).unwrap();
+        for a in &program.inputs { plain.run(&host, a); }
+        runs += inst.last().unwrap().counts().blocks.values().sum::<u64>();
+    }
+    println!("insts {insts} blocks {blocks} unreachable {unreach} loops {loops} irreducible {irr} block runs {runs} aliases {alias}");
+    println!("{shapes:?}");
+}

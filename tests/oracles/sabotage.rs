@@ -1,0 +1,188 @@
+//! Defects, put in on purpose: an oracle that does not notice them is none.
+//!
+//! Each spoils a verified function so that it still verifies. Whether it then does something else depends on
+//! the program, so a test spoils many. Programs spoiled here are run: defects that could make a loop
+//! run for ever or an address wild are left out.
+
+use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::ir::{
+    BlockArg, Function, Inst, InstBuilder, InstructionData, MemFlagsData, Opcode, Value, ValueDef, types,
+};
+use regraft_regions::Flow;
+
+/// A defect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// A live-out is lost: zero leaves instead.
+    DropLiveOut,
+    /// Control leaves by another exit.
+    SwapExits,
+    /// A back edge hands on what the header got the last time.
+    StaleArgument,
+    /// A store is lost.
+    LoseStore,
+    /// A memory access loses its flags.
+    SkipFlags,
+    /// An edge is counted once too often.
+    MiscountEdge,
+    /// A piece of text makes the parser panic.
+    PanickingParser,
+}
+
+impl Sabotage {
+    /// Spoils a function; says whether there was anything to spoil.
+    ///
+    /// `outlined` says that it returns an exit number and live-outs.
+    pub fn spoil(self, func: &mut Function, outlined: bool) -> bool {
+        match self {
+            Self::DropLiveOut if outlined => drop_live_out(func),
+            Self::SwapExits if outlined => swap_exits(func),
+            Self::StaleArgument => stale_argument(func),
+            Self::LoseStore => lose_store(func),
+            Self::SkipFlags => skip_flags(func),
+            _ => false,
+        }
+    }
+}
+
+fn instructions(func: &Function) -> Vec<Inst> {
+    let blocks = func.layout.blocks();
+    blocks.flat_map(|block| func.layout.block_insts(block)).collect()
+}
+
+fn returns(func: &Function) -> Vec<Inst> {
+    let all = instructions(func).into_iter();
+    all.filter(|&inst| func.dfg.insts[inst].opcode() == Opcode::Return).collect()
+}
+
+fn is_constant(func: &Function, value: Value) -> bool {
+    match func.dfg.value_def(func.dfg.resolve_aliases(value)) {
+        ValueDef::Result(inst, _) => func.dfg.insts[inst].opcode() == Opcode::Iconst,
+        _ => false,
+    }
+}
+
+fn drop_live_out(func: &mut Function) -> bool {
+    for inst in returns(func) {
+        let args = func.dfg.inst_args(inst).to_vec();
+        for (at, &arg) in args.iter().enumerate().skip(1) {
+            let ty = func.dfg.value_type(arg);
+            // An `i64` may be an address.
+            if ![types::I8, types::I16, types::I32].contains(&ty) || is_constant(func, arg) {
+                continue;
+            }
+            let zero = FuncCursor::new(func).at_inst(inst).ins().iconst(ty, 0);
+            func.dfg.inst_args_mut(inst)[at] = zero;
+            return true;
+        }
+    }
+    false
+}
+
+fn swap_exits(func: &mut Function) -> bool {
+    let results = &func.signature.returns;
+    if results.iter().any(|param| [types::I64, types::I32].contains(&param.value_type))
+        && results.len() > 1
+        && results[1..].iter().any(|param| [types::I64, types::I32].contains(&param.value_type))
+    {
+        // Fuel or an address could change places with a number.
+        return false;
+    }
+    let returns = returns(func);
+    let number = |func: &Function, inst: Inst| {
+        let value = func.dfg.resolve_aliases(func.dfg.inst_args(inst)[0]);
+        match func.dfg.value_def(value) {
+            ValueDef::Result(inst, _) => match func.dfg.insts[inst] {
+                InstructionData::UnaryImm { imm, .. } => Some(imm.bits()),
+                _ => None,
+            },
+            _ => None,
+        }
+    };
+    let numbers: Vec<_> = returns.iter().filter_map(|&inst| number(func, inst)).collect();
+    for (&inst, &old) in returns.iter().zip(&numbers) {
+        if let Some(&new) = numbers.iter().find(|&&new| new != old) {
+            let new = FuncCursor::new(func).at_inst(inst).ins().iconst(types::I32, new);
+            func.dfg.inst_args_mut(inst)[0] = new;
+            return true;
+        }
+    }
+    false
+}
+
+fn stale_argument(func: &mut Function) -> bool {
+    let Ok(flow) = Flow::compute(func) else {
+        return false;
+    };
+    let edges: Vec<_> = flow.edges().map(|(_, edge)| edge).collect();
+    for edge in edges {
+        if !flow.is_reachable(edge.from) || !flow.domtree().block_dominates(edge.to, edge.from) {
+            continue;
+        }
+        let params = func.dfg.block_params(edge.to).to_vec();
+        let args: Vec<BlockArg> = regraft_outliner::edge_args(func, edge.inst, edge.index).collect();
+        for (at, (&param, arg)) in params.iter().zip(&args).enumerate() {
+            let Some(value) = arg.as_value() else {
+                continue;
+            };
+            let value = func.dfg.resolve_aliases(value);
+            // Fuel comes out of a `select`; a parameter may be fuel that was burnt before.
+            let harmless = match func.dfg.value_def(value) {
+                ValueDef::Result(inst, _) => func.dfg.insts[inst].opcode() != Opcode::Select,
+                _ => false,
+            };
+            if value == param || !harmless {
+                continue;
+            }
+            let dfg = &mut func.dfg;
+            let calls = dfg.insts[edge.inst]
+                .branch_destination_mut(&mut dfg.jump_tables, &mut dfg.exception_tables);
+            let call = &mut calls[edge.index as usize];
+            let mut spoiled = args.clone();
+            spoiled[at] = BlockArg::Value(param);
+            let block = call.block(&dfg.value_lists);
+            *call = cranelift_codegen::ir::BlockCall::new(block, spoiled, &mut dfg.value_lists);
+            return true;
+        }
+    }
+    false
+}
+
+fn lose_store(func: &mut Function) -> bool {
+    let stores = instructions(func).into_iter().filter(|&inst| {
+        let data = &func.dfg.insts[inst];
+        // Fuel, and what the entry initialises, is stored with other flags.
+        let plain = data.memflags_data(&func.dfg).is_some_and(|flags| {
+            !(flags.aligned() && flags.notrap()) && flags.alias_region().is_none()
+        });
+        data.opcode() == Opcode::Store && plain
+    });
+    let stores: Vec<Inst> = stores.collect();
+    match stores.last() {
+        Some(&store) => {
+            func.layout.remove_inst(store);
+            true
+        }
+        None => false,
+    }
+}
+
+fn skip_flags(func: &mut Function) -> bool {
+    let plain = MemFlagsData::new();
+    let flagged = instructions(func).into_iter().find(|&inst| {
+        let data = &func.dfg.insts[inst];
+        let memory = matches!(data.opcode(), Opcode::Load | Opcode::Store);
+        memory && data.memflags_data(&func.dfg).is_some_and(|flags| flags != plain)
+    });
+    let Some(inst) = flagged else {
+        return false;
+    };
+    let Ok(flags) = func.dfg.mem_flags.insert(plain) else {
+        return false;
+    };
+    match &mut func.dfg.insts[inst] {
+        InstructionData::Load { flags: old, .. } | InstructionData::Store { flags: old, .. } => *old = flags,
+        _ => return false,
+    }
+    true
+}
