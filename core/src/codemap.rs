@@ -237,8 +237,9 @@ pub(crate) struct Listing {
 }
 
 impl CodeMap {
-    /// An empty map of the code of an arena, known to [`locate`] and to the signal handlers.
-    pub fn new(arena: Arc<Arena>, trap_stub: usize) -> Arc<Self> {
+    /// An empty map of the code of an arena, known to [`locate`] and to the signal handlers; `runtime`
+    /// is where the trap stub and the doors are.
+    pub fn new(arena: Arc<Arena>, runtime: usize) -> Arc<Self> {
         let [start, end] = [0, usize::MAX].map(|offset| arena.executable(offset).addr());
         let map = Arc::new(Self {
             start,
@@ -246,7 +247,7 @@ impl CodeMap {
             _range: ranges::register(CodeRange {
                 start,
                 end,
-                trap_stub,
+                runtime,
             }),
             _arena: arena,
         });

@@ -481,9 +481,13 @@ impl Inner {
         Ok(())
     }
 
-    /// The address behind an external name, for the linker. `counters` is
-    /// that of the function being linked.
-    pub fn address_of(&self, target: &ModuleRelocTarget, counters: usize) -> Option<usize> {
+    /// The address behind an external name, for the linker. `counters` are
+    /// the units whose counters the code being linked uses, and where.
+    pub fn address_of(
+        &self,
+        target: &ModuleRelocTarget,
+        counters: &[(u32, usize)],
+    ) -> Option<usize> {
         let (namespace, index) = match *target {
             ModuleRelocTarget::User { namespace, index } => (namespace, index),
             ModuleRelocTarget::LibCall(libcall) => return default_libcall_address(libcall),
@@ -493,7 +497,13 @@ impl Inner {
         match namespace {
             names::FUNCTIONS | names::UNITS => slot(index).map(SlotRef::stub_address),
             names::CELLS => slot(index).map(SlotRef::cell_address),
-            names::COUNTERS => Some(counters),
+            names::COUNTERS => {
+                let counters = counters.iter();
+                counters
+                    .copied()
+                    .find(|counters| counters.0 == index)
+                    .map(|counters| counters.1)
+            }
             names::RUNTIME => slot(RUNTIME_UNIT).map(SlotRef::stub_address),
             names::DATA => {
                 let name = read(&self.units).data_names.get(index as usize)?.clone();

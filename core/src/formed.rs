@@ -22,7 +22,7 @@ use crate::compile::Version;
 use crate::engine::{Inner, tiered, write};
 use crate::error::CompileError;
 use crate::faults::Stage;
-use crate::instrument::count_calls;
+use crate::instrument::{HookCounters, count_calls, count_continuation};
 use crate::layout::CounterLayout;
 use crate::names;
 use crate::slots::SlotRef;
@@ -197,11 +197,20 @@ impl Inner {
             )
             .map_err(|error| CompileError::Check(error.to_string()))?;
         }
-        if let (Some(reentry), HotPart::Loop(hook)) = (reentry, formed.part) {
-            let LoopHook { unit, .. } = tiering.hooks[hook];
-            name_unit(&mut continuation, reentry, unit);
-        }
         let isa = &self.isas.tier1;
+        if let HotPart::Loop(hook) = formed.part {
+            let LoopHook { unit, .. } = tiering.hooks[hook];
+            if let Some(reentry) = reentry {
+                name_unit(&mut continuation, reentry, unit);
+            }
+            let hook = HookCounters {
+                unit: function.unit,
+                layout: tiering.counters.layout(),
+                hook,
+                pointer: isa.pointer_type(),
+            };
+            count_continuation(&mut continuation, hook, reentry);
+        }
         count_calls(
             &mut continuation,
             unit,
@@ -213,11 +222,14 @@ impl Inner {
             start: side.start,
         };
         let origin = Origin::new(function, body, code_unit);
-        let counters = side.counters.address();
-        self.compile_from_reserve(1, &origin, continuation.clone(), counters)
+        let counters = [
+            (unit, side.counters.address()),
+            (function.unit, tiering.counters.address()),
+        ];
+        self.compile_from_reserve(1, &origin, continuation.clone(), &counters)
             .or_else(|error| {
                 tracing::warn!(function = %origin.name(), %error, "tier 1 failed; trying tier 0");
-                self.compile_from_reserve(0, &origin, continuation, counters)
+                self.compile_from_reserve(0, &origin, continuation, &counters)
             })
     }
 

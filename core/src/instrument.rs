@@ -130,12 +130,16 @@ fn declare_runtime(
     pointer: Type,
     call_conv: CallConv,
 ) -> (GlobalValue, FuncRef) {
-    let counters = names::symbol(func, names::COUNTERS, unit);
+    let counters = declare_counters(func, unit);
     let mut signature = Signature::new(call_conv);
     signature.params.push(AbiParam::new(pointer));
     signature.returns.push(AbiParam::new(pointer));
     let runtime = names::function(func, names::RUNTIME, names::RUNTIME_HOT, signature);
     (counters, runtime)
+}
+
+fn declare_counters(func: &mut Function, unit: u32) -> GlobalValue {
+    names::symbol(func, names::COUNTERS, unit)
 }
 
 /// Counter cells are private to regraft: always mapped, always aligned.
@@ -327,36 +331,20 @@ impl Gate for CountdownGate<'_> {
         signature: Signature,
         args: &[Value],
     ) -> Inst {
-        // The gate has counted this execution already: one less than the mark
-        // means that control has just arrived.
-        let base = cursor.ins().symbol_value(self.plan.pointer, self.counters);
-        let count = load_cell(cursor, base, self.layout.countdown(hook));
-        let mark = load_cell(cursor, base, self.layout.mark(hook));
-        let steps = cursor.ins().isub(mark, count);
-        let one = cursor.ins().iconst(CELL, 1);
-        let running = cursor.ins().icmp(IntCC::NotEqual, steps, one);
-        let running = cursor.ins().uextend(CELL, running);
-        let before = load_cell(cursor, base, self.layout.running(hook));
-        let after = cursor.ins().iadd(before, running);
-        store_cell(cursor, after, base, self.layout.running(hook));
-        let before = load_cell(cursor, base, self.layout.entries(hook));
-        let after = cursor.ins().iadd(before, one);
-        store_cell(cursor, after, base, self.layout.entries(hook));
         let signature = cursor.func.import_signature(signature);
         cursor
             .ins()
             .call_indirect(signature, self.entries[hook], args)
     }
 
-    fn leave(&mut self, cursor: &mut FuncCursor<'_>, hook: usize, exit: u32) {
-        let offset = self.layout.exit(hook, exit);
-        increment(cursor, self.plan.pointer, self.counters, offset);
-    }
-
     fn keeps_original(&self) -> bool {
         true
     }
 }
+
+mod outlined;
+
+pub(crate) use outlined::{HookCounters, count_continuation, count_region};
 
 #[cfg(test)]
 mod tests;

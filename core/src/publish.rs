@@ -15,6 +15,7 @@ use crate::engine::Inner;
 use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::formed::{Formed, grown_blocks};
+use crate::instrument::{HookCounters, count_region};
 use crate::tierup::{BACKOFF_SHIFT, HotPart};
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::ir::Function;
@@ -141,7 +142,15 @@ impl Inner {
         self.name_side_calls(&mut extracted, formed)?;
         let entry = formed.region.entry();
         let origin = Origin::new(function, body, CodeUnit::Region { entry });
-        self.compile(1, &origin, extracted.function, 0)
+        let hook = HookCounters {
+            unit: function.unit,
+            layout: tiering.counters.layout(),
+            hook,
+            pointer: self.isas.tier1.pointer_type(),
+        };
+        count_region(&mut extracted.function, hook);
+        let counters = [(function.unit, tiering.counters.address())];
+        self.compile(1, &origin, extracted.function, &counters)
     }
 
     /// The function less the cold blocks that `formed` leaves out.
@@ -203,7 +212,7 @@ impl Inner {
             let formed = self.make_formed(function, part, region, interface, threshold)?;
             let version = self
                 .prune(body, tiering, &formed)
-                .and_then(|pruned| self.compile(1, &origin, pruned, 0));
+                .and_then(|pruned| self.compile(1, &origin, pruned, &[]));
             self.or_discard(formed, version)
         });
         match compiled {

@@ -22,7 +22,9 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::arch::{self, CELL_SIZE, Cell, LAZY_OFFSET, STUB_SIZE, TRAP_SIZE};
+use crate::arch::{
+    self, CELL_SIZE, Cell, HOT_DOOR, LAZY_DOOR, LAZY_OFFSET, RUNTIME_CODE_SIZE, STUB_SIZE,
+};
 use crate::arena::{Arena, ArenaError, CodeBlock, DataBlock};
 use crate::trap::stack_is_short;
 
@@ -76,6 +78,7 @@ const CHUNK: usize = 4096 / STUB_SIZE;
 /// What [`Cell::owner`] points to.
 struct Owner {
     runtime: Box<dyn Runtime>,
+    /// The trap stub, at the start of the runtime's code.
     trap: usize,
 }
 
@@ -173,12 +176,13 @@ impl SlotTable {
     /// # Errors
     /// [`SlotError::Arena`], [`SlotError::Synchronize`]: no code memory for the trap stub.
     pub fn new(arena: Arc<Arena>, runtime: Box<dyn Runtime>) -> Result<Self, SlotError> {
-        let block = arena.alloc_code(TRAP_SIZE, STUB_SIZE)?;
-        // SAFETY: the block is at least `TRAP_SIZE` bytes.
-        unsafe { arch::write_trap(arena.writable(block.offset())) };
+        let block = arena.alloc_code(RUNTIME_CODE_SIZE, STUB_SIZE)?;
+        let hot = (regraft_hot as *const ()).expose_provenance();
+        // SAFETY: the block is at least `RUNTIME_CODE_SIZE` bytes.
+        unsafe { arch::write_runtime_code(arena.writable(block.offset()), hot) };
         let trap = arena.executable(block.offset());
-        // SAFETY: the block is at least `TRAP_SIZE` bytes.
-        if let Err(error) = unsafe { arch::synchronize(trap, TRAP_SIZE) } {
+        // SAFETY: the block is at least `RUNTIME_CODE_SIZE` bytes.
+        if let Err(error) = unsafe { arch::synchronize(trap, RUNTIME_CODE_SIZE) } {
             arena.free_code(block);
             return Err(SlotError::Synchronize(error));
         }
@@ -233,7 +237,8 @@ impl SlotTable {
         state.live -= 1;
     }
 
-    /// Code that stops the process: what a slot leads to when there is nothing to call.
+    /// Code that raises a signal: what a slot leads to when there is nothing to call. The doors of the
+    /// runtime are behind it.
     pub fn trap_stub_address(&self) -> usize {
         self.owner.trap
     }
@@ -241,7 +246,7 @@ impl SlotTable {
     /// Where generated code reports a hot unit: a function of one argument, the address of the
     /// unit's cell, that returns an address or 0 (`system_v` or the host's own convention).
     pub fn hot_address(&self) -> usize {
-        (regraft_hot as *const ()).expose_provenance()
+        self.owner.trap + HOT_DOOR
     }
 
     /// The number of slots that belong to a unit.
@@ -308,7 +313,7 @@ impl SlotTable {
             unsafe {
                 cell.write(Cell {
                     entry: AtomicUsize::new(self.owner.trap),
-                    trampoline: arch::trampoline_address(),
+                    trampoline: self.owner.trap + LAZY_DOOR,
                     owner: ptr::null(),
                     unit: 0,
                     pad: 0,

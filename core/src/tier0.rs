@@ -46,7 +46,7 @@ impl Inner {
         body: &Body,
     ) -> Result<Baseline, CompileError> {
         let origin = Origin::new(function, body, CodeUnit::Function);
-        let version = self.compile(1, &origin, body.source.clone(), 0)?;
+        let version = self.compile(1, &origin, body.source.clone(), &[])?;
         Ok(Baseline {
             version,
             tiering: None,
@@ -60,7 +60,7 @@ impl Inner {
         tier: u8,
         origin: &Origin,
         func: Function,
-        counters: usize,
+        counters: &[(u32, usize)],
     ) -> Result<Version, CompileError> {
         let free = self.arena.stats().code.free;
         if free < self.config.arena.code_bytes / RESERVE_SHARE {
@@ -77,7 +77,7 @@ impl Inner {
         tier: u8,
         origin: &Origin,
         func: Function,
-        counters: usize,
+        counters: &[(u32, usize)],
     ) -> Result<Version, CompileError> {
         let name = &origin.name();
         self.fault(Stage::Codegen(tier), name)?;
@@ -166,7 +166,12 @@ impl Inner {
             counters.arm_hook(hook, executions);
         }
         let origin = Origin::new(function, body, CodeUnit::Function);
-        let version = self.compile(0, &origin, instrumented, counters.address())?;
+        let version = self.compile(
+            0,
+            &origin,
+            instrumented,
+            &[(function.unit, counters.address())],
+        )?;
         tracing::debug!(
             function = %function.name, hooks = hooks.len(), refused = refused.len(),
             micros = version.compile_time.as_micros(), "tier 0"

@@ -20,9 +20,9 @@
 //! * Registers, floating-point control and the signal mask are after the call as they were before.
 //!
 //! Limitations: a fault *in* a host function or a library call (`memcpy` of a bad address), a stack
-//! overflow there or in the first bytes of the runtime's own code included, is not a trap. Frames
-//! beyond a page are probed, so that no overflow goes unnoticed, but the runtime needs some stack to
-//! compile: within 256 KiB of the end it does not, and a call that would need it is a stack overflow.
+//! overflow there included, is not a trap. Frames beyond a page are probed, so that no overflow goes
+//! unnoticed. The runtime needs some stack to compile: within 256 KiB of the end it does not, and a call
+//! that would need it is a stack overflow; so is one that enters the runtime within 16 KiB of the end.
 //! Shadow stacks are not unwound. Linux only.
 //!
 //! Not here: the tables behind a location ([`crate::codemap`]), signals (`handler`), stacks (`thread`).
@@ -123,6 +123,7 @@ impl Trap {
                 (TrapKind::StackOverflow, Some(TrapCode::STACK_OVERFLOW))
             }
             Place::TrapStub => (TrapKind::Unresolvable, None),
+            Place::Door => (TrapKind::StackOverflow, Some(TrapCode::STACK_OVERFLOW)),
             Place::Nowhere => (TrapKind::WildCall, None),
             Place::Instruction if overflow => {
                 (TrapKind::StackOverflow, Some(TrapCode::STACK_OVERFLOW))

@@ -2,6 +2,7 @@
 
 mod cli;
 mod conformance;
+mod constructs;
 mod errors;
 mod random;
 mod tiering;

@@ -213,3 +213,49 @@ fn diversity() {
     println!("insts {insts} blocks {blocks} unreachable {unreach} loops {loops} irreducible {irr} block runs {runs} aliases {alias}");
     println!("{shapes:?}");
 }
+#[test]
+fn zz_ratio() {
+    for (name, n) in [("symbolic", 600), ("outlined", 300), ("roundtrip", 300), ("engines", 120), ("counters", 60)] {
+        for sabotage in [Sabotage::DropLiveOut, Sabotage::SwapExits, Sabotage::StaleArgument, Sabotage::LoseStore, Sabotage::SkipFlags, Sabotage::MiscountEdge] {
+            let oracle = oracles::oracle(name).unwrap();
+            let (mut missed, mut noticed) = (0, 0);
+            for seed in 0..n {
+                let _ = std::fs::write("/tmp/rf-ratio", format!("{name} {sabotage:?} {seed}"));
+                match (oracle.check)(&case(seed), Some(sabotage)) { Ok(s) => missed += s.sabotaged, Err(_) => noticed += 1 }
+            }
+            println!("{name} {sabotage:?}: noticed {noticed} missed {missed} of {n}");
+        }
+    }
+}
+#[test]
+fn zz_cover() {
+    use regraft_tests::generate::{Program, Source, random_region};
+    use regraft_tests::oracles::{instrumented::Instrumented, plain::Plain};
+    use regraft_tests::generate::host::Host;
+    let (mut reach, mut run, mut entered, mut hist) = (0, 0, 0, [0; 8]);
+    let mut exits = [0usize; 3];
+    for seed in 0..400 {
+        let bytes = case(seed);
+        let (a, b) = bytes.split_at(bytes.len() - 48);
+        let mut src = Source::new(a);
+        let program = Program::draw(&mut src);
+        if seed < 40 { print!("{} ", src.left()); }
+        let main = program.main();
+        let flow = regraft_regions::Flow::compute(main).unwrap();
+        let forest = regraft_regions::LoopForest::compute(main, &flow);
+        let host = Host::new();
+        let inst: Vec<_> = program.functions.iter().map(|f| Instrumented::new(f).unwrap()).collect();
+        let fs: Vec<_> = inst.iter().map(|f| f.function.clone()).collect();
+        let plain = Plain::compile(&fs, "main", &host).unwrap();
+        for a in &program.inputs { plain.run(&host, a); }
+        let counts = inst.last().unwrap().counts();
+        reach += flow.rpo().len();
+        run += counts.blocks.len();
+        hist[(counts.blocks.len() * 7 / flow.rpo().len()).min(7)] += 1;
+        let region = random_region(&mut Source::new(b), main, &flow, &forest).unwrap();
+        let name = |b: cranelift_codegen::ir::Block| b.to_string();
+        entered += usize::from(counts.blocks.contains_key(&name(region.entry())));
+        for e in region.exits() { exits[0] += 1; exits[1] += usize::from(counts.blocks.contains_key(&name(e.from))); if let regraft_regions::ExitKind::Edge { edge, to } = e.kind { let d = flow.edge(edge); exits[2] += usize::from(counts.edges.contains_key(&(name(d.from), d.index, name(to)))); } }
+    }
+    println!("\nreachable {reach} run {run} entered {entered} hist {hist:?} exits {exits:?}");
+}

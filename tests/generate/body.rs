@@ -8,12 +8,12 @@
 //! variable (a header parameter of every loop) or in a stack slot (then loops may have no parameter at all).
 
 use super::graph::{Graph, Term};
-use super::memory::Object;
+use super::memory::{OBJECT_BYTES, Object, Place};
 use super::source::Source;
 use super::values::Callee;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    Block, BlockArg, BlockCall, InstBuilder, JumpTableData, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, TrapCode,
+    Block, BlockArg, BlockCall, Endianness, InstBuilder, JumpTableData, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, TrapCode,
     Type, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
@@ -50,6 +50,8 @@ pub struct Limits {
     pub variables: usize,
     /// The types that most values have.
     pub palette: Vec<Type>,
+    /// Whether the last result, an `i64`, is a digest of all variables and stack slots.
+    pub digest: bool,
 }
 
 /// A body in the making.
@@ -72,6 +74,7 @@ pub struct Body<'f, 's, 'b> {
     out: Block,
     trap: Option<Block>,
     returns: Vec<Type>,
+    digest: bool,
 }
 
 impl<'f, 's, 'b> Body<'f, 's, 'b> {
@@ -129,6 +132,7 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
             out,
             trap: None,
             returns,
+            digest: limits.digest,
         };
         body.entry(limits, pointer_params, prepare);
         for (block, term) in graph.terms.iter().enumerate() {
@@ -153,13 +157,23 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
         let entry = self.blocks[0];
         self.builder.switch_to_block(entry);
         let params = self.builder.block_params(entry).to_vec();
+        let ty = match self.fuel {
+            Fuel::Variable(_, ty) => ty,
+            Fuel::Slot(_) => types::I64,
+        };
+        let mut fuel = self.builder.ins().iconst(ty, limits.fuel);
+        let data = params.iter().zip(pointer_params).filter(|(_, pointer)| !**pointer);
+        let data = data.map(|(&param, _)| (param, self.builder.func.dfg.value_type(param)));
+        let data: Vec<(Value, Type)> = data.collect();
+        // Each input has its own amount of fuel, and so goes its own ways.
+        if let Some((param, _)) = data.into_iter().find(|data| data.1 == ty) {
+            let mask = self.builder.ins().iconst(ty, 63);
+            let more = self.builder.ins().band(param, mask);
+            fuel = self.builder.ins().iadd(fuel, more);
+        }
         match self.fuel {
-            Fuel::Variable(variable, ty) => {
-                let fuel = self.builder.ins().iconst(ty, limits.fuel);
-                self.builder.def_var(variable, fuel);
-            }
+            Fuel::Variable(variable, _) => self.builder.def_var(variable, fuel),
             Fuel::Slot(slot) => {
-                let fuel = self.builder.ins().iconst(types::I64, limits.fuel);
                 let address = self.builder.ins().stack_addr(types::I64, slot, 0);
                 let flags = MemFlagsData::trusted();
                 self.builder.ins().store(flags, fuel, address, 0);
@@ -343,8 +357,8 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
 
     /// An `i8` that is 0 or 1, and seldom always the same.
     pub(super) fn condition(&mut self) -> Value {
-        let flicker = self.source.below(4);
-        if flicker == 1 {
+        let flicker = self.source.below(6);
+        if let 1..=2 = flicker {
             return self.flicker();
         }
         let ty = self.source.pick(&[types::I32, types::I64, types::I8, types::I16]);
@@ -357,7 +371,7 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
         ]);
         let flag = self.builder.ins().icmp(code, a, b);
         match flicker {
-            2 => {
+            3 | 4 => {
                 let other = self.flicker();
                 self.builder.ins().bxor(flag, other)
             }
@@ -367,16 +381,20 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
 
     /// An `i8` that depends on how much fuel is left: loops run on, and leave by different ways.
     fn flicker(&mut self) -> Value {
-        let fuel = match self.fuel {
-            Fuel::Variable(variable, _) => self.builder.use_var(variable),
-            Fuel::Slot(slot) => self.builder.ins().stack_load(types::I64, types::I64, slot, 0),
-        };
+        let fuel = self.fuel_left();
         let ty = self.builder.func.dfg.value_type(fuel);
-        let mask = self.source.pick(&[1, 3, 6, 12, 31, 64 + 15]);
+        let mask = self.source.pick(&[1, 2, 3, 4, 6, 8, 31]);
         let mask = self.builder.ins().iconst(ty, mask);
         let bits = self.builder.ins().band(fuel, mask);
         let zero = self.builder.ins().iconst(ty, 0);
         self.builder.ins().icmp(IntCC::NotEqual, bits, zero)
+    }
+
+    fn fuel_left(&mut self) -> Value {
+        match self.fuel {
+            Fuel::Variable(variable, _) => self.builder.use_var(variable),
+            Fuel::Slot(slot) => self.builder.ins().stack_load(types::I64, types::I64, slot, 0),
+        }
     }
 
     fn table(&mut self, graph: &Graph, from: usize, targets: &[usize]) {
@@ -396,6 +414,16 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
         let mut index = self.value(types::I32);
         let mask = (calls.len() + 1).next_power_of_two() as i64 - 1;
         let mask = self.builder.ins().iconst(types::I32, mask);
+        if self.source.percent(70) {
+            let fuel = self.fuel_left();
+            let ty = self.builder.func.dfg.value_type(fuel);
+            let fuel = match ty {
+                types::I64 => self.builder.ins().ireduce(types::I32, fuel),
+                types::I32 => fuel,
+                _ => self.builder.ins().uextend(types::I32, fuel),
+            };
+            index = self.builder.ins().bxor(index, fuel);
+        }
         index = self.builder.ins().band(index, mask);
         if let Some(safe) = safe {
             // The default comes first; out of range is as good as any.
@@ -431,6 +459,10 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
         if self.source.percent(60) && self.tail_call() {
             return;
         }
+        if self.digest && self.source.percent(80) {
+            self.builder.ins().jump(self.out, &[]);
+            return;
+        }
         let types = self.returns.clone();
         let values: Vec<Value> = types.into_iter().map(|ty| self.value(ty)).collect();
         self.builder.ins().return_(&values);
@@ -440,7 +472,12 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
         self.builder.switch_to_block(self.out);
         self.pool.clear();
         let types = self.returns.clone();
-        let values: Vec<Value> = types.into_iter().map(|ty| self.value(ty)).collect();
+        let mut values: Vec<Value> = types.into_iter().map(|ty| self.value(ty)).collect();
+        if self.digest
+            && let Some(last) = values.last_mut()
+        {
+            *last = self.digested();
+        }
         self.builder.ins().return_(&values);
         if let Some(trap) = self.trap {
             self.builder.switch_to_block(trap);
@@ -448,6 +485,58 @@ impl<'f, 's, 'b> Body<'f, 's, 'b> {
         }
         self.builder.seal_all_blocks();
         self.builder.finalize(FRONTEND);
+    }
+
+    /// A digest of all variables and stack slots.
+    fn digested(&mut self) -> Value {
+        let mut words = vec![];
+        for (variable, ty) in self.variables.clone() {
+            let value = self.builder.use_var(variable);
+            words.extend(self.words(value, ty));
+        }
+        for object in self.objects.clone() {
+            if let Place::Slot(slot) = object.place {
+                let flags = MemFlagsData::trusted().with_alias_region(object.region);
+                let address = self.builder.ins().stack_addr(types::I64, slot, 0);
+                for offset in (0..OBJECT_BYTES as i32).step_by(8) {
+                    words.push(self.builder.ins().load(types::I64, flags, address, offset));
+                }
+            }
+        }
+        let mut digest = self.builder.ins().iconst(types::I64, 0);
+        let factor = self.builder.ins().iconst(types::I64, 0x9e37_79b9_7f4a_7c15_u64 as i64);
+        for word in words {
+            let sum = self.builder.ins().bxor(digest, word);
+            digest = self.builder.ins().imul(sum, factor);
+        }
+        digest
+    }
+
+    /// The bits of a value.
+    fn words(&mut self, value: Value, ty: Type) -> Vec<Value> {
+        let flags = MemFlagsData::new().with_endianness(Endianness::Little);
+        let ins = self.builder.ins();
+        match ty {
+            types::I64 => vec![value],
+            types::I128 => {
+                let (low, high) = ins.isplit(value);
+                vec![low, high]
+            }
+            types::F16 | types::F32 | types::F64 | types::F128 => {
+                let bits = Type::int(ty.bits() as u16).unwrap_or(types::I64);
+                let value = ins.bitcast(bits, MemFlagsData::new(), value);
+                self.words(value, bits)
+            }
+            _ if ty.is_vector() => {
+                let value = match ty {
+                    types::I64X2 => value,
+                    _ => ins.bitcast(types::I64X2, flags, value),
+                };
+                let lanes = [0, 1];
+                lanes.map(|lane| self.builder.ins().extractlane(value, lane)).to_vec()
+            }
+            _ => vec![ins.uextend(types::I64, value)],
+        }
     }
 
     /// A constant of the type, mostly a small one.

@@ -65,10 +65,18 @@ impl Graph {
             budget: size,
             targets: vec![],
         };
-        let last = builder.block(Term::Return);
+        let mut last = builder.block(Term::Return);
+        let around = builder.source.percent(60);
+        if around {
+            last = builder.block(Term::Return);
+        }
         let first = builder.sequence(last, 0);
-        builder.terms[0] = match builder.source.below(4) {
-            0 => Term::Branch(first, last),
+        if around {
+            // A loop around it all: many ways are taken in one call.
+            builder.terms[last] = Term::Branch(first, last - 1);
+        }
+        builder.terms[0] = match builder.source.below(8) {
+            7 => Term::Branch(first, last),
             _ => Term::Jump(first),
         };
         if builder.source.percent(40) {
@@ -120,12 +128,12 @@ impl Builder<'_, '_> {
             return self.block(Term::Jump(next));
         }
         self.targets.push(next);
-        let start = match self.source.below(12) {
+        let start = match self.source.below(16) {
             0 => self.block(Term::Jump(next)),
-            1 | 2 => self.conditional(next, depth),
-            3 => self.switch(next, depth),
-            4 => self.escape(next),
-            5 => self.block(Term::Guard(next)),
+            1..=3 => self.conditional(next, depth),
+            4 => self.switch(next, depth),
+            5 | 6 => self.escape(next),
+            7 => self.block(Term::Guard(next)),
             _ => self.looped(next, depth),
         };
         self.targets.pop();

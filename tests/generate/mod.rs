@@ -83,7 +83,11 @@ impl Program {
         let palette: Vec<Type> = (0..source.between(2, 6)).map(|_| source.pick(&TYPES)).collect();
         let mut functions = vec![];
         let mut shapes: Vec<Shape> = vec![];
-        let main = draw_shape(source, &palette, features, None);
+        let mut main = draw_shape(source, &palette, features, None);
+        let digest = source.percent(70);
+        if digest {
+            main.signature.returns.push(AbiParam::new(types::I64));
+        }
         for number in 0..source.below(3) {
             let like = source.percent(50).then_some(&main.signature);
             let shape = draw_shape(source, &palette, none, like);
@@ -93,6 +97,7 @@ impl Program {
                 fuel: 5,
                 variables: source.between(0, 4),
                 palette: palette.clone(),
+                digest: false,
             };
             let name = format!("helper{number}");
             functions.push(draw_function(source, &name, &shape, &shapes, none, &limits));
@@ -100,14 +105,15 @@ impl Program {
         }
         let many = source.percent(4);
         let limits = Limits {
-            blocks: source.between(2, 25),
+            blocks: source.between(4, 40),
             statements: source.between(1, 6),
             fuel: 10 + source.below(150) as i64,
             variables: if many { 150 } else { source.between(1, 14) },
             palette,
+            digest,
         };
         functions.push(draw_function(source, MAIN, &main, &shapes, features, &limits));
-        let inputs = (0..3).map(|_| draw_input(source, &main)).collect();
+        let inputs = (0..4).map(|_| draw_input(source, &main)).collect();
         Self {
             functions,
             inputs,

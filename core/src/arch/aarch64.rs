@@ -14,6 +14,7 @@
 
 use crate::arch::{STUB_SIZE, TRAMPOLINE_FIELD};
 
+pub(super) mod doors;
 pub(super) mod enter;
 
 /// Where the lazy stub starts, from the stub.
@@ -87,7 +88,7 @@ pub(super) unsafe fn clean_caches(executable: *const u8, len: usize) {
     unsafe { core::arch::asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
 }
 
-/// Enters the runtime from a lazy stub. See [`super::trampoline_address`].
+/// Enters the runtime from a lazy stub. See `trampoline_address`.
 ///
 /// On entry: x16 the cell, x30 the caller's return address, stack arguments from sp on. x19 to x28
 /// survive the resolver as AAPCS64 demands; of v8 to v15 only the low halves do, so all vector

@@ -61,13 +61,14 @@ impl<'a> Interrupted<'a> {
         imp::position(self.0).1
     }
 
-    /// The return address of a function that was entered, and has executed nothing yet.
+    /// The return address of a function that was entered and has called nothing yet, but may have put
+    /// `words` on the stack, on targets where return addresses are there.
     ///
     /// # Safety
     /// Such a function was entered, so that the top of the stack is readable.
-    pub unsafe fn return_address(&self) -> usize {
+    pub unsafe fn return_address(&self, words: usize) -> usize {
         // SAFETY: the caller's contract.
-        unsafe { imp::return_address(self.0) }
+        unsafe { imp::return_address(self.0, words) }
     }
 
     /// Lets the thread go on at `pc` with the stack pointer `sp` when the handler returns.

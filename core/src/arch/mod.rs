@@ -5,9 +5,14 @@
 //! ```text
 //!   code memory                              data memory: Cell
 //!   +0            stub: jump to entry ─────▶ entry       ──▶ a version, the lazy stub, a trap
-//!   +LAZY_OFFSET  lazy stub: cell, jump ───▶ trampoline  ──▶ [`trampoline`] ─▶ the resolver
+//!   +LAZY_OFFSET  lazy stub: cell, jump ───▶ trampoline  ──▶ door ─▶ [`trampoline`] ─▶ the resolver
 //!                                            owner, unit: arguments of the resolver
 //! ```
+//!
+//! A table of slots has [`RUNTIME_CODE_SIZE`] bytes of code besides: the trap stub, and *doors*.
+//! Generated code enters the runtime through a door, which touches the stack that the first steps
+//! there need: if the stack ends here, it ends in generated code, where nothing is owned, and not
+//! in the middle of the runtime.
 //!
 //! Invariants:
 //!
@@ -54,7 +59,7 @@ pub const STUB_SIZE: usize = 32;
 pub struct Cell {
     /// The unit's current entry address: the word that everything jumps through.
     pub entry: AtomicUsize,
-    /// What [`trampoline_address`] gives, kept here because the lazy stub cannot reach it otherwise.
+    /// The lazy door, kept here because the lazy stub of x86-64 pushes the cell and jumps.
     pub trampoline: usize,
     /// Passed to the resolver; belongs to the slot table. Null in a cell that is not in use.
     pub owner: *const (),
@@ -74,8 +79,20 @@ const _: () = {
     assert!(std::mem::offset_of!(Cell, trampoline) == TRAMPOLINE_FIELD);
 };
 
-/// Bytes of the code that [`write_trap`] writes.
-pub const TRAP_SIZE: usize = 4;
+/// Bytes of the code that [`write_runtime_code`] writes: the trap stub, which is at the start, and the
+/// doors.
+pub const RUNTIME_CODE_SIZE: usize = LAZY_DOOR + DOOR_SIZE;
+/// Where the door for hot code is in it.
+pub const HOT_DOOR: usize = 16;
+/// Where the door to the trampoline is in it.
+pub const LAZY_DOOR: usize = HOT_DOOR + DOOR_SIZE;
+
+/// Bytes of a door.
+const DOOR_SIZE: usize = 48;
+/// How many pages a door touches.
+const PROBED_PAGES: usize = 4;
+/// Bytes of the trap stub.
+const TRAP_SIZE: usize = 4;
 
 /// Writes the stub and the lazy stub of one unit.
 ///
@@ -91,13 +108,28 @@ pub unsafe fn write_stub(writable: *mut u8, executable: usize, cell: usize) -> O
     Some(())
 }
 
-/// Writes code that stops the process with a signal (`SIGILL`, `SIGTRAP`).
+/// Writes the trap stub, which raises a signal (`SIGILL`, `SIGTRAP`), and the doors: to `hot`, and to
+/// the trampoline.
 ///
 /// # Safety
-/// `writable` is valid for writes of [`TRAP_SIZE`] bytes.
-pub unsafe fn write_trap(writable: *mut u8) {
+/// `writable` is valid for writes of [`RUNTIME_CODE_SIZE`] bytes.
+pub unsafe fn write_runtime_code(writable: *mut u8, hot: usize) {
+    let mut bytes = [imp::FILL; RUNTIME_CODE_SIZE];
+    bytes[..TRAP_SIZE].copy_from_slice(&imp::TRAP);
+    bytes[HOT_DOOR..LAZY_DOOR].copy_from_slice(&imp::doors::door(hot));
+    bytes[LAZY_DOOR..].copy_from_slice(&imp::doors::door(trampoline_address()));
     // SAFETY: the caller's contract.
-    unsafe { writable.copy_from_nonoverlapping(imp::TRAP.as_ptr(), TRAP_SIZE) };
+    unsafe { writable.copy_from_nonoverlapping(bytes.as_ptr(), RUNTIME_CODE_SIZE) };
+}
+
+/// Which door an address belongs to, from the start of the runtime's code: words on the stack above
+/// which the return address is, on targets that have it there.
+pub fn words_above_return_address(offset: usize) -> Option<usize> {
+    match offset {
+        HOT_DOOR..LAZY_DOOR => Some(0),
+        LAZY_DOOR..RUNTIME_CODE_SIZE => Some(1),
+        _ => None,
+    }
 }
 
 /// Fills memory with instructions that stop the process, so that a stale address is noticed.
@@ -109,11 +141,11 @@ pub unsafe fn fill_with_traps(writable: *mut u8, len: usize) {
     unsafe { writable.write_bytes(imp::FILL, len) };
 }
 
-/// The address that [`Cell::trampoline`] holds.
+/// The address behind the lazy door.
 ///
-/// The code there is entered by a lazy stub only. It saves what can hold an argument, calls the
+/// The code there is entered by a lazy stub only, through the door. It saves what can hold an argument, calls the
 /// resolver with the cell, and jumps to the address it gets.
-pub fn trampoline_address() -> usize {
+fn trampoline_address() -> usize {
     (imp::trampoline as *const ()).expose_provenance()
 }
 

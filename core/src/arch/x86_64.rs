@@ -5,7 +5,7 @@
 //!  +6   cc cc
 //!  +8   .quad cell
 //!  +16  ff 35 disp32       push [rip - 14]              ; the quad above
-//!  +22  ff 25 disp32       jmp  [rip + cell.trampoline]
+//!  +22  ff 25 disp32       jmp  [rip + cell.trampoline] ; the lazy door
 //!  +28  cc cc cc cc
 //! ```
 //!
@@ -14,6 +14,7 @@
 
 use crate::arch::{CELL_SIZE, STUB_SIZE, TRAMPOLINE_FIELD};
 
+pub(super) mod doors;
 pub(super) mod enter;
 
 /// Where the lazy stub starts, from the stub.
@@ -55,7 +56,7 @@ pub(super) fn stub(executable: usize, cell: usize) -> Option<[u8; STUB_SIZE]> {
 /// None.
 pub(super) unsafe fn clean_caches(_executable: *const u8, _len: usize) {}
 
-/// Enters the runtime from a lazy stub. See [`super::trampoline_address`].
+/// Enters the runtime from a lazy stub. See `trampoline_address`.
 ///
 /// On entry: `[rsp]` the cell, `[rsp+8]` the caller's return address, stack arguments above. The
 /// frame, once built, looks like any frame with a frame pointer, so that stack walks get through it:

@@ -22,8 +22,8 @@ pub(crate) struct CodeRange {
     pub start: usize,
     /// The first address behind it.
     pub end: usize,
-    /// The trap stub in it: what a slot leads to that has no code.
-    pub trap_stub: usize,
+    /// The runtime's own code in it, which starts with the trap stub.
+    pub runtime: usize,
 }
 
 /// A range that is known to the handler until this is dropped.
@@ -36,7 +36,7 @@ struct Node {
     start: AtomicUsize,
     /// 0 in a node that is not in use.
     end: AtomicUsize,
-    trap_stub: AtomicUsize,
+    runtime: AtomicUsize,
 }
 
 const CHUNK: usize = 32;
@@ -64,7 +64,7 @@ impl Node {
             sequence: AtomicUsize::new(0),
             start: AtomicUsize::new(0),
             end: AtomicUsize::new(0),
-            trap_stub: AtomicUsize::new(0),
+            runtime: AtomicUsize::new(0),
         }
     }
 
@@ -76,7 +76,7 @@ impl Node {
         fence(Ordering::Release);
         self.start.store(range.start, Ordering::Relaxed);
         self.end.store(range.end, Ordering::Relaxed);
-        self.trap_stub.store(range.trap_stub, Ordering::Relaxed);
+        self.runtime.store(range.runtime, Ordering::Relaxed);
         self.sequence
             .store(sequence.wrapping_add(2), Ordering::Release);
     }
@@ -87,7 +87,7 @@ impl Node {
         let range = CodeRange {
             start: self.start.load(Ordering::Relaxed),
             end: self.end.load(Ordering::Relaxed),
-            trap_stub: self.trap_stub.load(Ordering::Relaxed),
+            runtime: self.runtime.load(Ordering::Relaxed),
         };
         fence(Ordering::Acquire);
         let after = self.sequence.load(Ordering::Relaxed);
@@ -131,7 +131,7 @@ impl Drop for Registration {
         self.0.write(CodeRange {
             start: 0,
             end: 0,
-            trap_stub: 0,
+            runtime: 0,
         });
     }
 }
@@ -148,7 +148,7 @@ mod tests {
         let range = |index: usize| CodeRange {
             start: FAR + index * 0x1000,
             end: FAR + index * 0x1000 + 0x800,
-            trap_stub: FAR,
+            runtime: FAR,
         };
         let registered: Vec<_> = (0..3 * CHUNK).map(|index| register(range(index))).collect();
         for index in 0..3 * CHUNK {
@@ -174,7 +174,7 @@ mod tests {
                         drop(register(CodeRange {
                             start,
                             end: start + 0x10,
-                            trap_stub: start,
+                            runtime: start,
                         }));
                     }
                 }
@@ -183,7 +183,7 @@ mod tests {
                 let address = FAR + (1 << 50) + (round % 64) * 0x10_000;
                 if let Some(range) = find(address) {
                     assert_eq!((range.start, range.end), (address, address + 0x10));
-                    assert_eq!(range.trap_stub, address);
+                    assert_eq!(range.runtime, address);
                 }
                 assert_eq!(find(address + 0x8000), None);
             }

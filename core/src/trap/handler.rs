@@ -15,7 +15,7 @@
 //! is installed later and does not pass signals on has the last word.
 
 use super::thread::{Activation, Caught, Place, innermost};
-use crate::arch::{Interrupted, landing_address};
+use crate::arch::{Interrupted, landing_address, words_above_return_address};
 use crate::codemap::find_range;
 use std::ptr;
 use std::sync::{Once, OnceLock};
@@ -106,25 +106,30 @@ unsafe fn caught(
     let address =
         unsafe { (memory && (*info).si_code != SI_KERNEL).then(|| (*info).si_addr().addr()) };
     let (pc, sp) = (interrupted.pc(), interrupted.sp());
-    let place = match find_range(pc) {
-        Some(range) if range.trap_stub == pc => Place::TrapStub,
-        Some(_) => Place::Instruction,
-        None if address == Some(pc) => Place::Nowhere,
+    let (place, words) = match find_range(pc) {
+        Some(range) => match pc.checked_sub(range.runtime) {
+            Some(0) => (Place::TrapStub, 0),
+            Some(offset) => match words_above_return_address(offset) {
+                Some(words) => (Place::Door, words),
+                None => (Place::Instruction, 0),
+            },
+            None => (Place::Instruction, 0),
+        },
+        None if address == Some(pc) => (Place::Nowhere, 0),
         None => return None,
     };
-    let pc = match place {
-        Place::Instruction => pc,
-        Place::TrapStub | Place::Nowhere => {
-            // SAFETY: control has just come to `pc`, by a call or from a function that had been
-            // called, and nothing was executed there: the top of the stack is as the call left it.
-            let caller = unsafe { interrupted.return_address() };
-            let call = caller.wrapping_sub(1);
-            match find_range(call) {
-                Some(_) => call,
-                // Called from Rust: by `try_call`, say.
-                None if place == Place::TrapStub => pc,
-                None => return None,
-            }
+    let pc = if place == Place::Instruction {
+        pc
+    } else {
+        // SAFETY: control has just come to `pc`, by a call or from a function that had been called,
+        // and so many words were put on the stack there.
+        let caller = unsafe { interrupted.return_address(words) };
+        let call = caller.wrapping_sub(1);
+        match find_range(call) {
+            Some(_) => call,
+            None if place == Place::Nowhere => return None,
+            // Called from Rust: by `try_call`, say.
+            None => pc,
         }
     };
     Some(Caught {

@@ -10,6 +10,7 @@ use cranelift_codegen::ir::Block;
 use cranelift_reader::parse_functions;
 
 mod after;
+mod cost;
 mod kinds;
 mod process;
 mod stack;
@@ -85,9 +86,9 @@ fn engine(config: Config) -> Engine {
 
 fn define(engine: &Engine, clif: &str) -> FuncId {
     let functions = parse_functions(clif).unwrap_or_else(|error| panic!("{error}\n{clif}"));
-    let defined = functions.into_iter();
-    let defined = defined.map(|function| engine.define_function(function).unwrap());
-    defined.last().unwrap()
+    let functions = functions.into_iter();
+    let ids = functions.map(|function| engine.define_function(function).unwrap());
+    ids.reduce(|_, last| last).unwrap()
 }
 
 /// Calls with 64-bit integers.

@@ -44,6 +44,8 @@ pub(super) enum Place {
     Instruction,
     /// In the trap stub, which was called.
     TrapStub,
+    /// In a door of the runtime, which was called, and found no stack.
+    Door,
     /// At an address without code, which was called.
     Nowhere,
 }

@@ -3,6 +3,8 @@
 mod cases;
 mod excuse;
 mod mutate;
+mod named;
+mod random;
 
 use super::*;
 use crate::outline;
@@ -38,46 +40,87 @@ fn accepts_what_the_outliner_makes() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// Every mutant of every function is rejected, or does what the original does.
+/// The same for random functions.
 #[test]
-fn rejects_sabotage() {
-    let (mut killed, mut excused, mut survivors) = (0, 0, Vec::new());
-    for (name, clif) in CLIF {
-        for func in parse(clif) {
-            let regions = regions(&func, 8, &mut Random(7));
-            for region in regions.iter().step_by(1 + regions.len() / 8) {
-                let outlined = outline(&func, region).expect("the region outlines");
-                for part in 0..2 + outlined.continuations.len() {
-                    let original = function(&mut outlined.clone(), part).clone();
-                    let subject = subject(&func, region, &outlined, part, &original);
-                    for mutant in mutants(&original) {
-                        let mut sabotaged = outlined.clone();
-                        *function(&mut sabotaged, part) = mutant.func;
-                        if check_outlined(&func, region, &sabotaged).is_err() {
-                            killed += 1;
-                        } else if excuse(&subject, &mutant.mutation).is_some() {
-                            excused += 1;
-                        } else {
-                            let (entry, hot) = (region.entry(), region.blocks());
-                            let what = &mutant.mutation;
-                            let text = subject.func;
-                            survivors.push(format!("{name} {entry} {hot:?}: {what:?} in\n{text}"));
-                        }
-                    }
-                }
+fn accepts_what_the_outliner_makes_of_random_functions() {
+    let mut random = Random(0x1234_5678_9abc_def1);
+    for seed in 0..150 {
+        let (blocks, variables) = (4 + random.below(20), 2 + random.below(6));
+        let func = random::function(&mut random, blocks, variables);
+        assert!(is_legal(&func), "{seed}\n{func}");
+        for region in regions(&func, 2, &mut random) {
+            let outlined = outline(&func, &region).expect("the region outlines");
+            if let Err(error) = check_outlined(&func, &region, &outlined) {
+                let (entry, hot) = (region.entry(), region.blocks());
+                panic!("{seed} {entry} {hot:?}: {error}\n{func}\n{outlined:#?}");
             }
         }
     }
-    println!(
-        "{killed} rejected, {excused} excused, {} survived",
-        survivors.len()
-    );
+}
+
+/// Every mutant of every function is rejected, or does what the original does.
+#[test]
+fn rejects_sabotage() {
+    let mut random = Random(99);
+    let functions = CLIF.iter().flat_map(|(_, clif)| parse(clif));
+    let mut functions: Vec<Function> = functions.collect();
+    functions.extend((0..6).map(|_| random::function(&mut random, 7, 4)));
+    let mut counts = Counts::default();
+    for func in &functions {
+        let regions = regions(func, 8, &mut Random(7));
+        for region in regions.iter().step_by(1 + regions.len() / 8) {
+            let outlined = outline(func, region).expect("the region outlines");
+            for part in 0..2 + outlined.continuations.len() {
+                sabotage_part(func, region, &outlined, part, &mut counts);
+            }
+        }
+    }
+    let Counts {
+        rejected,
+        excused,
+        survivors,
+    } = counts;
+    let survived = survivors.len();
+    println!("{rejected} rejected, {excused} excused, {survived} survived");
     assert!(survivors.is_empty(), "{}", survivors.join("\n"));
-    assert!(killed > 10_000);
+    assert!(rejected > 30_000 && excused < rejected / 20);
+}
+
+#[derive(Default)]
+struct Counts {
+    rejected: usize,
+    excused: usize,
+    survivors: Vec<String>,
+}
+
+/// Tries all mutants of one function of an outlining.
+fn sabotage_part(
+    func: &Function,
+    region: &Region,
+    outlined: &Outlined,
+    part: usize,
+    counts: &mut Counts,
+) {
+    let original = function(&mut outlined.clone(), part).clone();
+    let subject = subject(func, region, outlined, part, &original);
+    for mutant in mutants(&original) {
+        let mut sabotaged = outlined.clone();
+        *function(&mut sabotaged, part) = mutant.func;
+        if check_outlined(func, region, &sabotaged).is_err() {
+            counts.rejected += 1;
+        } else if excuse(&subject, &mutant.mutation).is_some() {
+            counts.excused += 1;
+        } else {
+            let (name, entry, hot) = (&func.name, region.entry(), region.blocks());
+            let what = &mutant.mutation;
+            let survivor = format!("{name} {entry} {hot:?}: {what:?} in\n{original}");
+            counts.survivors.push(survivor);
+        }
+    }
 }
 
 /// The outlined function, the residual, then the continuations.
-fn function(outlined: &mut crate::Outlined, part: usize) -> &mut Function {
+fn function(outlined: &mut Outlined, part: usize) -> &mut Function {
     match part {
         0 => &mut outlined.function,
         1 => &mut outlined.residual,
@@ -88,7 +131,7 @@ fn function(outlined: &mut crate::Outlined, part: usize) -> &mut Function {
 fn subject<'a>(
     func: &Function,
     region: &Region,
-    outlined: &'a crate::Outlined,
+    outlined: &'a Outlined,
     part: usize,
     original: &'a Function,
 ) -> Subject<'a> {

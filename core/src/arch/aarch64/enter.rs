@@ -84,11 +84,11 @@ pub(in crate::arch) fn position(context: &libc::ucontext_t) -> (usize, usize) {
     (machine.pc as usize, machine.sp as usize)
 }
 
-/// The return address of a function that was entered, and has executed nothing.
+/// The return address of a function that was entered, and has called nothing.
 ///
 /// # Safety
 /// None: it is in the link register.
-pub(in crate::arch) unsafe fn return_address(context: &libc::ucontext_t) -> usize {
+pub(in crate::arch) unsafe fn return_address(context: &libc::ucontext_t, _words: usize) -> usize {
     context.uc_mcontext.regs[30] as usize
 }
 

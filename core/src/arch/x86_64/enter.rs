@@ -79,14 +79,15 @@ pub(in crate::arch) fn position(context: &libc::ucontext_t) -> (usize, usize) {
     (pc, sp)
 }
 
-/// The return address of a function that was entered, and has executed nothing.
+/// The return address of a function that was entered, and has pushed `words`.
 ///
 /// # Safety
-/// The stack pointer of the context points to readable memory.
-pub(in crate::arch) unsafe fn return_address(context: &libc::ucontext_t) -> usize {
+/// The stack pointer of the context points to such a frame.
+pub(in crate::arch) unsafe fn return_address(context: &libc::ucontext_t, words: usize) -> usize {
     let (_, sp) = position(context);
+    let at = sp.wrapping_add(words * size_of::<usize>());
     // SAFETY: the caller's contract.
-    unsafe { std::ptr::with_exposed_provenance::<usize>(sp).read() }
+    unsafe { std::ptr::with_exposed_provenance::<usize>(at).read() }
 }
 
 /// Lets the interrupted thread go on at `pc` with this stack pointer.

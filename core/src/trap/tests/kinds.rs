@@ -156,10 +156,8 @@ fn a_typed_call_and_any_closure() {
         let caught = unsafe { engine.catch(|| f.call((1000, 5, 0)) + 1) };
         assert_eq!(caught.unwrap_err().kind, TrapKind::Code);
         // SAFETY: as above.
-        assert_eq!(
-            unsafe { engine.catch(|| f.call((1000, 5, 5)) + 1) },
-            Ok(201)
-        );
+        let returned = unsafe { engine.catch(|| f.call((1000, 5, 5)) + 1) };
+        assert_eq!(returned, Ok(201));
     }
 }
 

@@ -235,7 +235,8 @@ block0(v0: i64, v1: i64):
     brif v2, block1(v2), block2
 block1(v3: i64):
     v4 = imul v3, v0
-    br_table v4, block3, [block4, block5(v4), block6]
+    v9 = ireduce.i32 v4
+    br_table v9, block3, [block4, block5(v4), block6]
 block2:
     v5 = load.i64 v1
     brif v5, block1(v5), block6
@@ -267,6 +268,10 @@ impl Random {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
+    }
+
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
     }
 }
 

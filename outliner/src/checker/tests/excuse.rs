@@ -8,7 +8,7 @@ use super::mutate::Mutation;
 use crate::Interface;
 use crate::checker::Meaning;
 use crate::checker::agreement::live_out_meaning;
-use crate::checker::source::Source;
+use crate::checker::source::{Source, arguments, destinations, target};
 use cranelift_codegen::ir::{
     Block, FuncRef, Function, Inst, InstructionData, Opcode, UserFuncName, Value,
 };
@@ -91,7 +91,36 @@ pub fn addresses(
         }
     }
     known.retain(|_, meaning| matches!(meaning, Meaning::Slot { .. }));
+    while let Some((param, meaning)) = next_parameter(func, &known) {
+        known.insert((None, param), meaning);
+    }
     known
+}
+
+/// A block parameter that gets the same address on every edge, and is not known
+/// to hold it yet.
+fn next_parameter(
+    func: &Function,
+    known: &HashMap<(Option<Block>, Value), Meaning>,
+) -> Option<(Value, Meaning)> {
+    let mut passed: HashMap<Value, Vec<Option<Meaning>>> = HashMap::new();
+    for inst in insts(func) {
+        for &call in destinations(func, inst) {
+            let params = func.dfg.block_params(target(func, call));
+            for (&param, arg) in params.iter().zip(arguments(func, call)) {
+                let arg = arg.as_value().map(|value| func.dfg.resolve_aliases(value));
+                if arg != Some(param) {
+                    let meaning = arg.and_then(|value| known.get(&(None, value)).copied());
+                    passed.entry(param).or_default().push(meaning);
+                }
+            }
+        }
+    }
+    passed.into_iter().find_map(|(param, passed)| {
+        let first = passed.first().copied().flatten()?;
+        let same = passed.iter().all(|&meaning| meaning == Some(first));
+        (same && !known.contains_key(&(None, param))).then_some((param, first))
+    })
 }
 
 fn insts(func: &Function) -> impl Iterator<Item = Inst> + '_ {
@@ -206,13 +235,15 @@ fn makes_dummies(subject: &Subject<'_>, inst: Inst) -> bool {
 }
 
 fn same_value(subject: &Subject<'_>, inst: Inst, a: Value, b: Value) -> bool {
+    let dfg = &subject.func.dfg;
+    let (a, b) = (dfg.resolve_aliases(a), dfg.resolve_aliases(b));
     let here = subject.func.layout.inst_block(inst);
     let address = |value| {
         let everywhere = subject.addresses.get(&(None, value));
         everywhere.or(subject.addresses.get(&(here, value)))
     };
     let same_address = address(a).is_some() && address(a) == address(b);
-    same_address || equal_constants(subject.func, a, b)
+    a == b || same_address || equal_constants(subject.func, a, b)
 }
 
 fn equal_constants(func: &Function, a: Value, b: Value) -> bool {

@@ -1,0 +1,8 @@
+//! Reconstructed counts are those of counting everything.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use regraft_tests::oracles::{fuzz, counters};
+
+fuzz_target!(|bytes: &[u8]| fuzz(counters::check, bytes));

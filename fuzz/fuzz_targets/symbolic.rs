@@ -1,0 +1,8 @@
+//! The symbolic checker accepts whatever is outlined.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use regraft_tests::oracles::{fuzz, outline};
+
+fuzz_target!(|bytes: &[u8]| fuzz(outline::check_symbolically, bytes));
