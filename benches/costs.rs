@@ -12,18 +12,19 @@ use regraft::regions::{Mode as Counting, Policy};
 use regraft::{CompileMode, Config, Engine, Mode, Report, TypedFn};
 use regraft_benches::plain::{Level, Plain};
 use regraft_benches::{
-    Contender, Result, machine, measure, nanos_each, ratio, shapes, timed, verdict,
+    Contender, Result, elapsed, machine, measure, nanos_each, ratio, shapes, timed, verdict,
 };
 use std::time::Duration;
 
-const ROUNDS: usize = 21;
+const ROUNDS: usize = 31;
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     // Cargo passes options of the standard harness, `--bench` for one.
     let chosen: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
     println!("machine: {}", machine());
-    let sections: [(&str, fn() -> Result<()>); 5] = [
+    type Section = fn() -> Result<()>;
+    let sections: [(&str, Section); 5] = [
         ("counters", counters),
         ("compile", compile),
         ("calls", calls),
@@ -82,7 +83,7 @@ fn counters() -> Result<()> {
         };
         let few = counted(Counting::SpanningTree)?;
         let all = counted(Counting::EveryBlock)?;
-        let iterations = 3_000_000;
+        let iterations = 2_000_000;
         // SAFETY: none of the functions touches memory of ours.
         let [without, few, all] = measure(
             ROUNDS,
@@ -218,14 +219,16 @@ fn calls() -> Result<()> {
     engine.define_function(shapes::parse(shapes::CALLEE, "callee")?)?;
     let caller = engine.define_function(shapes::parse(shapes::CALLER, "caller")?)?;
     let slot: TypedFn<(u64,), u64> = engine.get(caller)?;
-    let count = 10_000_000;
-    // SAFETY: the functions touch no memory.
-    let [direct, slot] = measure(
-        ROUNDS,
-        [&mut || timed(|| Ok(unsafe { direct(count) })), &mut || {
-            timed(|| Ok(unsafe { slot.call((count,)) }))
-        }],
-    )?;
+    let count = 2_000_000;
+    let run_direct = || {
+        // SAFETY: the functions touch no memory.
+        timed(|| Ok(unsafe { direct(count) }))
+    };
+    let run_slot = || {
+        // SAFETY: the functions touch no memory.
+        timed(|| Ok(unsafe { slot.call((count,)) }))
+    };
+    let [direct, slot] = measure(ROUNDS, [&mut { run_direct }, &mut { run_slot }])?;
     let (direct, slot) = (nanos_each(direct, count), nanos_each(slot, count));
     println!(
         "direct {direct:.2} ns, through a slot {slot:.2} ns: {:+.2} ns, {:.2}  {}",
@@ -246,7 +249,8 @@ fn calls() -> Result<()> {
 fn entries() -> Result<()> {
     println!("entries: a region entered from tier 0 and left again, 16 live-ins (aim ≤ 10 ns)");
     let text = shapes::entries();
-    let engine = |mode| -> Result<(Engine, TypedFn<(u64, u64), u64>)> {
+    type Entries = TypedFn<(u64, u64), u64>;
+    let engine = |mode| -> Result<(Engine, Entries)> {
         let engine = Engine::new(Config {
             compile: CompileMode::Synchronous,
             loop_threshold: 100,
@@ -267,7 +271,7 @@ fn entries() -> Result<()> {
     let (tiered_engine, tiered) = engine(Mode::Tiered)?;
     let count = 1_000_000;
     let long = 41;
-    let run = |code: &TypedFn<(u64, u64), u64>, trips| {
+    let run = |code: &Entries, trips| {
         // SAFETY: the function touches no memory.
         timed(|| Ok(unsafe { code.call((count, trips)) }))
     };
@@ -332,7 +336,7 @@ fn publish() -> Result<()> {
             let run: TypedFn<(u64,), u64> = engine.get(function)?;
             // As many iterations as make it hot: the call ends at once.
             let enough = u64::from(engine.config().loop_threshold) + 2;
-            let time = timed(|| {
+            let time = elapsed(|| {
                 // SAFETY: the function touches no memory.
                 let result = unsafe { run.call((enough,)) };
                 engine.wait_idle();

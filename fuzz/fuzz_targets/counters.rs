@@ -3,6 +3,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use regraft_tests::oracles::{fuzz, counters};
+use regraft_tests::oracles::{counters, fuzz};
 
 fuzz_target!(|bytes: &[u8]| fuzz(counters::check, bytes));

@@ -3,6 +3,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use regraft_tests::oracles::{fuzz, engines};
+use regraft_tests::oracles::{engines, fuzz};
 
 fuzz_target!(|bytes: &[u8]| fuzz(engines::check, bytes));

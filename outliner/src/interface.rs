@@ -231,7 +231,14 @@ fn collect_params(
     region: &Region,
 ) -> Result<(Vec<Param>, Vec<Value>), OutlineError> {
     let vmctx = vmctx_value(func);
-    let mut live_ins = BTreeSet::new();
+    // Most operands are defined in the scope: they are not even collected.
+    let mut live_ins = vec![];
+    let mut use_of = |value: Value| {
+        let value = func.dfg.resolve_aliases(value);
+        if !defined_in_scope(func, region, value) {
+            live_ins.push(value);
+        }
+    };
     let mut slots = IndexSet::new();
     let mut needs_vmctx = func
         .stack_limit
@@ -242,13 +249,11 @@ fn collect_params(
             if leaves_function(data.opcode()) {
                 continue;
             }
-            for &arg in func.dfg.inst_args(inst) {
-                live_ins.insert(func.dfg.resolve_aliases(arg));
-            }
+            func.dfg.inst_args(inst).iter().copied().for_each(&mut use_of);
             if let Some(table) = data.exception_table() {
                 for item in func.dfg.exception_tables[table].items() {
                     if let ExceptionTableItem::Context(value) = item {
-                        live_ins.insert(func.dfg.resolve_aliases(value));
+                        use_of(value);
                     }
                 }
             }
@@ -274,13 +279,13 @@ fn collect_params(
                 continue;
             }
             for value in edge_args(func, edge.inst, edge.index).filter_map(|arg| arg.as_value()) {
-                live_ins.insert(func.dfg.resolve_aliases(value));
+                use_of(value);
             }
         }
     }
-    live_ins.retain(|&value| !defined_in_scope(func, region, value));
-    if needs_vmctx && let Some(value) = vmctx {
-        live_ins.insert(value);
+    let mut live_ins: BTreeSet<Value> = live_ins.into_iter().collect();
+    if needs_vmctx {
+        live_ins.extend(vmctx);
     }
 
     let constants: Vec<Value> = live_ins.iter().copied().collect();
@@ -413,7 +418,7 @@ fn collect_exits(
         }
         let live_outs = assign_results(func, flow, exit, sources, &mut results)?;
         exits.push(ExitInterface {
-            exit: exit.clone(),
+            exit: *exit,
             live_outs,
             constants: constants.into_iter().collect(),
         });

@@ -352,6 +352,7 @@ fn every_construct_is_outlined_or_refused_with_its_reason() {
             println!("skipped: {} is for another target", construct.name);
             continue;
         };
+        eprintln!("{}", construct.name);
         let found = check(&construct, target, &mut fates);
         commands += found.commands;
         let run = match (&construct.not_run, found.whole) {

@@ -69,7 +69,9 @@ impl Host {
     pub fn contents(&self) -> Vec<u64> {
         let words = 0..WORDS;
         // SAFETY: within the allocation; no generated code runs now.
-        words.map(|word| unsafe { self.address(word).read() }).collect()
+        words
+            .map(|word| unsafe { self.address(word).read() })
+            .collect()
     }
 
     /// Arguments as they are passed.

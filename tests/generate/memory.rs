@@ -8,7 +8,8 @@
 use super::body::Body;
 use super::values::Callee;
 use cranelift_codegen::ir::{
-    AliasRegion, AtomicRmwOp, Endianness, GlobalValue, InstBuilder, MemFlagsData, StackSlot, Type, Value, types,
+    AliasRegion, AtomicRmwOp, Endianness, GlobalValue, InstBuilder, MemFlagsData, StackSlot, Type,
+    Value, types,
 };
 use cranelift_frontend::Variable;
 
@@ -80,7 +81,10 @@ impl Body<'_, '_, '_> {
         let offset = self.source.below(17) / align * align;
         let address = if self.source.percent(50) {
             let index = self.value(types::I64);
-            let mask = self.builder.ins().iconst(types::I64, (31 & !(align - 1)) as i64);
+            let mask = self
+                .builder
+                .ins()
+                .iconst(types::I64, (31 & !(align - 1)) as i64);
             let index = self.builder.ins().band(index, mask);
             self.builder.ins().iadd(base, index)
         } else {
@@ -117,7 +121,10 @@ impl Body<'_, '_, '_> {
             }
             1 => {
                 if let Some((address, offset, flags)) = self.access(types::I8) {
-                    let value = self.builder.ins().sload8(types::I32, flags, address, offset);
+                    let value = self
+                        .builder
+                        .ins()
+                        .sload8(types::I32, flags, address, offset);
                     self.pool.push((value, types::I32));
                 }
             }
@@ -128,8 +135,13 @@ impl Body<'_, '_, '_> {
                         return;
                     }
                     flags.set_notrap();
-                    let op = self.source.pick(&[AtomicRmwOp::Add, AtomicRmwOp::Xchg, AtomicRmwOp::Umax]);
-                    let old = self.builder.ins().atomic_rmw(types::I32, flags, op, address, value);
+                    let op =
+                        self.source
+                            .pick(&[AtomicRmwOp::Add, AtomicRmwOp::Xchg, AtomicRmwOp::Umax]);
+                    let old = self
+                        .builder
+                        .ins()
+                        .atomic_rmw(types::I32, flags, op, address, value);
                     self.pool.push((old, types::I32));
                 }
             }
@@ -197,7 +209,9 @@ impl Body<'_, '_, '_> {
         let args = self.arguments(&callee);
         let call = if self.source.percent(30) {
             let address = self.builder.ins().func_addr(types::I64, callee.func_ref);
-            self.builder.ins().call_indirect(callee.sig_ref, address, &args)
+            self.builder
+                .ins()
+                .call_indirect(callee.sig_ref, address, &args)
         } else {
             self.builder.ins().call(callee.func_ref, &args)
         };
@@ -210,7 +224,10 @@ impl Body<'_, '_, '_> {
     /// Ends the block with a tail call, if there is a callee for it.
     pub(super) fn tail_call(&mut self) -> bool {
         let caller = self.builder.func.signature.clone();
-        let callee = self.callees.iter().find(|callee| callee.suits_tail_call(&caller));
+        let callee = self
+            .callees
+            .iter()
+            .find(|callee| callee.suits_tail_call(&caller));
         let Some(callee) = callee.cloned() else {
             return false;
         };
@@ -218,7 +235,9 @@ impl Body<'_, '_, '_> {
         if self.source.percent(30) {
             let address = self.builder.ins().func_addr(types::I64, callee.func_ref);
             let sig_ref = callee.sig_ref;
-            self.builder.ins().return_call_indirect(sig_ref, address, &args);
+            self.builder
+                .ins()
+                .return_call_indirect(sig_ref, address, &args);
         } else {
             self.builder.ins().return_call(callee.func_ref, &args);
         }

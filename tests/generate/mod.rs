@@ -7,7 +7,7 @@
 //! | module | what is drawn |
 //! |---|---|
 //! | [`graph`] | control flow of every shape |
-//! | [`body`] | SSA over it, with fuel |
+//! | [`body`], `terminators`, `ends` | SSA over it, with fuel |
 //! | `scalars`, `vectors`, [`memory`] | instructions |
 //! | [`region`] | legal regions |
 //!
@@ -15,12 +15,14 @@
 //! `f16` and `f128`, no exceptions, no dynamic vectors, no traps that fire.
 
 pub mod body;
+mod ends;
 pub mod graph;
 pub mod host;
 pub mod memory;
 pub mod region;
 mod scalars;
 pub mod source;
+mod terminators;
 pub mod values;
 mod vectors;
 
@@ -30,8 +32,9 @@ pub use source::{Source, random_bytes};
 
 use body::{Body, Limits};
 use cranelift_codegen::ir::{
-    AbiParam, AliasRegionData, ArgumentPurpose, ExtFuncData, ExternalName, Function, GlobalValueData,
-    InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Type, UserFuncName, Value, types,
+    AbiParam, AliasRegionData, ArgumentPurpose, ExtFuncData, ExternalName, Function,
+    GlobalValueData, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Type,
+    UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -67,8 +70,17 @@ struct Shape {
 }
 
 impl Program {
-    /// Draws a program.
+    /// Draws a program that ends.
     pub fn draw(source: &mut Source<'_>) -> Self {
+        Self::draw_with(source, false)
+    }
+
+    /// Draws a program whose loops may never end: to be looked at, not to be run.
+    pub fn draw_endless(source: &mut Source<'_>) -> Self {
+        Self::draw_with(source, true)
+    }
+
+    fn draw_with(source: &mut Source<'_>, endless: bool) -> Self {
         let host = source.percent(50);
         let features = Features {
             heap: host && source.percent(80),
@@ -80,7 +92,9 @@ impl Program {
             symbol: features.symbol,
             vmctx: false,
         };
-        let palette: Vec<Type> = (0..source.between(2, 6)).map(|_| source.pick(&TYPES)).collect();
+        let palette: Vec<Type> = (0..source.between(2, 6))
+            .map(|_| source.pick(&TYPES))
+            .collect();
         let mut functions = vec![];
         let mut shapes: Vec<Shape> = vec![];
         let mut main = draw_shape(source, &palette, features, None);
@@ -98,6 +112,7 @@ impl Program {
                 variables: source.between(0, 4),
                 palette: palette.clone(),
                 digest: false,
+                endless,
             };
             let name = format!("helper{number}");
             functions.push(draw_function(source, &name, &shape, &shapes, none, &limits));
@@ -106,13 +121,16 @@ impl Program {
         let many = source.percent(4);
         let limits = Limits {
             blocks: source.between(4, 40),
-            statements: source.between(1, 6),
+            statements: source.between(1, 8),
             fuel: 10 + source.below(150) as i64,
             variables: if many { 150 } else { source.between(1, 14) },
             palette,
             digest,
+            endless,
         };
-        functions.push(draw_function(source, MAIN, &main, &shapes, features, &limits));
+        functions.push(draw_function(
+            source, MAIN, &main, &shapes, features, &limits,
+        ));
         let inputs = (0..4).map(|_| draw_input(source, &main)).collect();
         Self {
             functions,
@@ -140,7 +158,12 @@ fn draw_shape(
     features: Features,
     like: Option<&Signature>,
 ) -> Shape {
-    let conv = source.pick(&[CallConv::SystemV, CallConv::Tail, CallConv::Tail, CallConv::Fast]);
+    let conv = source.pick(&[
+        CallConv::SystemV,
+        CallConv::Tail,
+        CallConv::Tail,
+        CallConv::Fast,
+    ]);
     let mut signature = Signature::new(like.map_or(conv, |like| like.call_conv));
     let mut pointers = vec![];
     if features.vmctx {
@@ -169,7 +192,10 @@ fn draw_shape(
             }
         }
     }
-    Shape { signature, pointers }
+    Shape {
+        signature,
+        pointers,
+    }
 }
 
 fn draw_input(source: &mut Source<'_>, shape: &Shape) -> Vec<Arg> {
@@ -198,7 +224,9 @@ fn draw_function(
     // `main`'s heap may have a region of its own; the pointers of others are plain.
     let private_heap = features.heap && source.percent(50);
     let params: Vec<bool> = shape.pointers.clone();
-    let vmctx = shape.signature.special_param_index(ArgumentPurpose::VMContext);
+    let vmctx = shape
+        .signature
+        .special_param_index(ArgumentPurpose::VMContext);
     let slots = source.below(4);
     let shared_pointers = source.below(3);
     let regions = source.percent(50);
@@ -217,9 +245,17 @@ fn draw_function(
                 tls: false,
             });
             let place = Place::Symbol(global);
-            body.objects.push(Object { place, region: None });
+            body.objects.push(Object {
+                place,
+                region: None,
+            });
         }
-        for (at, (&value, _)) in values.iter().zip(&params).enumerate().filter(|(_, (_, p))| **p) {
+        for (at, (&value, _)) in values
+            .iter()
+            .zip(&params)
+            .enumerate()
+            .filter(|(_, (_, p))| **p)
+        {
             if Some(at) == vmctx {
                 add_context(body, value);
                 continue;
@@ -235,7 +271,11 @@ fn draw_function(
             }
         }
         let plain = body.objects.iter().find(|object| object.region.is_none());
-        if let Some(Object { place: Place::Slot(slot), .. }) = plain.copied() {
+        if let Some(Object {
+            place: Place::Slot(slot),
+            ..
+        }) = plain.copied()
+        {
             for _ in 0..shared_pointers {
                 let address = body.builder.ins().stack_addr(types::I64, slot, 0);
                 let variable = body.builder.declare_var(types::I64);
@@ -244,7 +284,8 @@ fn draw_function(
             }
         }
         if body.pointers.is_empty() {
-            body.callees.retain(|callee| !callee.pointers.contains(&true));
+            body.callees
+                .retain(|callee| !callee.pointers.contains(&true));
         }
     });
     function
@@ -301,7 +342,10 @@ fn add_context(body: &mut Body<'_, '_, '_>, context: Value) {
         variable
     });
     for place in [Place::Behind(context), Place::Variable(tail)] {
-        body.objects.push(Object { place, region: None });
+        body.objects.push(Object {
+            place,
+            region: None,
+        });
     }
 }
 

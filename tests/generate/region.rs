@@ -28,7 +28,11 @@ pub fn random_region(
         return Region::new(func, flow, entry, scope.clone(), scope).ok();
     }
     let cold = source.pick(&[10, 30, 60]);
-    let cold: HashSet<Block> = scope.iter().copied().filter(|_| source.percent(cold)).collect();
+    let cold: HashSet<Block> = scope
+        .iter()
+        .copied()
+        .filter(|_| source.percent(cold))
+        .collect();
     Region::pruned(func, flow, entry, &scope, |block| !cold.contains(&block)).ok()
 }
 
@@ -45,7 +49,11 @@ fn single_entry_set(source: &mut Source<'_>, flow: &Flow) -> (Block, Vec<Block>)
             let mut preds = flow.preds(block).iter().map(|&edge| flow.edge(edge).from);
             block == entry || preds.all(|pred| set.contains(&pred))
         };
-        let open: Vec<Block> = set.iter().copied().filter(|&block| !closed(block)).collect();
+        let open: Vec<Block> = set
+            .iter()
+            .copied()
+            .filter(|&block| !closed(block))
+            .collect();
         if open.is_empty() {
             break;
         }
@@ -64,6 +72,10 @@ fn single_entry_set(source: &mut Source<'_>, flow: &Flow) -> (Block, Vec<Block>)
             }
         }
     }
-    let scope = flow.rpo().iter().copied().filter(|block| seen.contains(block));
+    let scope = flow
+        .rpo()
+        .iter()
+        .copied()
+        .filter(|block| seen.contains(block));
     (entry, scope.collect())
 }

@@ -158,7 +158,9 @@ impl Body<'_, '_, '_> {
     fn comparison(&mut self, word: Type, float: Type) -> Value {
         let flag = if self.source.percent(50) {
             let (a, b) = (self.value(float), self.value(float));
-            let code = self.source.pick(&[FloatCC::LessThan, FloatCC::Unordered, FloatCC::NotEqual]);
+            let code =
+                self.source
+                    .pick(&[FloatCC::LessThan, FloatCC::Unordered, FloatCC::NotEqual]);
             self.builder.ins().fcmp(code, a, b)
         } else {
             let (a, b) = (self.value(word), self.value(word));
@@ -251,7 +253,11 @@ impl Body<'_, '_, '_> {
                 return self.builder.ins().select(flag, a, b);
             }
             16 => {
-                let from = if ty == types::F32 { types::I32 } else { types::I64 };
+                let from = if ty == types::F32 {
+                    types::I32
+                } else {
+                    types::I64
+                };
                 let value = self.value(from);
                 return self.builder.ins().bitcast(ty, MemFlagsData::new(), value);
             }
@@ -271,7 +277,11 @@ impl Body<'_, '_, '_> {
         match self.source.below(4) {
             0 => self.constant(ty),
             1 => {
-                let from = if ty == types::F16 { types::I16 } else { types::I128 };
+                let from = if ty == types::F16 {
+                    types::I16
+                } else {
+                    types::I128
+                };
                 let value = self.value(from);
                 self.builder.ins().bitcast(ty, MemFlagsData::new(), value)
             }

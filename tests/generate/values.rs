@@ -2,7 +2,9 @@
 
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::immediates::{Ieee16, Ieee32, Ieee64, Ieee128};
-use cranelift_codegen::ir::{ConstantData, FuncRef, InstBuilder, SigRef, Signature, Type, Value, types};
+use cranelift_codegen::ir::{
+    ConstantData, FuncRef, InstBuilder, SigRef, Signature, Type, Value, types,
+};
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 

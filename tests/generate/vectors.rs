@@ -2,7 +2,9 @@
 
 use super::body::Body;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{ConstantData, Endianness, InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_codegen::ir::{
+    ConstantData, Endianness, InstBuilder, MemFlagsData, Type, Value, types,
+};
 
 impl Body<'_, '_, '_> {
     pub(super) fn vector_operation(&mut self, ty: Type) -> Value {
@@ -66,9 +68,12 @@ impl Body<'_, '_, '_> {
             _ => return self.builder.ins().fneg(a),
         };
         // Lanes that are not numbers become zero.
-        let lanes = if ty == types::F32X4 { types::I32X4 } else { types::I64X2 };
-        let flags = MemFlagsData::new()
-            .with_endianness(Endianness::Little);
+        let lanes = if ty == types::F32X4 {
+            types::I32X4
+        } else {
+            types::I64X2
+        };
+        let flags = MemFlagsData::new().with_endianness(Endianness::Little);
         let ordered = self.builder.ins().fcmp(FloatCC::Equal, result, result);
         let bits = self.builder.ins().bitcast(lanes, flags, result);
         let bits = self.builder.ins().band(bits, ordered);

@@ -26,7 +26,10 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
     let host = Host::new();
     let instrumented: Result<Vec<_>, _> = program.functions.iter().map(Instrumented::new).collect();
     let instrumented = instrumented.map_err(&text)?;
-    let functions: Vec<Function> = instrumented.iter().map(|one| one.function.clone()).collect();
+    let functions: Vec<Function> = instrumented
+        .iter()
+        .map(|one| one.function.clone())
+        .collect();
     let plain = Plain::compile(&functions, MAIN, &host).map_err(&text)?;
     for args in &program.inputs {
         for _ in 0..REPEAT {
@@ -42,7 +45,8 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
         let (engine, main) = defined.map_err(|error| text(format!("{name}: {error}")))?;
         for args in &program.inputs {
             for _ in 0..REPEAT {
-                call(&engine, main, &host, args).map_err(|error| text(format!("{name}: {error}")))?;
+                call(&engine, main, &host, args)
+                    .map_err(|error| text(format!("{name}: {error}")))?;
                 stats.calls += 1;
             }
         }
@@ -58,7 +62,12 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
             let compared = compare(&measured, &truth.counts(), exact);
             compared.map_err(|error| text(format!("{name}, {function}: {error}")))?;
         }
-        for region in engine.report().functions.values().flat_map(|function| &function.regions) {
+        for region in engine
+            .report()
+            .functions
+            .values()
+            .flat_map(|function| &function.regions)
+        {
             stats.regions += usize::from(!region.versions.is_empty());
             stats.entered += region.entries;
         }
@@ -113,7 +122,10 @@ fn measured(engine: &Engine, name: &str) -> Counts {
     let edges = edges.iter();
     Counts {
         entries: *entries,
-        blocks: blocks.iter().map(|(name, &count)| (name.clone(), count)).collect(),
+        blocks: blocks
+            .iter()
+            .map(|(name, &count)| (name.clone(), count))
+            .collect(),
         edges: edges
             .map(|edge| ((edge.from.clone(), edge.index, edge.to.clone()), edge.count))
             .collect(),
@@ -124,7 +136,9 @@ fn compare(measured: &Counts, truth: &Counts, exact: bool) -> Result<(), String>
     let wrong = |measured: u64, truth: u64| measured > truth || (exact && measured < truth);
     let differs = |what: String, measured: u64, truth: u64| {
         let than = if exact { "not" } else { "more than" };
-        Err(format!("{what} is counted {measured} times, {than} {truth}"))
+        Err(format!(
+            "{what} is counted {measured} times, {than} {truth}"
+        ))
     };
     if wrong(measured.entries, truth.entries) {
         return differs("the entry".into(), measured.entries, truth.entries);

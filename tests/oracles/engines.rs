@@ -79,7 +79,11 @@ pub fn configs() -> Vec<(&'static str, Config)> {
 /// # Errors
 ///
 /// The engine's.
-pub fn define(functions: &[Function], config: Config, host: &Host) -> Result<(Engine, FuncId), String> {
+pub fn define(
+    functions: &[Function],
+    config: Config,
+    host: &Host,
+) -> Result<(Engine, FuncId), String> {
     let engine = Engine::new(config).map_err(|error| error.to_string())?;
     engine.symbol(SYMBOL, host.symbol());
     let mut main = None;
@@ -110,7 +114,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// # Errors
 ///
 /// The engine's.
-pub fn call(engine: &Engine, main: FuncId, host: &Host, args: &[super::super::generate::Arg]) -> Result<Outcome, String> {
+pub fn call(
+    engine: &Engine,
+    main: FuncId,
+    host: &Host,
+    args: &[super::super::generate::Arg],
+) -> Result<Outcome, String> {
     let args = host.arguments(args);
     host.reset();
     // SAFETY: generated programs touch only their frame and the host's buffers.
@@ -137,7 +146,11 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
         stats.sabotaged = usize::from(sabotage.spoil(main, false));
     }
     let plain = Plain::compile(&program.functions, MAIN, &host).map_err(&text)?;
-    let expected: Vec<Outcome> = program.inputs.iter().map(|args| plain.run(&host, args)).collect();
+    let expected: Vec<Outcome> = program
+        .inputs
+        .iter()
+        .map(|args| plain.run(&host, args))
+        .collect();
     for (args, expected) in program.inputs.iter().zip(&expected) {
         if !program.interpretable {
             continue;
@@ -147,11 +160,14 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
         };
         stats.interpreted += 1;
         if let Some(difference) = got.difference(expected) {
-            return Err(text(format!("interpreter: {difference}\n; arguments {args:?}")));
+            return Err(text(format!(
+                "interpreter: {difference}\n; arguments {args:?}"
+            )));
         }
     }
     for (name, config) in configs() {
-        let (engine, main) = define(&defined, config, &host).map_err(|error| text(format!("{name}: {error}")))?;
+        let (engine, main) =
+            define(&defined, config, &host).map_err(|error| text(format!("{name}: {error}")))?;
         for (args, expected) in program.inputs.iter().zip(&expected) {
             for round in 0..REPEAT {
                 let got = call(&engine, main, &host, args);
@@ -159,7 +175,9 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
                 stats.calls += 1;
                 if let Some(difference) = got.difference(expected) {
                     let report = engine.report().to_json();
-                    let what = format!("{name}, call {round}: {difference}\n; arguments {args:?}\n{report}");
+                    let what = format!(
+                        "{name}, call {round}: {difference}\n; arguments {args:?}\n{report}"
+                    );
                     return Err(text(what));
                 }
             }
@@ -183,7 +201,10 @@ fn inspect(engine: &Engine, stats: &mut Stats) -> Result<(), String> {
                 return Err(format!("{name} at {}: {}", region.header, part.reason));
             }
             if let Some(exit) = part.side_exits.iter().find(|exit| exit.state == "failed") {
-                return Err(format!("{name} at {}: no continuation for {}", region.header, exit.to));
+                return Err(format!(
+                    "{name} at {}: no continuation for {}",
+                    region.header, exit.to
+                ));
             }
             stats.regions += usize::from(!region.versions.is_empty());
             stats.side_exits += part.side_exits.len();

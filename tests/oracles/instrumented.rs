@@ -49,13 +49,16 @@ impl Instrumented {
             let split = function.dfg.make_block();
             function.layout.append_block(split);
             let dfg = &mut function.dfg;
-            let calls =
-                dfg.insts[edge.inst].branch_destination_mut(&mut dfg.jump_tables, &mut dfg.exception_tables);
+            let calls = dfg.insts[edge.inst]
+                .branch_destination_mut(&mut dfg.jump_tables, &mut dfg.exception_tables);
             let call = &mut calls[edge.index as usize];
             let args: Vec<BlockArg> = call.args(&dfg.value_lists).collect();
             *call = BlockCall::new(split, [], &mut dfg.value_lists);
             let mut cursor = FuncCursor::new(&mut function).at_bottom(split);
-            count(&mut cursor, base + 8 * (source.dfg.num_blocks() + id.as_u32() as usize));
+            count(
+                &mut cursor,
+                base + 8 * (source.dfg.num_blocks() + id.as_u32() as usize),
+            );
             cursor.ins().jump(edge.to, &args);
         }
         Ok(Self {

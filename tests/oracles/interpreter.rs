@@ -20,7 +20,9 @@ pub fn interpret(functions: &[Function], main: &str, host: &Host, args: &[Arg]) 
         // The interpreter looks callees up by the names as CLIF prints them.
         store.add(function.name.to_string(), function);
     }
-    let main = functions.iter().find(|function| name_of(function) == main)?;
+    let main = functions
+        .iter()
+        .find(|function| name_of(function) == main)?;
     let state = InterpreterState::default().with_function_store(store);
     let mut interpreter = Interpreter::new(state).with_fuel(Some(FUEL));
     let args = host.arguments(args);

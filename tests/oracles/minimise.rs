@@ -85,8 +85,15 @@ pub fn kept() -> io::Result<Vec<(String, PathBuf, Vec<u8>)>> {
     }
     for entry in std::fs::read_dir(folder())? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some((oracle, _)) = name.strip_suffix(".bin").and_then(|name| name.rsplit_once('-')) {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if let Some((oracle, _)) = name
+            .strip_suffix(".bin")
+            .and_then(|name| name.rsplit_once('-'))
+        {
             let bytes = std::fs::read(&path)?;
             cases.push((oracle.to_string(), path, bytes));
         }

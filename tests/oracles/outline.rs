@@ -24,10 +24,14 @@ struct Case {
     stats: Stats,
 }
 
-/// Draws program and region, and outlines it; `None` if the draw gave no region.
-fn draw(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Option<Case>, String> {
+/// Draws program and region, and outlines it. What is not to run need not end. `None` if the draw gave no region.
+fn draw(bytes: &[u8], sabotage: Option<Sabotage>, runs: bool) -> Result<Option<Case>, String> {
     let (rest, region_bytes) = bytes.split_at(bytes.len() - bytes.len().min(REGION_BYTES));
-    let program = Program::draw(&mut Source::new(rest));
+    let mut source = Source::new(rest);
+    let program = match runs || bytes.len().is_multiple_of(2) {
+        true => Program::draw(&mut source),
+        false => Program::draw_endless(&mut source),
+    };
     let source = program.main();
     let flow = Flow::compute(source).map_err(|error| error.to_string())?;
     let loops = LoopForest::compute(source, &flow);
@@ -66,7 +70,10 @@ fn describe(program: &Program, region: &Region) -> String {
     };
     let clif = program.to_clif();
     let (scope, hot) = (names(region.scope()), names(region.blocks()));
-    format!("; region at {}\n; scope {scope}\n; hot   {hot}\n{clif}", region.entry())
+    format!(
+        "; region at {}\n; scope {scope}\n; hot   {hot}\n{clif}",
+        region.entry()
+    )
 }
 
 impl Case {
@@ -156,7 +163,8 @@ impl Case {
 }
 
 fn verify(function: &Function) -> Result<(), String> {
-    cranelift_codegen::verify_function(function, &*isa()).map_err(|errors| format!("{errors}\n{function}"))
+    cranelift_codegen::verify_function(function, &*isa())
+        .map_err(|errors| format!("{errors}\n{function}"))
 }
 
 /// What is outlined verifies and passes the symbolic checker.
@@ -165,7 +173,7 @@ fn verify(function: &Function) -> Result<(), String> {
 ///
 /// What the verifier or the checker says, and the CLIF.
 pub fn check_symbolically(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> {
-    let Some(case) = draw(bytes, sabotage)? else {
+    let Some(case) = draw(bytes, sabotage, false)? else {
         return Ok(Stats::SKIPPED);
     };
     let checked = check_outlined(case.program.main(), &case.region, &case.outlined);
@@ -180,11 +188,14 @@ pub fn check_symbolically(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<St
 ///
 /// The first difference, and the CLIF.
 pub fn check_by_running(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> {
-    let Some(mut case) = draw(bytes, sabotage)? else {
+    let Some(mut case) = draw(bytes, sabotage, true)? else {
         return Ok(Stats::SKIPPED);
     };
     let outlined = case.outlined.clone();
-    let parts = outlined.continuations.into_iter().chain([outlined.function]);
+    let parts = outlined
+        .continuations
+        .into_iter()
+        .chain([outlined.function]);
     let functions = case.with(outlined.residual, parts);
     case.compare("outlined", &functions)?;
     if case.region.kind() == RegionKind::Function && sabotage.is_none() {
@@ -207,9 +218,17 @@ fn prune(case: &Case) -> Result<Vec<Function>, String> {
     verify(&pruned).map_err(text)?;
     let mut continuations = vec![];
     for side_exit in region.side_exits() {
-        let continuation =
-            extract_continuation(source, &flow, &liveness, region, &interface, side_exit.number);
-        let continuation = continuation.map_err(|error| text(error.to_string()))?.function;
+        let continuation = extract_continuation(
+            source,
+            &flow,
+            &liveness,
+            region,
+            &interface,
+            side_exit.number,
+        );
+        let continuation = continuation
+            .map_err(|error| text(error.to_string()))?
+            .function;
         verify(&continuation).map_err(text)?;
         continuations.push(continuation);
     }
@@ -222,7 +241,7 @@ fn prune(case: &Case) -> Result<Vec<Function>, String> {
 ///
 /// The first difference, and the CLIF.
 pub fn check_round_trip(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> {
-    let Some(mut case) = draw(bytes, sabotage)? else {
+    let Some(mut case) = draw(bytes, sabotage, true)? else {
         return Ok(Stats::SKIPPED);
     };
     let outlined = case.outlined.clone();
@@ -233,7 +252,10 @@ pub fn check_round_trip(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stat
         return Err(case.describe("the residual does not call the region"));
     }
     verify(&context.func).map_err(|error| case.describe(&format!("inlined: {error}")))?;
-    let parts = outlined.continuations.into_iter().chain([outlined.function]);
+    let parts = outlined
+        .continuations
+        .into_iter()
+        .chain([outlined.function]);
     let functions = case.with(context.func, parts);
     case.compare("inlined again", &functions)?;
     Ok(case.stats)
@@ -252,7 +274,9 @@ impl Inline for InlineRegion<'_> {
         _args: &[Value],
     ) -> InlineCommand<'_> {
         match (&caller.dfg.ext_funcs[callee].name, &self.0.name) {
-            (ExternalName::TestCase(called), UserFuncName::Testcase(region)) if called == region => {
+            (ExternalName::TestCase(called), UserFuncName::Testcase(region))
+                if called == region =>
+            {
                 InlineCommand::Inline {
                     callee: Cow::Borrowed(self.0),
                     visit_callee: false,

@@ -4,14 +4,14 @@
 
 use crate::generate::body::FRONTEND;
 use crate::generate::host::{Arg, Host, SYMBOL};
+use cranelift_codegen::Context;
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{
-    AbiParam, ExternalName, Function, GlobalValueData, InstBuilder, MemFlagsData, Signature, UserExternalName,
-    UserFuncName, types,
+    AbiParam, ExternalName, Function, GlobalValueData, InstBuilder, MemFlagsData, Signature,
+    UserExternalName, UserFuncName, types,
 };
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable, Flags};
-use cranelift_codegen::Context;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
@@ -71,7 +71,9 @@ pub fn isa() -> OwnedTargetIsa {
         flags.set(name, value).expect("a known setting");
     }
     let target = cranelift_native::builder().expect("a supported host");
-    target.finish(Flags::new(flags)).expect("consistent settings")
+    target
+        .finish(Flags::new(flags))
+        .expect("consistent settings")
 }
 
 /// A compiled program.
@@ -102,7 +104,10 @@ impl Plain {
         for function in functions {
             let name = name_of(function);
             let id = module.declare_function(&name, Linkage::Local, &function.signature);
-            ids.insert(name.clone(), id.map_err(|error| format!("{name}: {error}"))?);
+            ids.insert(
+                name.clone(),
+                id.map_err(|error| format!("{name}: {error}"))?,
+            );
             if name == main {
                 signature = Some(function.signature.clone());
             }
@@ -118,7 +123,9 @@ impl Plain {
         let id = module.declare_function("wrapper", Linkage::Export, &wrapper.signature);
         let id = id.map_err(|error| error.to_string())?;
         define(&mut module, id, wrapper, &ids, data)?;
-        module.finalize_definitions().map_err(|error| error.to_string())?;
+        module
+            .finalize_definitions()
+            .map_err(|error| error.to_string())?;
         let entry = module.get_finalized_function(id);
         // SAFETY: it is the wrapper, which has this signature.
         let entry = unsafe { std::mem::transmute::<*const u8, extern "C" fn(*mut u128)>(entry) };
@@ -143,7 +150,11 @@ impl Plain {
         let returns = self.signature.returns.iter().zip(&cells);
         let results = returns.map(|(param, &cell)| {
             let bytes = param.value_type.bytes();
-            let mask = if bytes == 16 { u128::MAX } else { (1 << (8 * bytes)) - 1 };
+            let mask = if bytes == 16 {
+                u128::MAX
+            } else {
+                (1 << (8 * bytes)) - 1
+            };
             (param.value_type, cell & mask)
         });
         Outcome {
@@ -180,7 +191,8 @@ fn define(
         if let ExternalName::TestCase(callee_name) = &data.name {
             let callee_name = String::from_utf8_lossy(callee_name.raw()).into_owned();
             let target = ids.get(&callee_name);
-            let target = target.ok_or_else(|| format!("{name} calls {callee_name}, which there is not"))?;
+            let target =
+                target.ok_or_else(|| format!("{name} calls {callee_name}, which there is not"))?;
             renamed.push((callee, target.as_u32()));
         }
     }
@@ -222,7 +234,11 @@ fn wrapper(callee: &str, signature: &Signature) -> Function {
     let flags = MemFlagsData::trusted();
     let params = signature.params.iter().enumerate();
     let args: Vec<_> = params
-        .map(|(at, param)| builder.ins().load(param.value_type, flags, cells, 16 * at as i32))
+        .map(|(at, param)| {
+            builder
+                .ins()
+                .load(param.value_type, flags, cells, 16 * at as i32)
+        })
         .collect();
     let sig_ref = builder.import_signature(signature.clone());
     let callee = builder.import_function(cranelift_codegen::ir::ExtFuncData {

@@ -6,7 +6,8 @@
 
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
-    BlockArg, Function, Inst, InstBuilder, InstructionData, MemFlagsData, Opcode, Value, ValueDef, types,
+    BlockArg, BlockCall, Function, Inst, InstBuilder, InstructionData, MemFlagsData, Opcode, Value,
+    ValueDef, types,
 };
 use regraft_regions::Flow;
 
@@ -17,7 +18,7 @@ pub enum Sabotage {
     DropLiveOut,
     /// Control leaves by another exit.
     SwapExits,
-    /// A back edge hands on what the header got the last time.
+    /// Back edges hand on what their headers got the last time.
     StaleArgument,
     /// A store is lost.
     LoseStore,
@@ -52,12 +53,15 @@ impl Sabotage {
 
 fn instructions(func: &Function) -> Vec<Inst> {
     let blocks = func.layout.blocks();
-    blocks.flat_map(|block| func.layout.block_insts(block)).collect()
+    blocks
+        .flat_map(|block| func.layout.block_insts(block))
+        .collect()
 }
 
 fn returns(func: &Function) -> Vec<Inst> {
     let all = instructions(func).into_iter();
-    all.filter(|&inst| func.dfg.insts[inst].opcode() == Opcode::Return).collect()
+    all.filter(|&inst| func.dfg.insts[inst].opcode() == Opcode::Return)
+        .collect()
 }
 
 fn is_constant(func: &Function, value: Value) -> bool {
@@ -96,10 +100,16 @@ fn swap_exits(func: &mut Function) -> bool {
             _ => None,
         }
     };
-    let numbers: Vec<_> = returns.iter().filter_map(|&inst| number(func, inst)).collect();
+    let numbers: Vec<_> = returns
+        .iter()
+        .filter_map(|&inst| number(func, inst))
+        .collect();
     for (&inst, &old) in returns.iter().zip(&numbers) {
         if let Some(&new) = numbers.iter().find(|&&new| new != old) {
-            let new = FuncCursor::new(func).at_inst(inst).ins().iconst(types::I32, new);
+            let new = FuncCursor::new(func)
+                .at_inst(inst)
+                .ins()
+                .iconst(types::I32, new);
             func.dfg.inst_args_mut(inst)[0] = new;
             return true;
         }
@@ -111,14 +121,16 @@ fn stale_argument(func: &mut Function) -> bool {
     let Ok(flow) = Flow::compute(func) else {
         return false;
     };
+    let mut spoiled = false;
     let edges: Vec<_> = flow.edges().map(|(_, edge)| edge).collect();
     for edge in edges {
         if !flow.is_reachable(edge.from) || !flow.domtree().block_dominates(edge.to, edge.from) {
             continue;
         }
         let params = func.dfg.block_params(edge.to).to_vec();
-        let args: Vec<BlockArg> = regraft_outliner::edge_args(func, edge.inst, edge.index).collect();
-        for (at, (&param, arg)) in params.iter().zip(&args).enumerate() {
+        let mut args: Vec<BlockArg> =
+            regraft_outliner::edge_args(func, edge.inst, edge.index).collect();
+        for (&param, arg) in params.iter().zip(&mut args) {
             let Some(value) = arg.as_value() else {
                 continue;
             };
@@ -131,18 +143,17 @@ fn stale_argument(func: &mut Function) -> bool {
             if value == param || !harmless {
                 continue;
             }
-            let dfg = &mut func.dfg;
-            let calls = dfg.insts[edge.inst]
-                .branch_destination_mut(&mut dfg.jump_tables, &mut dfg.exception_tables);
-            let call = &mut calls[edge.index as usize];
-            let mut spoiled = args.clone();
-            spoiled[at] = BlockArg::Value(param);
-            let block = call.block(&dfg.value_lists);
-            *call = cranelift_codegen::ir::BlockCall::new(block, spoiled, &mut dfg.value_lists);
-            return true;
+            *arg = BlockArg::Value(param);
+            spoiled = true;
+        }
+        let dfg = &mut func.dfg;
+        let calls = dfg.insts[edge.inst]
+            .branch_destination_mut(&mut dfg.jump_tables, &mut dfg.exception_tables);
+        if let Some(call) = calls.get_mut(edge.index as usize) {
+            *call = BlockCall::new(edge.to, args, &mut dfg.value_lists);
         }
     }
-    false
+    spoiled
 }
 
 fn lose_store(func: &mut Function) -> bool {
@@ -169,7 +180,10 @@ fn skip_flags(func: &mut Function) -> bool {
     let flagged = instructions(func).into_iter().find(|&inst| {
         let data = &func.dfg.insts[inst];
         let memory = matches!(data.opcode(), Opcode::Load | Opcode::Store);
-        memory && data.memflags_data(&func.dfg).is_some_and(|flags| flags != plain)
+        memory
+            && data
+                .memflags_data(&func.dfg)
+                .is_some_and(|flags| flags != plain)
     });
     let Some(inst) = flagged else {
         return false;
@@ -178,7 +192,9 @@ fn skip_flags(func: &mut Function) -> bool {
         return false;
     };
     match &mut func.dfg.insts[inst] {
-        InstructionData::Load { flags: old, .. } | InstructionData::Store { flags: old, .. } => *old = flags,
+        InstructionData::Load { flags: old, .. } | InstructionData::Store { flags: old, .. } => {
+            *old = flags
+        }
         _ => return false,
     }
     true

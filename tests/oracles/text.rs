@@ -19,7 +19,9 @@ fn texts() -> &'static [String] {
         for folder in ["outliner/testdata", "regions/tests/clif", "examples/clif"] {
             if let Ok(entries) = std::fs::read_dir(root.join(folder)) {
                 let entries = entries.filter_map(|entry| Some(entry.ok()?.path()));
-                paths.extend(entries.filter(|path| path.extension().is_some_and(|ext| ext == "clif")));
+                paths.extend(
+                    entries.filter(|path| path.extension().is_some_and(|ext| ext == "clif")),
+                );
             }
         }
         paths.sort();
@@ -55,7 +57,10 @@ fn damaged(source: &mut Source<'_>, text: &str) -> String {
 
 /// Puts a copy of a line over or before another.
 fn exchange_lines(source: &mut Source<'_>, bytes: &mut Vec<u8>) {
-    let mut lines: Vec<Vec<u8>> = bytes.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+    let mut lines: Vec<Vec<u8>> = bytes
+        .split(|&byte| byte == b'\n')
+        .map(<[u8]>::to_vec)
+        .collect();
     let (from, to) = (source.below(lines.len()), source.below(lines.len()));
     let line = lines[from].clone();
     match source.below(3) {
@@ -71,8 +76,24 @@ fn exchange_lines(source: &mut Source<'_>, bytes: &mut Vec<u8>) {
 /// Puts a token, of the text or of a list, in the place of another.
 fn exchange_tokens(source: &mut Source<'_>, bytes: &mut Vec<u8>) {
     const TOKENS: [&str; 18] = [
-        "0", "-1", "18446744073709551616", "0x7fff_ffff_ffff_ffff", "v0", "v4294967295", "block0", "block9999999",
-        "i128", "f64x2", "i8x16", "tail", "vmctx", "sret", "ss0", "fn0", "brif", "(",
+        "0",
+        "-1",
+        "18446744073709551616",
+        "0x7fff_ffff_ffff_ffff",
+        "v0",
+        "v4294967295",
+        "block0",
+        "block9999999",
+        "i128",
+        "f64x2",
+        "i8x16",
+        "tail",
+        "vmctx",
+        "sret",
+        "ss0",
+        "fn0",
+        "brif",
+        "(",
     ];
     let word = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-%+:".contains(&byte);
     let mut spans = vec![];
@@ -124,7 +145,11 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
         let Ok(file) = TestFile::parse("damaged.clif", &text) else {
             return;
         };
-        for target in file.targets().iter().filter(|target| target.missing().is_empty()) {
+        for target in file
+            .targets()
+            .iter()
+            .filter(|target| target.missing().is_empty())
+        {
             let config = super::engines::base(Mode::Tiered);
             if let Ok(program) = Program::build(&file, target, config, wrap) {
                 stats.regions += program.ids().filter(Result::is_ok).count();

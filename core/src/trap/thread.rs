@@ -121,9 +121,6 @@ impl Bounds {
     /// that needs a probe.
     const NEAR: usize = 8192;
 
-    /// How far below the stack a frame that is being probed may get.
-    const BEYOND: usize = 64 << 10;
-
     /// The limits of the calling thread's own stack, if it is on that.
     pub fn current() -> Option<Self> {
         BOUNDS.get()
@@ -131,14 +128,13 @@ impl Bounds {
 
     fn is_short(self, sp: usize) -> bool {
         let reserve = Self::RESERVE.min((self.high - self.low) / 4);
-        self.near_guard().start <= sp && sp < self.low + reserve
+        self.guard_pages().start <= sp && sp < self.low + reserve
     }
 
     /// The pages that a stack overflow runs into: below the stack or, by an older C library's way
     /// of counting, at its lower end.
-    fn near_guard(self) -> std::ops::Range<usize> {
-        let start = self.low.saturating_sub(self.guard + Self::BEYOND);
-        start..self.low + self.guard
+    fn guard_pages(self) -> std::ops::Range<usize> {
+        self.low.saturating_sub(self.guard)..self.low + self.guard
     }
 
     /// Whether an access, with this stack pointer, ran into the end of the stack.
@@ -151,7 +147,7 @@ impl Bounds {
             return Overflow::Yes;
         }
         match bounds {
-            Some(bounds) if bounds.near_guard().contains(&address) => Overflow::Perhaps,
+            Some(bounds) if bounds.guard_pages().contains(&address) => Overflow::Perhaps,
             _ => Overflow::No,
         }
     }

@@ -9,8 +9,9 @@ mod random;
 use super::*;
 use crate::outline;
 use cases::{CLIF, Random, parse, regions};
-use excuse::{Subject, addresses, excuse};
+use excuse::{Subject, excuse, facts};
 use mutate::{is_legal, mutants};
+use random::Shape;
 
 /// Every region of every test function, with random cold blocks.
 #[test]
@@ -46,7 +47,7 @@ fn accepts_what_the_outliner_makes_of_random_functions() {
     let mut random = Random(0x1234_5678_9abc_def1);
     for seed in 0..150 {
         let (blocks, variables) = (4 + random.below(20), 2 + random.below(6));
-        let func = random::function(&mut random, blocks, variables);
+        let func = random::function(&mut random, blocks, variables, Shape::Tangle);
         assert!(is_legal(&func), "{seed}\n{func}");
         for region in regions(&func, 2, &mut random) {
             let outlined = outline(&func, &region).expect("the region outlines");
@@ -64,7 +65,7 @@ fn rejects_sabotage() {
     let mut random = Random(99);
     let functions = CLIF.iter().flat_map(|(_, clif)| parse(clif));
     let mut functions: Vec<Function> = functions.collect();
-    functions.extend((0..6).map(|_| random::function(&mut random, 7, 4)));
+    functions.extend((0..6).map(|_| random::function(&mut random, 7, 4, Shape::Tangle)));
     let mut counts = Counts::default();
     for func in &functions {
         let regions = regions(func, 8, &mut Random(7));
@@ -151,6 +152,6 @@ fn subject<'a>(
         func: original,
         interface,
         callee,
-        addresses: addresses(&source, interface, original, &params, callee),
+        facts: facts(&source, interface, original, &params, callee),
     }
 }

@@ -57,22 +57,6 @@ fn everything_works_after_a_trap() {
 }
 
 #[test]
-fn a_dropped_engine_is_unknown() {
-    let (pc, start) = {
-        let engine = Where::Tier0.engine();
-        let f = define(&engine, &hot_loop(DIVIDE));
-        let trap = trap(call(&engine, f, &[1, 1, 0]));
-        assert!(crate::locate(trap.pc).is_some());
-        assert_eq!(crate::locate(trap.pc), engine.locate(trap.pc));
-        let other = Where::Tier0.engine();
-        assert_eq!(other.locate(trap.pc), None);
-        (trap.pc, engine.pointer(f).unwrap().addr())
-    };
-    assert_eq!(crate::locate(pc), None);
-    assert_eq!(crate::locate(start), None);
-}
-
-#[test]
 fn floating_point_control_comes_back() {
     let engine = Where::Tier0.engine();
     let f = define(&engine, &hot_loop(DIVIDE));

@@ -81,12 +81,7 @@ fn a_raw_call_is_not_protected() {
         std::process::exit(0);
     });
     if let Some(status) = status {
-        let expected = if cfg!(target_arch = "x86_64") {
-            libc::SIGILL
-        } else {
-            libc::SIGTRAP
-        };
-        assert_eq!(status.signal(), Some(expected), "{status}");
+        assert_eq!(status.signal(), Some(libc::SIGILL), "{status}");
     }
 }
 
@@ -181,6 +176,28 @@ fn a_handler_of_the_client_can_locate() {
     });
     if let Some(status) = status {
         assert_eq!(status.code(), Some(102), "{status}");
+    }
+}
+
+/// Alone in its process, where no other engine gets the address of one that is gone.
+#[test]
+fn a_dropped_engine_is_unknown() {
+    let status = in_child("process::a_dropped_engine_is_unknown", || {
+        let (pc, start) = {
+            let engine = Where::Tier0.engine();
+            let f = define(&engine, &hot_loop("    v20 = udiv v6, v10"));
+            let trap = trap(call(&engine, f, &[1, 1, 0]));
+            assert!(crate::locate(trap.pc).is_some());
+            assert_eq!(crate::locate(trap.pc), engine.locate(trap.pc));
+            let other = Where::Tier0.engine();
+            assert_eq!(other.locate(trap.pc), None);
+            (trap.pc, engine.pointer(f).unwrap().addr())
+        };
+        assert_eq!(crate::locate(pc), None);
+        assert_eq!(crate::locate(start), None);
+    });
+    if let Some(status) = status {
+        assert!(status.success(), "{status}");
     }
 }
 

@@ -8,6 +8,7 @@ use super::mutate::Mutation;
 use crate::Interface;
 use crate::checker::Meaning;
 use crate::checker::agreement::live_out_meaning;
+use crate::checker::entities::is_constant;
 use crate::checker::source::{Source, arguments, destinations, target};
 use cranelift_codegen::ir::{
     Block, FuncRef, Function, Inst, InstructionData, Opcode, UserFuncName, Value,
@@ -20,27 +21,31 @@ pub struct Subject<'a> {
     pub interface: &'a Interface,
     /// The residual calls this; `None` for outlined functions.
     pub callee: Option<&'a UserFuncName>,
-    /// The values that hold an address in the source's frame, everywhere or in
-    /// the block of one exit.
-    pub addresses: HashMap<(Option<Block>, Value), Meaning>,
+    /// The values that are the same every time.
+    pub facts: Facts,
 }
 
-/// The values of `func` that hold an address in the source's frame: what the
-/// interface says of parameters and results, and what is computed from it.
-pub fn addresses(
+/// The values that hold a constant or an address in the source's frame,
+/// everywhere or in the block of one exit, and in words which one.
+pub type Facts = HashMap<(Option<Block>, Value), String>;
+
+/// The facts about `func`: constants, what the interface says of parameters and
+/// results, and what is computed from it.
+pub fn facts(
     source: &Source<'_>,
     interface: &Interface,
     func: &Function,
     params: &[Meaning],
     callee: Option<&UserFuncName>,
-) -> HashMap<(Option<Block>, Value), Meaning> {
-    let mut known = HashMap::new();
+) -> Facts {
+    let mut addresses: HashMap<(Option<Block>, Value), Meaning> = HashMap::new();
+    let mut facts = Facts::new();
     let entry = func.layout.entry_block().expect("a body");
     if callee.is_none() {
-        let values = func.dfg.block_params(entry).iter().copied();
-        known.extend(
+        let values = func.dfg.block_params(entry).iter();
+        addresses.extend(
             values
-                .map(|value| (None, value))
+                .map(|&value| (None, value))
                 .zip(params.iter().copied()),
         );
     }
@@ -50,14 +55,20 @@ pub fn addresses(
             continue;
         };
         let ty = func.dfg.value_type(result);
-        match func.dfg.insts[inst] {
+        let data = &func.dfg.insts[inst];
+        if is_constant(data) {
+            let text = func.dfg.display_inst(inst).to_string();
+            let what = text.split_once('=').map(|(_, what)| what.to_string());
+            facts.insert((None, result), what.unwrap_or_default());
+        }
+        match *data {
             InstructionData::StackAddr {
                 stack_slot: slot,
                 offset,
                 ..
             } => {
                 let offset = i64::from(i32::from(offset));
-                known.insert((None, result), Meaning::Slot { slot, offset, ty });
+                addresses.insert((None, result), Meaning::Slot { slot, offset, ty });
             }
             InstructionData::Binary {
                 opcode: Opcode::Iadd,
@@ -68,10 +79,10 @@ pub fn addresses(
                 if let (
                     Some(&Meaning::Slot { slot, offset, ty }),
                     Some(InstructionData::UnaryImm { imm, .. }),
-                ) = (known.get(&(None, base)), added)
+                ) = (addresses.get(&(None, base)), added)
                 {
                     let offset = offset + imm.bits();
-                    known.insert((None, result), Meaning::Slot { slot, offset, ty });
+                    addresses.insert((None, result), Meaning::Slot { slot, offset, ty });
                 }
             }
             InstructionData::Call { func_ref, .. } if is_named(func, func_ref, callee) => {
@@ -81,7 +92,9 @@ pub fn addresses(
                     let targets: Vec<Block> = func.block_successors(block).collect();
                     let at = exit.exit.number as usize + 1;
                     let target = targets.get(at).or(targets.first()).copied();
-                    known.extend(exit.live_outs.iter().map(|live| {
+                    // With one exit, it holds for all that follows.
+                    let target = target.filter(|_| interface.exits.len() > 1);
+                    addresses.extend(exit.live_outs.iter().map(|live| {
                         let meaning = live_out_meaning(source, live);
                         ((target, results[live.result]), meaning)
                     }));
@@ -90,36 +103,38 @@ pub fn addresses(
             _ => {}
         }
     }
-    known.retain(|_, meaning| matches!(meaning, Meaning::Slot { .. }));
-    while let Some((param, meaning)) = next_parameter(func, &known) {
-        known.insert((None, param), meaning);
+    addresses.retain(|_, meaning| matches!(meaning, Meaning::Slot { .. }));
+    facts.extend(
+        addresses
+            .into_iter()
+            .map(|(value, meaning)| (value, meaning.to_string())),
+    );
+    while let Some((param, fact)) = next_parameter(func, &facts) {
+        facts.insert((None, param), fact);
     }
-    known
+    facts
 }
 
-/// A block parameter that gets the same address on every edge, and is not known
-/// to hold it yet.
-fn next_parameter(
-    func: &Function,
-    known: &HashMap<(Option<Block>, Value), Meaning>,
-) -> Option<(Value, Meaning)> {
-    let mut passed: HashMap<Value, Vec<Option<Meaning>>> = HashMap::new();
+/// A block parameter that gets the same on every edge, and is not known to hold
+/// it yet.
+fn next_parameter(func: &Function, facts: &Facts) -> Option<(Value, String)> {
+    let mut passed: HashMap<Value, Vec<Option<&String>>> = HashMap::new();
     for inst in insts(func) {
         for &call in destinations(func, inst) {
             let params = func.dfg.block_params(target(func, call));
             for (&param, arg) in params.iter().zip(arguments(func, call)) {
                 let arg = arg.as_value().map(|value| func.dfg.resolve_aliases(value));
                 if arg != Some(param) {
-                    let meaning = arg.and_then(|value| known.get(&(None, value)).copied());
-                    passed.entry(param).or_default().push(meaning);
+                    let fact = arg.and_then(|value| facts.get(&(None, value)));
+                    passed.entry(param).or_default().push(fact);
                 }
             }
         }
     }
     passed.into_iter().find_map(|(param, passed)| {
         let first = passed.first().copied().flatten()?;
-        let same = passed.iter().all(|&meaning| meaning == Some(first));
-        (same && !known.contains_key(&(None, param))).then_some((param, first))
+        let same = passed.iter().all(|&fact| fact == Some(first));
+        (same && !facts.contains_key(&(None, param))).then(|| (param, first.clone()))
     })
 }
 
@@ -234,32 +249,16 @@ fn makes_dummies(subject: &Subject<'_>, inst: Inst) -> bool {
     at > 0
 }
 
+/// Whether two values are the same where `inst` stands.
 fn same_value(subject: &Subject<'_>, inst: Inst, a: Value, b: Value) -> bool {
     let dfg = &subject.func.dfg;
     let (a, b) = (dfg.resolve_aliases(a), dfg.resolve_aliases(b));
     let here = subject.func.layout.inst_block(inst);
-    let address = |value| {
-        let everywhere = subject.addresses.get(&(None, value));
-        everywhere.or(subject.addresses.get(&(here, value)))
+    let fact = |value| {
+        let everywhere = subject.facts.get(&(None, value));
+        everywhere.or(subject.facts.get(&(here, value)))
     };
-    let same_address = address(a).is_some() && address(a) == address(b);
-    a == b || same_address || equal_constants(subject.func, a, b)
-}
-
-fn equal_constants(func: &Function, a: Value, b: Value) -> bool {
-    let def = |value| func.dfg.value_def(value).inst();
-    let (Some(a), Some(b)) = (def(a), def(b)) else {
-        return false;
-    };
-    let (a, b) = (&func.dfg.insts[a], &func.dfg.insts[b]);
-    let makes_constant = matches!(
-        a,
-        InstructionData::UnaryImm { .. }
-            | InstructionData::UnaryIeee32 { .. }
-            | InstructionData::UnaryIeee64 { .. }
-            | InstructionData::UnaryConst { .. }
-    );
-    makes_constant && a.eq(b, &func.dfg.value_lists)
+    a == b || fact(a).is_some() && fact(a) == fact(b)
 }
 
 /// Whether an instruction is the dispatch after the region's call.

@@ -2,13 +2,13 @@
 
 use super::cases::{Random, parse};
 use super::random;
-use crate::checker::{CheckError, Meaning, Place, check_outlined};
-use crate::{Outlined, outline};
+use crate::checker::{CheckError, Meaning, Place, check_continuation, check_outlined};
+use crate::{Interface, Outlined, extract_continuation, outline};
 use cranelift_codegen::ir::immediates::Imm64;
 use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, Function, Inst, InstructionData, Opcode, SourceLoc, Value,
 };
-use regraft_regions::{Flow, LoopForest, Region};
+use regraft_regions::{Flow, Liveness, LoopForest, Region};
 
 const SUM: &str = include_str!("../../../testdata/sum.clif");
 const EXITS: &str = include_str!("../../../testdata/exits.clif");
@@ -25,7 +25,7 @@ fn sabotage(clif: &str, cold: &[u32], edit: impl FnOnce(&mut Outlined)) -> Check
     let header = Block::from_u32(1);
     let scope = loops.blocks(loops.loop_of_header(header).expect("a header"));
     let hot = |block: Block| !cold.contains(&block.as_u32());
-    let region = Region::pruned(func, &flow, header, scope, hot).expect("a legal region");
+    let region = Region::pruned(func, &flow, header, &scope, hot).expect("a legal region");
     let mut outlined = outline(func, &region).expect("the region outlines");
     check_outlined(func, &region, &outlined).expect("right before the edit");
     edit(&mut outlined);
@@ -34,8 +34,13 @@ fn sabotage(clif: &str, cold: &[u32], edit: impl FnOnce(&mut Outlined)) -> Check
 
 /// The instructions with this opcode, in order.
 fn all(func: &Function, opcode: Opcode) -> Vec<Inst> {
-    let insts = func.layout.blocks().flat_map(|block| func.layout.block_insts(block));
-    insts.filter(|&inst| func.dfg.insts[inst].opcode() == opcode).collect()
+    let insts = func
+        .layout
+        .blocks()
+        .flat_map(|block| func.layout.block_insts(block));
+    insts
+        .filter(|&inst| func.dfg.insts[inst].opcode() == opcode)
+        .collect()
 }
 
 /// The instruction that defines a value.
@@ -171,12 +176,8 @@ fn another_offset_into_a_stack_slot() {
 fn a_flag_and_an_alias_region() {
     let edit = |keep_region: bool| {
         sabotage(ENTITIES, &[], |outlined| {
-            let dfg = &mut outlined.function.stencil.dfg;
             let load = all(&outlined.function, Opcode::Load)[0];
-            let dfg = {
-                let _ = dfg;
-                &mut outlined.function.stencil.dfg
-            };
+            let dfg = &mut outlined.function.stencil.dfg;
             let flags = dfg.insts[load].memflags_data(dfg).expect("a load");
             let flags = match keep_region {
                 true => flags.with_readonly(),
@@ -208,7 +209,13 @@ fn another_order_of_arguments_at_the_call() {
         func.dfg.inst_args_mut(call).swap(0, 1);
     });
     let place = Place::RegionCall { index: 0 };
-    let swapped = matches!(error, CheckError::WrongOperand { place: Place::RegionCall { .. }, .. });
+    let swapped = matches!(
+        error,
+        CheckError::WrongOperand {
+            place: Place::RegionCall { .. },
+            ..
+        }
+    );
     assert!(swapped, "{error} ({place})");
 }
 
@@ -252,10 +259,7 @@ fn two_exits_with_each_others_targets() {
         set_call(func, dispatch, 2, targets[4], &[]);
         set_call(func, dispatch, 4, targets[2], &[]);
     });
-    let wrong = matches!(
-        error,
-        CheckError::WrongOperand { .. } | CheckError::TwoCopies { .. }
-    );
+    let wrong = matches!(error, CheckError::WrongBlockParams { .. });
     assert!(wrong, "{error}");
 }
 
@@ -293,15 +297,36 @@ fn an_interface_that_says_too_little_or_something_else() {
     assert_eq!(error, CheckError::WrongParam { index: 0 });
 }
 
-/// Nothing recurses, and nothing is quadratic: this takes seconds otherwise
-/// minutes, on a thread with 2 MiB of stack.
+/// Nothing recurses (tests run on 2 MiB of stack) and nothing is quadratic:
+/// minutes would be.
 #[test]
 fn a_hundred_thousand_blocks() {
-    let func = random::function(&mut Random(5), 100_000, 4);
+    let func = random::function(&mut Random(5), 100_000, 4, random::Shape::Chain);
     let flow = Flow::compute(&func).expect("a function with blocks");
+    assert!(flow.rpo().len() > 90_000);
     let scope = flow.rpo().to_vec();
-    let hot = |block: Block| block.as_u32() % 97 != 5;
-    let region = Region::pruned(&func, &flow, flow.entry(), &scope, hot).expect("a region");
-    let outlined = outline_first(&func, &flow, &region);
-    check_outlined_first(&func, &region, &outlined);
+    let region = |hot: &dyn Fn(Block) -> bool| {
+        Region::pruned(&func, &flow, flow.entry(), &scope, hot).expect("a legal region")
+    };
+    let whole = region(&|_| true);
+    let outlined = outline(&func, &whole).expect("the function outlines");
+    let start = std::time::Instant::now();
+    check_outlined(&func, &whole, &outlined).expect("what the outliner makes is right");
+    println!("the whole function: {:?}", start.elapsed());
+
+    // A continuation with all of the rest in it: one cold block, late.
+    let cold = 50_000;
+    let cold = (cold..).find(|&cold| {
+        let region = region(&|block| block.as_u32() != cold);
+        region.side_exits().len() == 1
+    });
+    let region = region(&|block| Some(block.as_u32()) != cold);
+    let liveness = Liveness::compute(&func, &flow);
+    let interface = Interface::compute(&func, &flow, &liveness, &region).expect("an interface");
+    let made = extract_continuation(&func, &flow, &liveness, &region, &interface, 0);
+    let made = made.expect("the continuation is extracted");
+    let start = std::time::Instant::now();
+    let checked = check_continuation(&func, &region, &interface, 0, &made.function, made.reentry);
+    checked.expect("what the outliner makes is right");
+    println!("a continuation: {:?}", start.elapsed());
 }

@@ -9,9 +9,18 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 
-/// A function of `blocks` blocks that branch to each other at random, with
-/// `variables` variables that are set and used at random.
-pub fn function(random: &mut Random, blocks: usize, variables: usize) -> Function {
+/// How the blocks of a function follow each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// At random; some may be unreachable.
+    Tangle,
+    /// Each leads to the next one, and at random to another; every fiftieth returns.
+    Chain,
+}
+
+/// A function of `blocks` blocks that branch to blocks nearby, with `variables`
+/// variables that are set and used at random.
+pub fn function(random: &mut Random, blocks: usize, variables: usize, shape: Shape) -> Function {
     let mut signature = Signature::new(CallConv::Tail);
     signature.params.extend([AbiParam::new(types::I64); 2]);
     signature.returns.push(AbiParam::new(types::I64));
@@ -83,11 +92,24 @@ pub fn function(random: &mut Random, blocks: usize, variables: usize) -> Functio
             let low = at.saturating_sub(reach / 2).clamp(1, blocks - reach);
             all[low + random.below(reach)]
         };
-        terminator(&mut builder, random, value, near);
+        match shape {
+            Shape::Tangle => terminator(&mut builder, random, value, near),
+            Shape::Chain if at % 50 == 49 || at + 2 >= blocks => {
+                builder.ins().return_(&[value]);
+            }
+            Shape::Chain => {
+                let next = if at % 50 == 48 { at + 2 } else { at + 1 };
+                let other = if at % 50 == 48 {
+                    all[at + 1]
+                } else {
+                    near(random)
+                };
+                builder.ins().brif(value, all[next], &[], other, &[]);
+            }
+        }
     }
     builder.seal_all_blocks();
-    // `finalize` would only look after stack maps.
-    drop(builder);
+    // `FunctionBuilder::finalize` would only look after stack maps.
     func
 }
 
