@@ -45,7 +45,8 @@ fn draw(engine: &regraft::Engine) -> Result<FuncId, Error> {
         let mixed = b.use_var(hash);
         let mixed = b.ins().bxor(mixed, drawn);
         let mixed = rotate(b, mixed, 29);
-        let mixed = times(b, mixed, 3);
+        let mixed = times(b, mixed, 5);
+        let mixed = b.ins().bxor(mixed, first);
         b.def_var(hash, mixed);
         let left = b.use_var(n);
         let left = b.ins().iadd_imm_s(left, -1);

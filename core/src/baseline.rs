@@ -36,8 +36,9 @@ pub(crate) struct LoopHook {
 #[derive(Debug)]
 pub(crate) struct Tiering {
     pub analysis: Analysis,
+    /// By the number of the loop.
     pub hooks: Vec<LoopHook>,
-    /// Loops without a hook, and why.
+    /// Loops without a hook, and why, by the number of the loop.
     pub refused: Vec<(LoopId, OutlineError)>,
     pub placement: Placement,
     pub counters: Counters,
@@ -101,7 +102,18 @@ impl Tiering {
 
     /// The hook of a loop.
     pub fn hook_of(&self, loop_id: LoopId) -> Option<usize> {
-        self.hooks.iter().position(|hook| hook.loop_id == loop_id)
+        let found = self
+            .hooks
+            .binary_search_by_key(&loop_id, |hook| hook.loop_id);
+        found.ok()
+    }
+
+    /// Why a loop has no hook, if it has none.
+    pub fn refusal_of(&self, loop_id: LoopId) -> Option<&OutlineError> {
+        let found = self
+            .refused
+            .binary_search_by_key(&loop_id, |refused| refused.0);
+        found.ok().map(|at| &self.refused[at].1)
     }
 
     /// Reads the counters and reconstructs every block and edge count.

@@ -33,7 +33,9 @@ use crate::unit::{Body, FunctionUnit};
 use cranelift_codegen::CompiledCode;
 use cranelift_codegen::ir::{Block, SourceLoc, TrapCode};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, Weak};
 
 pub(crate) use blocks::locate_by_block;
@@ -224,6 +226,8 @@ pub(crate) struct CodeMap {
 
 #[derive(Debug)]
 struct Listed {
+    /// Tells apart what was at the same address one after the other.
+    serial: u64,
     origin: Origin,
     tier: u8,
     tables: CodeTables,
@@ -234,6 +238,7 @@ struct Listed {
 pub(crate) struct Listing {
     map: Arc<CodeMap>,
     start: usize,
+    serial: u64,
 }
 
 impl CodeMap {
@@ -263,7 +268,10 @@ impl CodeMap {
         origin: Origin,
         tables: CodeTables,
     ) -> Listing {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let serial = NEXT.fetch_add(1, Ordering::Relaxed);
         let listed = Listed {
+            serial,
             origin,
             tier,
             tables,
@@ -272,6 +280,7 @@ impl CodeMap {
         Listing {
             map: Arc::clone(self),
             start,
+            serial,
         }
     }
 
@@ -286,6 +295,7 @@ impl CodeMap {
             origin,
             tier,
             tables,
+            ..
         } = listed;
         let offset = u32::try_from(pc - start).ok()?;
         if offset >= tables.len {
@@ -314,7 +324,11 @@ impl Drop for CodeMap {
 
 impl Drop for Listing {
     fn drop(&mut self) {
-        let listed = write(&self.map.code).remove(&self.start);
-        drop(listed);
+        let mut code = write(&self.map.code);
+        if let Entry::Occupied(listed) = code.entry(self.start)
+            && listed.get().serial == self.serial
+        {
+            listed.remove();
+        }
     }
 }

@@ -222,6 +222,14 @@ impl Inner {
     }
 }
 
+/// The most levels of loops that a loop with a hook may have, itself included.
+///
+/// Each hook costs time and memory in proportion to the blocks of its loop.
+/// With this limit a block is in so many hooked loops at most, and all hooks
+/// together are linear in the function. What is further out has the shortest
+/// trips and the least to gain.
+pub(crate) const MAX_LEVELS: u32 = 64;
+
 /// The region of a loop and its interface, or the reason why it has no hook.
 pub(crate) fn hookable_loop(
     func: &Function,
@@ -233,6 +241,13 @@ pub(crate) fn hookable_loop(
         loops,
         liveness,
     } = analysis;
+    let levels = loops.height(loop_id);
+    if levels > MAX_LEVELS {
+        return Err(OutlineError::TooDeep {
+            levels,
+            limit: MAX_LEVELS,
+        });
+    }
     let region = Region::whole_loop(func, flow, loops, loop_id)?;
     let interface = Interface::compute(func, flow, liveness, &region)?;
     Ok((region, interface))

@@ -194,9 +194,8 @@ impl Inner {
             HotPart::Function => HotEntry::Function,
         };
         let analysis = &tiering.analysis;
-        let hookable = |loop_id: LoopId| match tiering.refused.iter().find(|(id, _)| *id == loop_id)
-        {
-            Some((_, reason)) => Err(reason.to_string()),
+        let hookable = |loop_id: LoopId| match tiering.refusal_of(loop_id) {
+            Some(reason) => Err(reason.to_string()),
             None => Ok(()),
         };
         let formation = form(

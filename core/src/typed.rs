@@ -317,7 +317,7 @@ impl<A: ClifArgs, R: ClifReturn> TypedFn<A, R> {
         })
     }
 
-    /// Calls the function.
+    /// Calls the function. A trap in it is a signal; [`TypedFn::try_call`] makes it an error.
     ///
     /// # Safety
     /// The address is code of the signature that was checked, kept in memory by what the handle keeps

@@ -34,9 +34,12 @@
 //!
 //! * Incomplete by design: an output that folds, moves or drops instructions is
 //!   refused, though it may be right. Only `stack_addr` may become a parameter,
-//!   or a parameter plus a constant.
+//!   or a parameter plus a constant, and only constants may be made again
+//!   where a function begins or an exit ends.
 //! * Value labels, the names of functions and the cold marks of glue are not
 //!   looked at.
+//! * Functions pruned of cold blocks (`prune_function`) are not checked, their
+//!   continuations are.
 //! * What a tier-0 function does with the region (hooks) is `core`'s, and is
 //!   not checked here; the interface it relies on is.
 //!
@@ -44,6 +47,8 @@
 //! whether the result is fast.
 
 mod agreement;
+mod content;
+mod correspondence;
 mod entities;
 mod error;
 mod exits;
@@ -59,10 +64,11 @@ pub use error::{CheckError, Meaning, Place};
 
 use crate::{Interface, Outlined};
 use agreement::check_interface;
+use correspondence::Subject;
 use cranelift_codegen::ir::{FuncRef, Function, UserFuncName};
 use regraft_regions::Region;
 use source::Source;
-use walk::{Subject, Walk};
+use walk::Walk;
 
 /// Checks that `outlined` implements `region` of `source` as `interface` says.
 ///
@@ -181,7 +187,7 @@ pub fn check_outlined(
 fn named<'a>(func: &'a Function, name: &'a UserFuncName) -> impl Iterator<Item = FuncRef> + 'a {
     let functions = func.dfg.ext_funcs.iter();
     functions
-        .filter(|(_, data)| entities::names(func, &data.name, name))
+        .filter(|(_, data)| content::names(func, &data.name, name))
         .map(|(callee, _)| callee)
 }
 
@@ -247,7 +253,7 @@ fn residual_of(
 fn check_stack_limit(source: &Source<'_>, outlined: &Function) -> Result<(), CheckError> {
     let same = match (source.func.stack_limit, outlined.stack_limit) {
         (None, None) => true,
-        (Some(our), Some(their)) => entities::same_global(source.func, our, outlined, their),
+        (Some(our), Some(their)) => content::same_global(source.func, our, outlined, their),
         _ => false,
     };
     if same {

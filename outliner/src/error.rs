@@ -31,10 +31,11 @@ pub enum OutlineError {
         /// The instruction's opcode.
         opcode: Opcode,
     },
-    /// `get_exception_handler_address` names a block by its address.
-    #[error("get_exception_handler_address in {block} takes the address of a block of this frame")]
+    /// `get_exception_handler_address` takes the address of a handler, which
+    /// is good in one frame only.
+    #[error("get_exception_handler_address is in {block}, or takes the address of a handler of it")]
     HandlerAddress {
-        /// The block that holds the instruction.
+        /// The block that holds the instruction, or the `try_call`.
         block: Block,
     },
     /// `stack_switch` leaves the stack that the region's frame lives on.
@@ -76,6 +77,14 @@ pub enum OutlineError {
         /// The limit.
         limit: usize,
     },
+    /// The loop has too many levels of loops in it to be worth a hook.
+    #[error("it has {levels} levels of loops, and the limit is {limit}")]
+    TooDeep {
+        /// How many it has, itself included.
+        levels: u32,
+        /// The limit.
+        limit: u32,
+    },
     /// The set of blocks is not a legal region.
     #[error("not a legal region: {0}")]
     Region(#[from] RegionError),
@@ -106,7 +115,9 @@ impl OutlineError {
             | Self::DebugTagOfSlot { .. }
             | Self::DynamicVector { .. }
             | Self::Region(_) => ErrorClass::Unsupported,
-            Self::TooManyMemFlags | Self::InterfaceTooLarge { .. } => ErrorClass::Limit,
+            Self::TooManyMemFlags | Self::InterfaceTooLarge { .. } | Self::TooDeep { .. } => {
+                ErrorClass::Limit
+            }
             Self::Flow(_) | Self::UndefinedValue { .. } | Self::Malformed(_) => ErrorClass::Bug,
         }
     }
@@ -122,6 +133,7 @@ impl OutlineError {
             Self::DynamicVector { .. } => "dynamic-vector",
             Self::TooManyMemFlags => "too-many-mem-flags",
             Self::InterfaceTooLarge { .. } => "interface-too-large",
+            Self::TooDeep { .. } => "too-deep",
             Self::Region(_) => "illegal-region",
             Self::Flow(_) => "no-control-flow",
             Self::UndefinedValue { .. } => "undefined-value",

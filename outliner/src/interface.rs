@@ -137,6 +137,11 @@ impl Interface {
         region: &Region,
     ) -> Result<Self, OutlineError> {
         check_blocks(func, region.scope().iter())?;
+        // The address may be taken outside: it is still one of this frame.
+        let mut scope = region.scope().iter();
+        if let Some(block) = scope.find(|&block| flow.is_handler_taken(block)) {
+            return Err(OutlineError::HandlerAddress { block });
+        }
         let (params, constants) = collect_params(func, flow, region)?;
         let (results, exits) = collect_exits(func, flow, liveness, region)?;
         let values = params.len() + results.len();
@@ -249,7 +254,11 @@ fn collect_params(
             if leaves_function(data.opcode()) {
                 continue;
             }
-            func.dfg.inst_args(inst).iter().copied().for_each(&mut use_of);
+            func.dfg
+                .inst_args(inst)
+                .iter()
+                .copied()
+                .for_each(&mut use_of);
             if let Some(table) = data.exception_table() {
                 for item in func.dfg.exception_tables[table].items() {
                     if let ExceptionTableItem::Context(value) = item {

@@ -19,12 +19,12 @@
 //! A `Flow` is a picture of the function it was computed from; an edit to the terminators makes it stale.
 //!
 //! # Not here
-//! Loops ([`crate::loops`]) and anything that reads instructions other than terminators.
+//! Loops ([`crate::loops`]), and anything that reads other instructions than terminators and those that name a block.
 
 use cranelift_codegen::dominator_tree::DominatorTree;
-use cranelift_codegen::entity::{EntityRef, PrimaryMap, SecondaryMap, entity_impl};
+use cranelift_codegen::entity::{EntityRef, EntitySet, PrimaryMap, SecondaryMap, entity_impl};
 use cranelift_codegen::flowgraph::ControlFlowGraph;
-use cranelift_codegen::ir::{Block, Function, Inst};
+use cranelift_codegen::ir::{Block, Function, Inst, InstructionData};
 
 /// One `BlockCall` of one terminator.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +94,7 @@ pub struct Flow {
     succs: SecondaryMap<Block, Span>,
     preds: SecondaryMap<Block, Span>,
     pred_edges: Vec<FlowEdge>,
+    handlers_taken: EntitySet<Block>,
 }
 
 impl std::fmt::Debug for Flow {
@@ -110,7 +111,7 @@ impl Flow {
     /// [`FlowError::TargetNotInLayout`]: a block is malformed, reachable or not.
     ///
     /// # Complexity
-    /// O(blocks + edges) beside Cranelift's own analyses.
+    /// O(instructions + edges) beside Cranelift's own analyses.
     pub fn compute(func: &Function) -> Result<Flow, FlowError> {
         let Some(entry) = func.layout.entry_block() else {
             return Err(FlowError::NoEntryBlock {
@@ -136,6 +137,7 @@ impl Flow {
             succs,
             preds,
             pred_edges,
+            handlers_taken: handlers_taken(func),
         })
     }
 
@@ -214,10 +216,29 @@ impl Flow {
         self.succs(from).len() > 1 && (self.preds(to).len() > 1 || to == self.entry)
     }
 
+    /// Whether a `get_exception_handler_address`, anywhere in the function, takes the address of one of the handlers
+    /// of the `try_call` that ends `block`.
+    pub fn is_handler_taken(&self, block: Block) -> bool {
+        self.handlers_taken.contains(block)
+    }
+
     /// Sort blocks into reverse postorder; unreachable ones go last, by number.
     pub fn sort_rpo(&self, blocks: &mut [Block]) {
         blocks.sort_unstable_by_key(|&b| (self.rpo_number(b).unwrap_or(u32::MAX), b));
     }
+}
+
+/// The blocks that `get_exception_handler_address` names.
+fn handlers_taken(func: &Function) -> EntitySet<Block> {
+    let mut taken = EntitySet::new();
+    for block in func.layout.blocks() {
+        for inst in func.layout.block_insts(block) {
+            if let InstructionData::ExceptionHandlerAddress { block, .. } = func.dfg.insts[inst] {
+                taken.insert(block);
+            }
+        }
+    }
+    taken
 }
 
 type NumberedEdges = (PrimaryMap<FlowEdge, Edge>, SecondaryMap<Block, Span>);

@@ -43,6 +43,7 @@ struct LoopData {
     parent: PackedOption<LoopId>,
     children: Vec<LoopId>,
     depth: u32,
+    height: u32,
     latches: Vec<Block>,
     back_edges: Vec<FlowEdge>,
     /// Preorder number in the forest, and the end of the subtree's numbers.
@@ -127,6 +128,11 @@ impl LoopForest {
     /// The nesting depth of `l`; an outermost loop has 1.
     pub fn depth(&self, l: LoopId) -> u32 {
         self.loops[l].depth
+    }
+
+    /// How many levels of loops `l` has, itself included; a loop without loops in it has 1.
+    pub fn height(&self, l: LoopId) -> u32 {
+        self.loops[l].height
     }
 
     /// The sources of the back edges of `l`, each once.
@@ -247,6 +253,7 @@ fn find_headers(flow: &Flow) -> PrimaryMap<LoopId, LoopData> {
                 parent: None.into(),
                 children: Vec::new(),
                 depth: 0,
+                height: 1,
                 latches,
                 back_edges,
                 pre: 0,
@@ -302,13 +309,14 @@ fn outermost(top: &mut SecondaryMap<LoopId, PackedOption<LoopId>>, mut l: LoopId
     l
 }
 
-/// Fill in children, depths and preorder intervals from the parents.
+/// Fill in children, depths, heights and preorder intervals from the parents.
 fn link_forest(loops: &mut PrimaryMap<LoopId, LoopData>) {
     // Subtree sizes, in `pre_end` for now; parents have smaller numbers.
     for l in loops.keys().rev() {
         loops[l].pre_end += 1;
         if let Some(parent) = loops[l].parent.expand() {
             loops[parent].pre_end += loops[l].pre_end;
+            loops[parent].height = loops[parent].height.max(loops[l].height + 1);
         }
     }
     let mut next_root = 0;

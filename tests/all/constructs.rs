@@ -55,17 +55,30 @@ struct Construct {
 
 impl Construct {
     fn read(path: &Path) -> Self {
-        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let name = path
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
         let text = std::fs::read_to_string(path).expect("readable");
-        let comments = text.lines().filter_map(|line| line.strip_prefix(';')).map(str::trim);
-        let title: Vec<&str> = comments.clone().take_while(|line| !line.is_empty()).collect();
+        let comments = text
+            .lines()
+            .filter_map(|line| line.strip_prefix(';'))
+            .map(str::trim);
+        let title: Vec<&str> = comments
+            .clone()
+            .take_while(|line| !line.is_empty())
+            .collect();
         let find = |key: &str| {
             let mut values = comments.clone().filter_map(|line| line.strip_prefix(key));
             values.next().map(|value| value.trim().to_string())
         };
         let expect = find("expect:").expect("the file says what is expected");
         let refused = expect.strip_prefix("refused ").map(str::to_string);
-        assert!(refused.is_some() || expect == "outlined", "{name}: {expect}");
+        assert!(
+            refused.is_some() || expect == "outlined",
+            "{name}: {expect}"
+        );
         let tolerated = find("expect regions:").into_iter().chain(refused.clone());
         Self {
             title: title.join(" "),
@@ -87,7 +100,9 @@ impl Construct {
 fn constructs() -> Vec<Construct> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("constructs");
     let entries = std::fs::read_dir(folder).expect("the constructs are there");
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("readable").path())
+        .collect();
     paths.sort();
     paths.iter().map(|path| Construct::read(path)).collect()
 }
@@ -148,7 +163,10 @@ fn outlines(isa: &dyn TargetIsa, func: &Function, region: &Region) -> Result<(),
         verified(isa, func, function);
     }
     if let Err(error) = check_outlined(func, region, &outlined) {
-        panic!("{error}\n{func}\n{}\n{}", outlined.function, outlined.residual);
+        panic!(
+            "{error}\n{func}\n{}\n{}",
+            outlined.function, outlined.residual
+        );
     }
     Ok(())
 }
@@ -178,8 +196,14 @@ fn prunes(isa: &dyn TargetIsa, func: &Function, cold: Block) -> Option<Result<()
         let made = extract_continuation(func, &flow, &liveness, &region, &interface, number);
         let made = made.expect("a continuation");
         verified(isa, func, &made.function);
-        let checked =
-            check_continuation(func, &region, &interface, number, &made.function, made.reentry);
+        let checked = check_continuation(
+            func,
+            &region,
+            &interface,
+            number,
+            &made.function,
+            made.reentry,
+        );
         checked.unwrap_or_else(|error| panic!("{error}\n{func}\n{}", made.function));
     }
     Some(Ok(()))
@@ -204,7 +228,11 @@ fn examine(isa: &dyn TargetIsa, func: &Function, found: &mut Found, fates: &mut 
     }
     let loops = scopes.len();
     for &entry in flow.rpo() {
-        let dominated = flow.rpo().iter().copied().filter(|&block| flow.dominates(entry, block));
+        let dominated = flow
+            .rpo()
+            .iter()
+            .copied()
+            .filter(|&block| flow.dominates(entry, block));
         scopes.push((entry, dominated.collect()));
     }
     for (index, (entry, scope)) in scopes.into_iter().enumerate() {
@@ -216,11 +244,17 @@ fn examine(isa: &dyn TargetIsa, func: &Function, found: &mut Found, fates: &mut 
             Err(error) => Fate::Refused(error.code().to_string()),
         };
         note(fates, func, members(), &fate);
-        let count = if index < loops { &mut found.loops } else { &mut found.regions };
+        let count = if index < loops {
+            &mut found.loops
+        } else {
+            &mut found.regions
+        };
         count.add(result);
         for cold in members().filter(|&block| block != entry) {
             let region = Region::pruned(func, &flow, entry, &scope, |block| block != cold);
-            found.regions.add(outlines(isa, func, &region.expect("a region")));
+            found
+                .regions
+                .add(outlines(isa, func, &region.expect("a region")));
         }
     }
     for &cold in flow.rpo() {
@@ -270,14 +304,35 @@ fn run(construct: &Construct, target: &Target, config: Config) -> (Vec<String>, 
 fn inspect(construct: &Construct, report: &Report) -> BTreeSet<(String, String)> {
     let mut entered = BTreeSet::new();
     for (name, function) in &report.functions {
-        assert_ne!(function.whole_function.state, "failed", "{:?}", function.whole_function);
+        assert_ne!(
+            function.whole_function.state, "failed",
+            "{:?}",
+            function.whole_function
+        );
         for region in &function.regions {
-            let place = format!("{}, {name} at {}: {:?}", construct.name, region.header, region.part);
-            assert!(["published", "refused", "cold", "superseded"].contains(&&*region.part.state), "{place}");
-            assert!(region.part.side_exits.iter().all(|side| side.state != "failed"), "{place}");
+            let place = format!(
+                "{}, {name} at {}: {:?}",
+                construct.name, region.header, region.part
+            );
+            assert!(
+                ["published", "refused", "cold", "superseded"].contains(&&*region.part.state),
+                "{place}"
+            );
+            assert!(
+                region
+                    .part
+                    .side_exits
+                    .iter()
+                    .all(|side| side.state != "failed"),
+                "{place}"
+            );
             let runs = region.blocks[&region.header];
             if region.part.state == "refused" {
-                assert_eq!(Some(&region.part.reason_code), construct.refused.as_ref(), "{place}");
+                assert_eq!(
+                    Some(&region.part.reason_code),
+                    construct.refused.as_ref(),
+                    "{place}"
+                );
                 assert!(function.entries == 0 || function.tier == Some(1), "{place}");
             } else if runs > 2 && function.tier == Some(0) {
                 assert!(region.entries > 0, "{place} ran {runs} times");
@@ -298,8 +353,17 @@ fn check(construct: &Construct, target: &Target, fates: &mut Fates) -> Found {
         verified(engine.isa(), func, func);
         examine(engine.isa(), func, &mut found, fates);
     }
-    let Found { loops, regions, functions: pruned, .. } = &found;
-    assert!(loops.outlined + loops.refused.len() > 0, "{} has no loop", construct.name);
+    let Found {
+        loops,
+        regions,
+        functions: pruned,
+        ..
+    } = &found;
+    assert!(
+        loops.outlined + loops.refused.len() > 0,
+        "{} has no loop",
+        construct.name
+    );
     match &construct.refused {
         None => assert!(loops.refused.is_empty(), "{}: {loops}", construct.name),
         Some(code) => assert!(
@@ -309,7 +373,11 @@ fn check(construct: &Construct, target: &Target, fates: &mut Fates) -> Found {
         ),
     }
     for code in regions.refused.keys().chain(pruned.refused.keys()) {
-        assert!(construct.tolerated.contains(code), "{}: {code}", construct.name);
+        assert!(
+            construct.tolerated.contains(code),
+            "{}: {code}",
+            construct.name
+        );
     }
     if construct.not_run.is_some() || !target.missing().is_empty() {
         return found;
@@ -352,18 +420,25 @@ fn every_construct_is_outlined_or_refused_with_its_reason() {
             println!("skipped: {} is for another target", construct.name);
             continue;
         };
-        eprintln!("{}", construct.name);
         let found = check(&construct, target, &mut fates);
         commands += found.commands;
         let run = match (&construct.not_run, found.whole) {
             (Some(why), _) => format!("no: {why}"),
-            (None, true) => format!("{} calls, as a whole function", found.commands),
-            (None, false) => format!("{} calls", found.commands),
+            (None, true) => format!("{}, as whole functions", found.commands),
+            (None, false) => found.commands.to_string(),
         };
         let (name, title) = (&construct.name, &construct.title);
-        let Found { loops, regions, functions, .. } = &found;
-        writeln!(rows, "| {title} [`{name}`] | {loops} | {regions} | {functions} | {run} |")
-            .expect("a string");
+        let Found {
+            loops,
+            regions,
+            functions,
+            ..
+        } = &found;
+        writeln!(
+            rows,
+            "| {title} [`{name}`] | {loops} | {regions} | {functions} | {run} |"
+        )
+        .expect("a string");
     }
     println!("{} opcodes, {commands} commands in 4 modes", fates.len());
     if cfg!(not(target_arch = "x86_64")) {
@@ -371,17 +446,32 @@ fn every_construct_is_outlined_or_refused_with_its_reason() {
     }
     let all = Opcode::all().iter().map(ToString::to_string);
     let missing: Vec<String> = all.filter(|opcode| !fates.contains_key(opcode)).collect();
-    assert!(missing.is_empty(), "no construct has the opcodes {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "no construct has the opcodes {missing:?}"
+    );
 
     let mut table = include_str!("constructs.md").to_string();
     table += &rows;
     table += "\n## Opcodes\n";
-    opcodes(&mut table, "In loops entered at tier 1", &fates, |fate| *fate == Fate::Entered);
-    opcodes(&mut table, "Outlined", &fates, |fate| *fate == Fate::Outlined);
-    let reasons: BTreeSet<&Fate> = fates.values().filter(|fate| **fate < Fate::Outlined).collect();
+    opcodes(&mut table, "In loops entered at tier 1", &fates, |fate| {
+        *fate == Fate::Entered
+    });
+    opcodes(&mut table, "Outlined", &fates, |fate| {
+        *fate == Fate::Outlined
+    });
+    let reasons: BTreeSet<&Fate> = fates
+        .values()
+        .filter(|fate| **fate < Fate::Outlined)
+        .collect();
     for reason in reasons {
         if let Fate::Refused(code) = reason {
-            opcodes(&mut table, &format!("Refused as `{code}`"), &fates, |fate| fate == reason);
+            opcodes(
+                &mut table,
+                &format!("Refused as `{code}`"),
+                &fates,
+                |fate| fate == reason,
+            );
         }
     }
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../outliner/CONSTRUCTS.md");
@@ -389,5 +479,8 @@ fn every_construct_is_outlined_or_refused_with_its_reason() {
         std::fs::write(&path, &table).expect("writable");
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == table, "CONSTRUCTS.md is out of date: run the test with REGRAFT_UPDATE=1");
+    assert!(
+        kept == table,
+        "CONSTRUCTS.md is out of date: run the test with REGRAFT_UPDATE=1"
+    );
 }

@@ -200,7 +200,12 @@ fn no_memory_for_tier_1() {
 #[test]
 fn every_stage_of_tier_1_can_fail() {
     let clif = include_str!("../../outliner/testdata/sum.clif");
-    for stage in [Stage::Transform, Stage::Memory, Stage::Codegen(1), Stage::Link(1)] {
+    for stage in [
+        Stage::Transform,
+        Stage::Memory,
+        Stage::Codegen(1),
+        Stage::Link(1),
+    ] {
         // The first transformation is the instrumentation for tier 0.
         let seen = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&seen);
@@ -221,8 +226,16 @@ fn every_stage_of_tier_1_can_fail() {
         let report = engine.report();
         let region = &report.functions["sum"].regions[0];
         assert_eq!(region.part.state, "failed", "{stage:?}");
-        assert!(region.part.reason.contains("injected"), "{}", region.part.reason);
-        assert!((2..=4).contains(&region.part.requests), "{}", region.part.requests);
+        assert!(
+            region.part.reason.contains("injected"),
+            "{}",
+            region.part.reason
+        );
+        assert!(
+            (2..=4).contains(&region.part.requests),
+            "{}",
+            region.part.requests
+        );
         assert_eq!(report.functions["sum"].tier, Some(0));
     }
 }
@@ -239,9 +252,13 @@ fn a_failed_definition_changes_nothing() {
         ..Config::default()
     };
     let engine = Engine::new(config).expect("an engine for the host");
-    let error = engine.define_function(parse(ONE)).expect_err("the first time fails");
+    let error = engine
+        .define_function(parse(ONE))
+        .expect_err("the first time fails");
     assert!(matches!(error, Error::Compile { .. }), "{error}");
-    let one = engine.define_function(parse(ONE)).expect("the second does not");
+    let one = engine
+        .define_function(parse(ONE))
+        .expect("the second does not");
     // SAFETY: the function only returns a constant.
     let results = unsafe { engine.call(one, &[]) }.expect("it runs");
     assert!(results[0].bitwise_eq(&DataValue::I64(1)));
@@ -258,7 +275,9 @@ fn a_continuation_always_comes_to_be() {
     };
     let engine = engine(config, crate::tiering::COLD);
     let cold = engine.lookup("cold").expect("it is declared");
-    let cold = engine.get::<(i64, i64), i64>(cold).expect("the types agree");
+    let cold = engine
+        .get::<(i64, i64), i64>(cold)
+        .expect("the types agree");
     // SAFETY: the function touches no memory.
     let result = unsafe { cold.call((5000, 4990)) };
     assert_eq!(result, crate::tiering::cold_model(5000, 4990));

@@ -4,6 +4,7 @@ mod cli;
 mod conformance;
 mod constructs;
 mod errors;
+mod limits;
 mod random;
-mod tiering;
 mod report;
+mod tiering;

@@ -17,7 +17,10 @@ fn validate(report: &Report) {
         .map(|error| format!("{} at {}", error, error.instance_path))
         .collect();
     assert!(errors.is_empty(), "{}", errors.join("\n"));
-    assert_eq!(Report::from_json(&report.to_json()).expect("it reads back"), *report);
+    assert_eq!(
+        Report::from_json(&report.to_json()).expect("it reads back"),
+        *report
+    );
 }
 
 /// An engine with something of everything.
@@ -56,9 +59,15 @@ block3:
     .join("\n");
     let engine = engine(eager_to_tier(20), &clif);
     let id = |name| engine.lookup(name).expect("the function is declared");
-    let nest = engine.get::<(i32, i32), i32>(id("nest")).expect("the types agree");
-    let exits = engine.get::<(i64, i64), i64>(id("exits")).expect("the types agree");
-    let pointer = engine.get::<(i64,), i64>(id("pointer")).expect("the types agree");
+    let nest = engine
+        .get::<(i32, i32), i32>(id("nest"))
+        .expect("the types agree");
+    let exits = engine
+        .get::<(i64, i64), i64>(id("exits"))
+        .expect("the types agree");
+    let pointer = engine
+        .get::<(i64,), i64>(id("pointer"))
+        .expect("the types agree");
     for i in 0..30 {
         // SAFETY: the functions touch no memory.
         unsafe {
@@ -93,7 +102,10 @@ fn the_schema_rejects_what_is_no_report() {
 
 #[test]
 fn a_report_of_another_version_is_refused() {
-    let text = busy_engine().report().to_json().replace("\"version\": 1", "\"version\": 9");
+    let text = busy_engine()
+        .report()
+        .to_json()
+        .replace("\"version\": 1", "\"version\": 9");
     let error = Report::from_json(&text).expect_err("version 9 is not known");
     assert!(error.to_string().contains("version 9"), "{error}");
 }
@@ -104,7 +116,10 @@ fn report_snapshot() {
     let mut report = busy_engine().report();
     report.target = "[target]".to_string();
     for function in report.functions.values_mut() {
-        function.compile_micros.values_mut().for_each(|micros| *micros = 0);
+        function
+            .compile_micros
+            .values_mut()
+            .for_each(|micros| *micros = 0);
         let regions = function.regions.iter_mut();
         let parts = regions.flat_map(|region| {
             region.part.side_exits.iter_mut().for_each(|side| {

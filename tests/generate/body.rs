@@ -7,14 +7,12 @@
 //! Termination: every retreating edge is taken only while there is fuel, and burns some. The fuel lives in a
 //! variable (a header parameter of every loop) or in a stack slot (then loops may have no parameter at all).
 
-use super::graph::{Graph, Term};
-use super::memory::{OBJECT_BYTES, Object, Place};
+use super::graph::Graph;
+use super::memory::Object;
 use super::source::Source;
 use super::values::Callee;
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    Block, BlockArg, BlockCall, Endianness, InstBuilder, JumpTableData, MemFlagsData, StackSlot,
-    StackSlotData, StackSlotKind, TrapCode, Type, Value, types,
+    Block, InstBuilder, MemFlagsData, StackSlot, StackSlotData, StackSlotKind, Type, Value, types,
 };
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, Variable};

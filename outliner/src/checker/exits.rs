@@ -14,10 +14,11 @@ use super::agreement::{
     continuation_params, continuation_signature, live_ins, live_out_meaning, param_meaning,
     param_meanings, region_signature,
 };
-use super::entities::is_constant;
+use super::content::is_constant;
+use super::correspondence::{Binding, Incoming, Point, Role, Subject};
 use super::error::{CheckError, Meaning, Place};
 use super::source::{arguments, destinations, target};
-use super::walk::{Binding, Incoming, Point, Role, Subject, Walk};
+use super::walk::Walk;
 use cranelift_codegen::ir::{
     Block, BlockArg, FuncRef, Inst, InstructionData, Opcode, Signature, Value,
 };
@@ -178,7 +179,8 @@ impl<'a> Walk<'a> {
         if said != Some(i64::from(number)) {
             return Err(wrong);
         }
-        let Some(exit) = interface.exits.get(number as usize - 1) else {
+        let at = (number as usize).checked_sub(1);
+        let Some(exit) = at.and_then(|at| interface.exits.get(at)) else {
             return Err(wrong);
         };
         for live in &exit.live_outs {

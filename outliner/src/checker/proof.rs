@@ -36,10 +36,11 @@
 //! Complexity: O(uses + live ranges of entry and extra parameters and of
 //! results), with no recursion.
 
-use super::entities::same_constant;
+use super::content::same_constant;
+use super::correspondence::{Binding, Obligation, Point, Role};
 use super::error::{CheckError, Meaning, Place};
 use super::source::{arguments, destinations};
-use super::walk::{Binding, Obligation, Point, Role, Walk};
+use super::walk::Walk;
 use crate::interface::LiveOut;
 use cranelift_codegen::ir::{Block, BlockArg, Value, ValueDef};
 use std::collections::{HashMap, HashSet};

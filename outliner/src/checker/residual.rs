@@ -17,10 +17,11 @@
 //! shows that no such number is returned.
 
 use super::agreement::{param_meanings, region_signature};
-use super::entities::names;
+use super::content::names;
+use super::correspondence::{Binding, Incoming, Point, Role, Subject};
 use super::error::{CheckError, Place};
 use super::source::{arguments, destinations, target};
-use super::walk::{Binding, Incoming, Point, Role, Subject, Walk};
+use super::walk::Walk;
 use cranelift_codegen::ir::{Block, Inst, InstructionData, Opcode};
 use regraft_regions::ExitKind;
 use std::collections::HashMap;

@@ -11,7 +11,7 @@
 //! Limitations: exit tables are looked up, not judged; an edge that should be
 //! in one and is not makes the walk fail with `UnnumberedExit`.
 
-use super::entities::is_constant;
+use super::content::is_constant;
 use super::error::{CheckError, Meaning};
 use cranelift_codegen::entity::{EntityRef, EntitySet, SecondaryMap};
 use cranelift_codegen::ir::{

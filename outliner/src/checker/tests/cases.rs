@@ -24,6 +24,7 @@ pub const CLIF: &[(&str, &str)] = &[
     ("redefined", REDEFINED),
     ("context", CONTEXT),
     ("paths", PATHS),
+    ("dynamic", DYNAMIC),
 ];
 
 /// Frame addresses in every position: header argument, side exit, live-out.
@@ -252,6 +253,33 @@ block6:
     brif v8, block7, block2
 block7:
     return v2
+}";
+
+/// A dynamic stack slot, and aliases.
+const DYNAMIC: &str = "
+function %dynamic(i64) -> i64 system_v {
+    gv0 = dyn_scale_target_const.i32x4
+    dt0 = i32x4*gv0
+    dss0 = explicit_dynamic_slot dt0
+    dss1 = explicit_dynamic_slot dt0
+block0(v0: i64):
+    v9 -> v0
+    jump block1(v9)
+block1(v1: i64):
+    v2 = dynamic_stack_addr.i64 dss0
+    v3 = load.i64 v2
+    v4 -> v3
+    v5 = iadd v4, v9
+    brif v5, block1(v4), block2
+block2:
+    v6 = dynamic_stack_addr.i64 dss1
+    store v4, v6
+    brif v3, block1(v5), block3(v6)
+block3(v7: i64):
+    v8 = load.i64 v7
+    v10 = load.i64 v2
+    v11 = iadd v8, v10
+    return v11
 }";
 
 /// The functions of one case.

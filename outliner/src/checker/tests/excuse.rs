@@ -8,7 +8,7 @@ use super::mutate::Mutation;
 use crate::Interface;
 use crate::checker::Meaning;
 use crate::checker::agreement::live_out_meaning;
-use crate::checker::entities::is_constant;
+use crate::checker::content::is_constant;
 use crate::checker::source::{Source, arguments, destinations, target};
 use cranelift_codegen::ir::{
     Block, FuncRef, Function, Inst, InstructionData, Opcode, UserFuncName, Value,
@@ -70,6 +70,12 @@ pub fn facts(
                 let offset = i64::from(i32::from(offset));
                 addresses.insert((None, result), Meaning::Slot { slot, offset, ty });
             }
+            InstructionData::DynamicStackAddr {
+                dynamic_stack_slot: slot,
+                ..
+            } => {
+                addresses.insert((None, result), Meaning::DynamicSlot { slot, ty });
+            }
             InstructionData::Binary {
                 opcode: Opcode::Iadd,
                 args: [base, added],
@@ -103,7 +109,8 @@ pub fn facts(
             _ => {}
         }
     }
-    addresses.retain(|_, meaning| matches!(meaning, Meaning::Slot { .. }));
+    addresses
+        .retain(|_, meaning| matches!(meaning, Meaning::Slot { .. } | Meaning::DynamicSlot { .. }));
     facts.extend(
         addresses
             .into_iter()
@@ -199,7 +206,8 @@ pub fn excuse(subject: &Subject<'_>, mutation: &Mutation) -> Option<&'static str
         }
         Mutation::Coldness(block) => is_glue(subject, block).then_some("coldness of glue"),
         Mutation::Repeated(inst) => {
-            let address = func.dfg.insts[inst].opcode() == Opcode::StackAddr;
+            let opcode = func.dfg.insts[inst].opcode();
+            let address = matches!(opcode, Opcode::StackAddr | Opcode::DynamicStackAddr);
             let glue = is_glue(subject, func.layout.inst_block(inst)?);
             let unused = (address && glue) || makes_dummies(subject, inst);
             unused.then_some("an address or constant that nobody uses")
@@ -304,6 +312,7 @@ fn is_glue(subject: &Subject<'_>, block: Block) -> bool {
                     | Opcode::Vconst
                     | Opcode::Iconcat
                     | Opcode::StackAddr
+                    | Opcode::DynamicStackAddr
             )
     })
 }

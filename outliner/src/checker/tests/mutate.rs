@@ -3,14 +3,14 @@
 //! Purpose: sabotage. A checker that accepts a mutant has to be excused: the
 //! mutant must do what the original does.
 
+mod declared;
+
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::immediates::{Ieee32, Imm64, Offset32};
 use cranelift_codegen::ir::{
-    AliasRegionData, AtomicRmwOp, Block, BlockArg, BlockCall, ConstantData, Endianness,
-    ExternalName, FuncRef, Function, GlobalValue, GlobalValueData as Data, Inst, InstructionData,
-    MemFlagsData, Opcode, SourceLoc, TrapCode, Type, UserExternalName, Value,
+    AliasRegionData, AtomicRmwOp, Block, BlockArg, BlockCall, Endianness, Function, Inst,
+    InstructionData, MemFlagsData, Opcode, SourceLoc, TrapCode, Type, Value,
 };
-use cranelift_codegen::isa::CallConv;
 use cranelift_codegen::settings::{self, Configurable, Flags};
 use cranelift_codegen::verify_function;
 
@@ -119,7 +119,7 @@ pub fn mutants(original: &Function) -> Vec<Mutant> {
             flags(&mut mutants, inst);
         }
     }
-    entities(&mut mutants);
+    declared::entities(&mut mutants);
     mutants.found
 }
 
@@ -149,7 +149,7 @@ fn operands(mutants: &mut Mutants<'_>, inst: Inst, values: &[(Value, Type)]) {
             func.layout.remove_inst(inst)
         });
     }
-    let constant = super::super::entities::is_constant(&original.dfg.insts[inst]);
+    let constant = super::super::content::is_constant(&original.dfg.insts[inst]);
     if !opcode.is_terminator() && !constant {
         mutants.try_one(Mutation::Repeated(inst), |func| {
             let again = func.dfg.clone_inst(inst);
@@ -270,6 +270,18 @@ fn itself(mutants: &mut Mutants<'_>, inst: Inst) {
             mutants.change(inst, "stack slot", changed);
         }
     }
+    if let InstructionData::DynamicStackAddr { .. } = data {
+        for slot in original.dynamic_stack_slots.keys() {
+            let mut changed = data;
+            if let InstructionData::DynamicStackAddr {
+                dynamic_stack_slot, ..
+            } = &mut changed
+            {
+                *dynamic_stack_slot = slot;
+            }
+            mutants.change(inst, "stack slot", changed);
+        }
+    }
     for function in original.dfg.ext_funcs.keys() {
         let mut changed = data;
         match &mut changed {
@@ -357,88 +369,4 @@ fn flags(mutants: &mut Mutants<'_>, inst: Inst) {
             *used = flags;
         }
     });
-}
-
-/// What the instructions in the layout refer to, changed where it is declared.
-fn entities(mutants: &mut Mutants<'_>) {
-    let original = mutants.original;
-    let insts = || {
-        let blocks = original.layout.blocks();
-        blocks.flat_map(|block| original.layout.block_insts(block))
-    };
-    for inst in insts() {
-        match original.dfg.insts[inst] {
-            InstructionData::Call { func_ref, .. }
-            | InstructionData::TryCall { func_ref, .. }
-            | InstructionData::FuncAddr { func_ref, .. } => callee(mutants, func_ref),
-            InstructionData::UnaryGlobalValue { global_value, .. } => {
-                global(mutants, global_value);
-            }
-            InstructionData::Shuffle { imm, .. } => {
-                mutants.try_one(Mutation::Entity("shuffle mask"), |func| {
-                    func.dfg.immediates[imm] = ConstantData::from([0u8; 16].as_slice());
-                });
-            }
-            InstructionData::UnaryConst {
-                opcode,
-                constant_handle,
-            } => {
-                mutants.try_one(Mutation::Changed(inst, "constant"), |func| {
-                    let length = func.dfg.constants.get(constant_handle).len();
-                    let changed = ConstantData::from(vec![0xa5; length].as_slice());
-                    let constant_handle = func.dfg.constants.insert(changed);
-                    func.dfg.insts[inst] = InstructionData::UnaryConst {
-                        opcode,
-                        constant_handle,
-                    };
-                });
-            }
-            _ => {}
-        }
-    }
-    if let Some(limit) = original.stack_limit {
-        global(mutants, limit);
-    }
-    mutants.try_one(Mutation::Entity("stack limit"), |func| {
-        func.stack_limit = None
-    });
-    mutants.try_one(Mutation::Entity("calling convention"), |func| {
-        func.signature.call_conv = CallConv::Fast;
-    });
-}
-
-fn callee(mutants: &mut Mutants<'_>, function: FuncRef) {
-    mutants.try_one(Mutation::Entity("linkage"), |func| {
-        let data = &mut func.dfg.ext_funcs[function];
-        data.colocated = !data.colocated;
-    });
-    mutants.try_one(Mutation::Entity("callee's signature"), |func| {
-        let signature = func.dfg.ext_funcs[function].signature;
-        func.dfg.signatures[signature].call_conv = CallConv::Fast;
-    });
-    mutants.try_one(Mutation::Entity("callee's name"), |func| {
-        let name = func.declare_imported_user_function(UserExternalName::new(99, 99));
-        func.dfg.ext_funcs[function].name = ExternalName::user(name);
-    });
-}
-
-/// Every clause of the chain.
-fn global(mutants: &mut Mutants<'_>, global_value: GlobalValue) {
-    let original = mutants.original;
-    let mut next = Some(global_value);
-    while let Some(global_value) = next {
-        mutants.try_one(Mutation::Entity("global value"), |func| {
-            match &mut func.global_values[global_value] {
-                Data::Load { offset, .. } => *offset = Offset32::new(i32::from(*offset) + 8),
-                Data::IAddImm { offset, .. } | Data::Symbol { offset, .. } => {
-                    *offset = Imm64::new(offset.bits() + 8);
-                }
-                _ => {}
-            }
-        });
-        next = match original.global_values[global_value] {
-            Data::Load { base, .. } | Data::IAddImm { base, .. } => Some(base),
-            _ => None,
-        };
-    }
 }
