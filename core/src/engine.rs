@@ -281,7 +281,9 @@ impl Engine {
                 continue;
             };
             let counts = tiering.profile(&body.source);
-            let saved = SavedFunction::from_profile(&body.source, &tiering.analysis.flow, &counts);
+            let mut saved =
+                SavedFunction::from_profile(&body.source, &tiering.analysis.flow, &counts);
+            saved.hash = body.client_hash();
             profile.functions.insert(function.name.clone(), saved);
         }
         profile
@@ -470,7 +472,7 @@ impl Inner {
                 continue;
             };
             let units = read(&self.units);
-            for &reference in &body.references {
+            for &reference in &body.references.units {
                 if seen.insert(reference)
                     && let Some(next) = units.function(reference)
                 {

@@ -31,7 +31,7 @@ use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::ir::{Block, ExternalName, FuncRef, Function, UserExternalName};
 use regraft_outliner::{Extracted, Interface, check_continuation, extract_continuation};
 use regraft_regions::Region;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 /// A region as it was formed, with what its side exits need.
@@ -82,8 +82,9 @@ impl Inner {
     ) -> Result<Arc<Formed>, CompileError> {
         self.fault(Stage::Memory, &function.name)?;
         let mut sides: Vec<Side> = vec![];
+        let mut started = HashSet::new();
         for side_exit in region.side_exits() {
-            if sides.iter().any(|side| side.start == side_exit.to) {
+            if !started.insert(side_exit.to) {
                 continue;
             }
             let layout = CounterLayout::new([], 0);
@@ -240,12 +241,12 @@ impl Inner {
         formed: &Formed,
     ) -> Result<(), CompileError> {
         let missing = || CompileError::Transform("a side exit without a continuation".into());
-        let region = &formed.region;
+        let side_exits = formed.region.side_exits();
+        let sides = formed.sides.iter().map(|side| (side.start, side));
+        let sides: HashMap<Block, &Side> = sides.collect();
         for &(number, callee) in &extracted.side_calls {
-            let exits = region.side_exits().iter();
-            let start = exits.clone().find(|exit| exit.number == number);
-            let start = start.ok_or_else(missing)?.to;
-            let side = formed.sides.iter().find(|side| side.start == start);
+            let side_exit = side_exits.get(number as usize).ok_or_else(missing)?;
+            let side = sides.get(&side_exit.to);
             let unit = side.and_then(|side| side.unit.get()).ok_or_else(missing)?;
             name_unit(&mut extracted.function, callee, *unit);
         }

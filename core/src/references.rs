@@ -8,8 +8,31 @@ use crate::engine::{Inner, read, write};
 use crate::error::Error;
 use crate::names;
 use cranelift_codegen::ir::{
-    ExternalName, FuncRef, Function, GlobalValueData, Signature, UserExternalName,
+    ExternalName, FuncRef, Function, GlobalValue, GlobalValueData, Signature, UserExternalName,
 };
+
+/// What numbering found, and what it replaced.
+#[derive(Debug)]
+pub(crate) struct References {
+    /// The units of the functions that are referred to, sorted.
+    pub units: Vec<u32>,
+    callees: Vec<(FuncRef, ExternalName)>,
+    symbols: Vec<(GlobalValue, ExternalName)>,
+}
+
+impl References {
+    /// Puts the client's names back.
+    pub fn restore(&self, func: &mut Function) {
+        for (callee, name) in &self.callees {
+            func.dfg.ext_funcs[*callee].name = name.clone();
+        }
+        for (global, original) in &self.symbols {
+            if let GlobalValueData::Symbol { name, .. } = &mut func.global_values[*global] {
+                *name = original.clone();
+            }
+        }
+    }
+}
 
 /// Numbers every reference of `func`; returns the functions it refers to.
 ///
@@ -21,8 +44,9 @@ pub(crate) fn number_references(
     engine: &Inner,
     name: &str,
     func: &mut Function,
-) -> Result<Vec<u32>, Error> {
+) -> Result<References, Error> {
     let mut references = vec![];
+    let mut originals = vec![];
     let callees: Vec<FuncRef> = func.dfg.ext_funcs.keys().collect();
     for callee in callees {
         let data = &func.dfg.ext_funcs[callee];
@@ -51,12 +75,17 @@ pub(crate) fn number_references(
         references.push(number);
         let user = UserExternalName::new(names::FUNCTIONS, number);
         let user = func.declare_imported_user_function(user);
-        func.dfg.ext_funcs[callee].name = ExternalName::user(user);
+        let name = &mut func.dfg.ext_funcs[callee].name;
+        originals.push((callee, std::mem::replace(name, ExternalName::user(user))));
     }
-    number_data(engine, name, func)?;
+    let symbols = number_data(engine, name, func)?;
     references.sort_unstable();
     references.dedup();
-    Ok(references)
+    Ok(References {
+        units: references,
+        callees: originals,
+        symbols,
+    })
 }
 
 fn check_declared(
@@ -82,7 +111,11 @@ fn check_declared(
 
 /// Symbols that are global values: data of the host, or functions whose
 /// address is taken.
-fn number_data(engine: &Inner, name: &str, func: &mut Function) -> Result<(), Error> {
+fn number_data(
+    engine: &Inner,
+    name: &str,
+    func: &mut Function,
+) -> Result<Vec<(GlobalValue, ExternalName)>, Error> {
     let mut renamed = vec![];
     for (global, data) in func.global_values.iter() {
         let GlobalValueData::Symbol { name: symbol, .. } = data else {
@@ -122,11 +155,13 @@ fn number_data(engine: &Inner, name: &str, func: &mut Function) -> Result<(), Er
             ExternalName::LibCall(_) | ExternalName::KnownSymbol(_) => {}
         }
     }
+    let mut originals = vec![];
     for (global, user) in renamed {
         let user = func.declare_imported_user_function(user);
         if let GlobalValueData::Symbol { name, .. } = &mut func.global_values[global] {
-            *name = ExternalName::user(user);
+            let original = std::mem::replace(name, ExternalName::user(user));
+            originals.push((global, original));
         }
     }
-    Ok(())
+    Ok(originals)
 }

@@ -4,15 +4,16 @@
 //! described in `core/report.schema.json` and in the README. Counts are those
 //! of tier 0: code that has moved to tier 1 no longer counts.
 
-use crate::baseline::{HotState, LoopHook, Status, Tiering};
+use crate::baseline::{Analysis, HotState, LoopHook, Status, Tiering};
 use crate::compile::{Version, instruction_count};
 use crate::config::Mode;
 use crate::engine::{Engine, tiered};
 use crate::formed::Side;
 use crate::unit::FunctionUnit;
-use cranelift_codegen::ir::Function;
+use cranelift_codegen::entity::SecondaryMap;
+use cranelift_codegen::ir::{Block, Function};
 use indexmap::IndexMap;
-use regraft_outliner::{Interface, LiveOutSource, ParamSource};
+use regraft_outliner::{Interface, LiveOutSource, OutlineError, ParamSource};
 use regraft_regions::{
     Exit, ExitKind, FunctionProfile, LoopId, Region, instruction_count as insts,
 };
@@ -71,7 +72,8 @@ pub struct RegionReport {
     pub kind: String,
     /// Nesting depth; an outermost loop has 1.
     pub loop_depth: u32,
-    /// Its blocks and how often each was executed at tier 0.
+    /// Its blocks and how often each was executed at tier 0; only the header
+    /// of a loop that is refused as `too-deep`.
     pub blocks: IndexMap<String, u64>,
     /// Its share of the instructions that the function executed at tier 0.
     pub share: f64,
@@ -278,6 +280,7 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
             add_version(&mut report.versions, &mut micros_by_tier, version);
         }
         let total = profile.total(&body.source);
+        let executed = executed_in_loops(&body.source, tiering, &profile);
         for loop_id in tiering.analysis.loops.loops() {
             let mut region = match tiering.hook_of(loop_id) {
                 Some(hook) => report_hook(tiering, hook, &state.hooks[hook], &mut micros_by_tier),
@@ -285,16 +288,15 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
             };
             region.function.clone_from(&function.name);
             region.loop_depth = tiering.analysis.loops.depth(loop_id);
-            let blocks = tiering.analysis.loops.blocks(loop_id);
-            region.share = share(&body.source, &profile, &blocks, total);
-            for block in blocks {
+            region.share = share(executed[loop_id], total);
+            for block in listed_blocks(tiering, loop_id) {
                 let count = profile.block(block);
                 region.blocks.insert(block.to_string(), count);
             }
             report.regions.push(region);
         }
         for cycle in tiering.analysis.loops.irreducible() {
-            let names = |blocks: &[cranelift_codegen::ir::Block]| {
+            let names = |blocks: &[Block]| {
                 blocks.iter().map(ToString::to_string).collect()
             };
             report.irreducible.push(IrreducibleReport {
@@ -315,17 +317,44 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
     Some(report)
 }
 
-fn share(
+/// How many instructions were executed in each loop, nested loops included.
+fn executed_in_loops(
     func: &Function,
+    tiering: &Tiering,
     profile: &FunctionProfile,
-    blocks: &[cranelift_codegen::ir::Block],
-    total: u64,
-) -> f64 {
+) -> SecondaryMap<LoopId, u64> {
+    let Analysis { flow, loops, .. } = &tiering.analysis;
+    let mut executed: SecondaryMap<LoopId, u64> = SecondaryMap::new();
+    for &block in flow.rpo() {
+        if let Some(innermost) = loops.innermost(block) {
+            let weight = profile.block(block).saturating_mul(insts(func, block));
+            executed[innermost] = executed[innermost].saturating_add(weight);
+        }
+    }
+    // Parents have smaller numbers.
+    for loop_id in loops.loops().rev() {
+        if let Some(parent) = loops.parent(loop_id) {
+            executed[parent] = executed[parent].saturating_add(executed[loop_id]);
+        }
+    }
+    executed
+}
+
+/// The blocks that the report lists for a loop: all of them, but for a loop
+/// that is refused since it is too deep only its header: the nest's blocks
+/// would be listed thousands of times.
+fn listed_blocks(tiering: &Tiering, loop_id: LoopId) -> Vec<Block> {
+    let loops = &tiering.analysis.loops;
+    match tiering.refusal_of(loop_id) {
+        Some(OutlineError::TooDeep { .. }) => vec![loops.header(loop_id)],
+        _ => loops.blocks(loop_id),
+    }
+}
+
+fn share(executed: u64, total: u64) -> f64 {
     if total == 0 {
         return 0.0;
     }
-    let weight = |&block| profile.block(block).saturating_mul(insts(func, block));
-    let executed: u64 = blocks.iter().map(weight).fold(0, u64::saturating_add);
     // Four decimals: the rest is noise.
     (executed as f64 / total as f64 * 1e4).round() / 1e4
 }
@@ -437,7 +466,7 @@ fn empty_region(header: String) -> RegionReport {
 fn report_refusal(tiering: &Tiering, loop_id: LoopId) -> RegionReport {
     let header = tiering.analysis.loops.header(loop_id);
     let mut region = empty_region(header.to_string());
-    if let Some((_, reason)) = tiering.refused.iter().find(|(id, _)| *id == loop_id) {
+    if let Some(reason) = tiering.refusal_of(loop_id) {
         region.part.decision = "refuse".to_string();
         region.part.reason = reason.to_string();
         region.part.reason_code = reason.code().to_string();

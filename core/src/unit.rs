@@ -6,8 +6,10 @@
 use crate::baseline::Baseline;
 use crate::error::CompileError;
 use crate::formed::Formed;
+use crate::references::References;
 use crate::slots::SlotRef;
 use cranelift_codegen::ir::{Function, Signature};
+use regraft_regions::function_hash;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -52,9 +54,22 @@ pub(crate) struct Body {
     /// Whether its source locations are the numbers of its blocks.
     pub block_locations: bool,
     /// The functions it refers to.
-    pub references: Vec<u32>,
+    pub references: References,
     /// Its first version, compiled once and kept.
     pub baseline: OnceLock<Result<Baseline, CompileError>>,
+}
+
+impl Body {
+    /// The hash of the function as the client defined it: without numbers
+    /// for names, and without the locations that the engine added.
+    pub fn client_hash(&self) -> u64 {
+        let mut source = self.source.clone();
+        self.references.restore(&mut source);
+        if self.block_locations {
+            source.srclocs.clear();
+        }
+        function_hash(&source)
+    }
 }
 
 /// An entry of the unit table.

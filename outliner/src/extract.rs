@@ -36,7 +36,7 @@ use crate::ssa::{Variable, repair};
 use crate::zero::insert_zero;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
-    Block, BlockArg, ExtFuncData, ExternalName, FuncRef, Function, InstBuilder, InstructionData,
+    Block, BlockArg, ExtFuncData, ExternalName, FuncRef, Function, Inst, InstBuilder, InstructionData,
     Signature, UserFuncName, Value, types,
 };
 use regraft_regions::{ExitKind, Flow, FlowEdge, Liveness, Region};
@@ -275,6 +275,7 @@ struct Extraction<'a> {
     blocks: HashMap<Block, Block>,
     addresses: HashMap<(ParamSource, cranelift_codegen::ir::Type), Value>,
     exit_of_edge: HashMap<FlowEdge, usize>,
+    exit_of_inst: HashMap<Inst, usize>,
     side_of_edge: HashMap<FlowEdge, u32>,
     side_calls: Vec<(u32, FuncRef)>,
     reentry: Option<FuncRef>,
@@ -289,11 +290,16 @@ impl<'a> Extraction<'a> {
         interface: &'a Interface,
         target: &'a mut Function,
     ) -> Result<Self, OutlineError> {
-        let edge_exits = interface.exits.iter().enumerate();
-        let exit_of_edge = edge_exits.filter_map(|(at, exit)| match exit.exit.kind {
-            ExitKind::Edge { edge, .. } => Some((edge, at)),
-            _ => None,
-        });
+        let mut exit_of_edge = HashMap::new();
+        let mut exit_of_inst = HashMap::new();
+        for (at, exit) in interface.exits.iter().enumerate() {
+            match exit.exit.kind {
+                ExitKind::Edge { edge, .. } => exit_of_edge.insert(edge, at),
+                ExitKind::Return { inst } | ExitKind::TailCall { inst } => {
+                    exit_of_inst.insert(inst, at)
+                }
+            };
+        }
         let side_exits = region.side_exits().iter();
         Ok(Self {
             func,
@@ -304,7 +310,8 @@ impl<'a> Extraction<'a> {
             remap: Remap::new(func, target)?,
             blocks: HashMap::new(),
             addresses: HashMap::new(),
-            exit_of_edge: exit_of_edge.collect(),
+            exit_of_edge,
+            exit_of_inst,
             side_of_edge: side_exits.map(|exit| (exit.edge, exit.number)).collect(),
             side_calls: vec![],
             reentry: None,
@@ -409,10 +416,9 @@ impl<'a> Extraction<'a> {
                     self.copy_address(block, inst, into, source, 0)?;
                 }
                 _ if leaves_function(data.opcode()) => {
-                    let exit = self.exit_at(|kind| {
-                        matches!(*kind, ExitKind::Return { inst: at } | ExitKind::TailCall { inst: at } if at == inst)
-                    })?;
-                    self.return_exit(block, into, exit, &[])?;
+                    let exit = self.exit_of_inst.get(&inst).copied();
+                    let missing = OutlineError::Malformed("a return that is not an exit");
+                    self.return_exit(block, into, exit.ok_or(missing)?, &[])?;
                 }
                 _ => {
                     if data.opcode().is_branch() {
@@ -454,14 +460,6 @@ impl<'a> Extraction<'a> {
         };
         self.remap.values.insert(result, address);
         Ok(())
-    }
-
-    fn exit_at(&self, wanted: impl Fn(&ExitKind) -> bool) -> Result<usize, OutlineError> {
-        let exits = &self.interface.exits;
-        exits
-            .iter()
-            .position(|exit| wanted(&exit.exit.kind))
-            .ok_or(OutlineError::Malformed("a return that is not an exit"))
     }
 
     fn way(&self, edge: FlowEdge, to: Block) -> Result<Way, OutlineError> {
@@ -597,22 +595,17 @@ impl<'a> Extraction<'a> {
             args.push(self.remap.value(block, value)?);
         }
         args.extend(self.param_values(block, self.interface.carried())?);
-        let callee = match self.side_calls.iter().find(|call| call.0 == number) {
-            Some(&(_, callee)) => callee,
-            None => {
-                let name = outlined_name(self.func, self.region.entry(), &format!("_side{number}"));
-                let signature = continuation_signature(
-                    self.func,
-                    self.region,
-                    self.interface,
-                    self.liveness,
-                    start,
-                );
-                let callee = self.import(name, signature);
-                self.side_calls.push((number, callee));
-                callee
-            }
-        };
+        // Each side exit is one edge, and comes here once.
+        let name = outlined_name(self.func, self.region.entry(), &format!("_side{number}"));
+        let signature = continuation_signature(
+            self.func,
+            self.region,
+            self.interface,
+            self.liveness,
+            start,
+        );
+        let callee = self.import(name, signature);
+        self.side_calls.push((number, callee));
         self.tail_call(into, callee, &args);
         Ok(())
     }

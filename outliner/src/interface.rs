@@ -28,10 +28,13 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use indexmap::IndexSet;
 use regraft_regions::{Exit, ExitKind, Flow, Liveness, Region};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 /// The most values (parameters plus results) that an interface may have.
 pub const MAX_INTERFACE_VALUES: usize = 4096;
+
+/// The most values, summed over the exits, that may leave a region.
+pub const MAX_LEAVING_VALUES: usize = 1 << 20;
 
 /// Where a parameter of the outlined function comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -385,7 +388,8 @@ fn collect_exits(
     liveness: &Liveness,
     region: &Region,
 ) -> Result<(Vec<Type>, Vec<ExitInterface>), OutlineError> {
-    let mut results = vec![types::I32];
+    let mut results = Results::new();
+    let mut leaving = 0;
     let mut exits = Vec::with_capacity(region.exits().len());
     for exit in region.exits() {
         let mut sources = BTreeSet::new();
@@ -425,6 +429,13 @@ fn collect_exits(
                 func.dfg.inst_args(inst).iter().copied().for_each(&mut add);
             }
         }
+        leaving += sources.len() + constants.len();
+        if leaving > MAX_LEAVING_VALUES {
+            return Err(OutlineError::InterfaceTooLarge {
+                values: leaving,
+                limit: MAX_LEAVING_VALUES,
+            });
+        }
         let live_outs = assign_results(func, flow, exit, sources, &mut results)?;
         exits.push(ExitInterface {
             exit: *exit,
@@ -432,7 +443,22 @@ fn collect_exits(
             constants: constants.into_iter().collect(),
         });
     }
-    Ok((results, exits))
+    Ok((results.types, exits))
+}
+
+/// The results as far as they are known: those of a type, in order.
+struct Results {
+    types: Vec<Type>,
+    of_type: HashMap<Type, Vec<usize>>,
+}
+
+impl Results {
+    fn new() -> Self {
+        Self {
+            types: vec![types::I32],
+            of_type: HashMap::new(),
+        }
+    }
 }
 
 /// Gives each live-out the first result of its type that the exit does not
@@ -442,22 +468,23 @@ fn assign_results(
     flow: &Flow,
     exit: &Exit,
     sources: BTreeSet<LiveOutSource>,
-    results: &mut Vec<Type>,
+    results: &mut Results,
 ) -> Result<Vec<LiveOut>, OutlineError> {
-    let mut used = vec![false; results.len()];
+    let mut used: HashMap<Type, usize> = HashMap::new();
     let mut live_outs = Vec::with_capacity(sources.len());
     for source in sources {
         let ty = match source {
             LiveOutSource::Value(value) => static_type(func, value)?,
             _ => try_call_value_type(func, flow, exit, source)?,
         };
-        let free = (1..results.len()).find(|&at| results[at] == ty && !used[at]);
-        let result = free.unwrap_or_else(|| {
-            results.push(ty);
-            used.push(false);
-            results.len() - 1
+        let used = used.entry(ty).or_default();
+        let of_type = results.of_type.entry(ty).or_default();
+        let result = of_type.get(*used).copied().unwrap_or_else(|| {
+            of_type.push(results.types.len());
+            results.types.push(ty);
+            results.types.len() - 1
         });
-        used[result] = true;
+        *used += 1;
         live_outs.push(LiveOut { source, ty, result });
     }
     Ok(live_outs)

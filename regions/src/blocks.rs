@@ -5,18 +5,24 @@
 //! the pair of a bit set and a list.
 //!
 //! # Invariants
-//! *same members*: the list holds exactly the members of the bit set, once each, in order of insertion.
+//! * *same members*: the list holds exactly the members of the bit set, once each, in order of insertion.
+//! * *window*: the bit set reaches from the member with the smallest number to that with the largest, so that the
+//!   sets of thousands of small loops do not cost thousands of times the function.
 //!
 //! # Not here
 //! Removal: nothing in this crate takes a block out of a set again.
 
-use cranelift_codegen::entity::EntitySet;
 use cranelift_codegen::ir::Block;
+
+/// Bits in a word of the bit set.
+const BITS: usize = u64::BITS as usize;
 
 /// A set of blocks that remembers the order of insertion.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct BlockSet {
-    members: EntitySet<Block>,
+    /// The number of the first word.
+    first: usize,
+    words: Vec<u64>,
     order: Vec<Block>,
 }
 
@@ -28,7 +34,21 @@ impl BlockSet {
 
     /// Add `block` at the end; false if it is a member already.
     pub fn insert(&mut self, block: Block) -> bool {
-        let new = self.members.insert(block);
+        let (word, bit) = place(block);
+        if self.words.is_empty() {
+            self.first = word;
+        }
+        if let Some(missing) = self.first.checked_sub(word).filter(|&missing| missing > 0) {
+            let zeros = std::iter::repeat_n(0, missing);
+            self.words.splice(0..0, zeros);
+            self.first = word;
+        }
+        let at = word - self.first;
+        if at >= self.words.len() {
+            self.words.resize(at + 1, 0);
+        }
+        let new = self.words[at] & bit == 0;
+        self.words[at] |= bit;
         if new {
             self.order.push(block);
         }
@@ -37,7 +57,10 @@ impl BlockSet {
 
     /// Whether `block` is a member. O(1).
     pub fn contains(&self, block: Block) -> bool {
-        self.members.contains(block)
+        let (word, bit) = place(block);
+        let at = word.checked_sub(self.first);
+        let word = at.and_then(|at| self.words.get(at));
+        word.is_some_and(|word| word & bit != 0)
     }
 
     /// The members in order of insertion.
@@ -59,6 +82,12 @@ impl BlockSet {
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
+}
+
+/// The word that holds `block`, and its bit in it.
+fn place(block: Block) -> (usize, u64) {
+    let number = block.as_u32() as usize;
+    (number / BITS, 1 << (number % BITS))
 }
 
 impl FromIterator<Block> for BlockSet {
@@ -103,5 +132,16 @@ mod tests {
         assert_eq!(set.len(), 3);
         assert!(!set.contains(Block::from_u32(0)));
         assert!(!set.contains(Block::from_u32(1000)));
+    }
+
+    #[test]
+    fn the_window_grows_both_ways() {
+        let numbers = [700, 10, 64, 63, 5000, 700, 0, 128];
+        let set: BlockSet = numbers.into_iter().map(Block::from_u32).collect();
+        for number in 0..6000 {
+            let member = numbers.contains(&number);
+            assert_eq!(set.contains(Block::from_u32(number)), member, "{number}");
+        }
+        assert_eq!(set.len(), 7);
     }
 }

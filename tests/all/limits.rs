@@ -190,4 +190,4 @@ fn ten_thousand_nested_loops() {
 
 #[allow(dead_code)]
 fn unused(_: Mode, _: Report) {}
-const S: usize = 4000;
+const S: usize = 10000;

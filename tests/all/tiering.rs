@@ -350,3 +350,18 @@ fn nested_regions_agree() {
     assert_eq!(results[0], results[1]);
     assert_eq!(results[0], results[2]);
 }
+
+/// A saved profile is for the CLIF that the client defined, not for what the
+/// engine made of it.
+#[test]
+fn a_profile_matches_the_clients_clif() {
+    let engine = engine(eager_to_tier(100), COLD);
+    call2(&engine, "cold", (50, 1000));
+    let profile = engine.profile();
+    for function in cranelift_reader::parse_functions(COLD).expect("valid CLIF") {
+        let name = function.name.to_string();
+        let saved = &profile.functions[name.trim_start_matches('%')];
+        let flow = regraft::regions::Flow::compute(&function).expect("a function with blocks");
+        saved.to_profile(&function, &flow).expect("the hash agrees");
+    }
+}
