@@ -151,14 +151,8 @@ fn siblings(count: usize, around: bool) -> String {
     let (block, v) = (1 + 4 * count, 10 + 10 * count);
     let end = match around {
         true => format!(
-            " v{} = icmp eq v{}, v1\n brif v{}, block1(v1, v{}), block{}\nblock{}:\n return v{}\n}}",
-            v + 2,
-            v + 1,
-            v + 2,
-            v + 1,
-            block + 1,
-            block + 1,
-            v + 1
+            " v{} = icmp eq v{}, v1\n brif v{}, block1(v1, v{}), block{}\nblock{}:\n jump block{}\nblock{}:\n return v{}\n}}",
+            v + 2, v + 1, v + 2, v + 1, block + 1, block + 1, block + 2, block + 2, v + 1
         ),
         false => format!(" return v{}\n}}", v + 1),
     };
@@ -171,23 +165,33 @@ fn a_hundred_thousand_blocks() {
     let engine = define(
         "a hundred thousand blocks",
         config(),
-        &siblings(S * 5 / 2, true),
+        &siblings(24_999, true),
     );
     println!("{:?}", call(&engine, "siblings", &[3]));
 }
 
 #[test]
 fn ten_thousand_sibling_loops() {
-    let engine = define("siblings", config(), &siblings(S, false));
+    let engine = define("siblings", config(), &siblings(10_000, false));
     println!("{:?}", call(&engine, "siblings", &[3]));
 }
 
 #[test]
 fn ten_thousand_nested_loops() {
-    let engine = define("nest", config(), &nest(S));
+    let engine = define("nest", config(), &nest(10_000));
     println!("{:?}", call(&engine, "nest", &[3]));
 }
 
-#[allow(dead_code)]
-fn unused(_: Mode, _: Report) {}
-const S: usize = 10000;
+#[test]
+fn all_hot() {
+    for count in [500, 1000, 2000] {
+        let config = Config { loop_threshold: 1, entry_threshold: 1 << 20, ..config() };
+        let engine = define("hot siblings", config, &siblings(count, false));
+        let start = Instant::now();
+        println!("{:?}", call(&engine, "siblings", &[3]));
+        let report = engine.report();
+        let published = report.functions["siblings"].regions.iter().filter(|r| r.part.state == "published").count();
+        let r = &report.functions["siblings"].regions[5].part;
+        println!("{count}: {:?} {published} {r:?}", start.elapsed());
+    }
+}
