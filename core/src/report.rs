@@ -296,9 +296,7 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
             report.regions.push(region);
         }
         for cycle in tiering.analysis.loops.irreducible() {
-            let names = |blocks: &[Block]| {
-                blocks.iter().map(ToString::to_string).collect()
-            };
+            let names = |blocks: &[Block]| blocks.iter().map(ToString::to_string).collect();
             report.irreducible.push(IrreducibleReport {
                 blocks: names(&cycle.blocks),
                 entries: names(&cycle.entries),

@@ -36,8 +36,8 @@ use crate::ssa::{Variable, repair};
 use crate::zero::insert_zero;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
-    Block, BlockArg, ExtFuncData, ExternalName, FuncRef, Function, Inst, InstBuilder, InstructionData,
-    Signature, UserFuncName, Value, types,
+    Block, BlockArg, ExtFuncData, ExternalName, FuncRef, Function, Inst, InstBuilder,
+    InstructionData, Signature, UserFuncName, Value, types,
 };
 use regraft_regions::{ExitKind, Flow, FlowEdge, Liveness, Region};
 use std::collections::{HashMap, HashSet};
@@ -597,13 +597,8 @@ impl<'a> Extraction<'a> {
         args.extend(self.param_values(block, self.interface.carried())?);
         // Each side exit is one edge, and comes here once.
         let name = outlined_name(self.func, self.region.entry(), &format!("_side{number}"));
-        let signature = continuation_signature(
-            self.func,
-            self.region,
-            self.interface,
-            self.liveness,
-            start,
-        );
+        let signature =
+            continuation_signature(self.func, self.region, self.interface, self.liveness, start);
         let callee = self.import(name, signature);
         self.side_calls.push((number, callee));
         self.tail_call(into, callee, &args);

@@ -7,4 +7,5 @@ mod errors;
 mod limits;
 mod random;
 mod report;
+mod threads;
 mod tiering;

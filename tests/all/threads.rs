@@ -1,0 +1,243 @@
+//! Eight threads in one engine, while it tiers up in the background.
+
+use crate::tiering::eager_to_tier;
+use regraft::clif::{Command, Program, Target, TestFile, Verdict};
+use regraft::{Compilation, CompileMode, Config, Engine, FuncId};
+use std::path::PathBuf;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+const THREADS: usize = 8;
+
+/// How often each thread runs the corpus.
+const ROUNDS: usize = 2;
+
+/// How often each body of the corpus runs.
+const WRAP: u32 = 16;
+
+/// The handles of an engine can be shared and sent.
+const _: fn() = || {
+    fn shared<T: Clone + Send + Sync>() {}
+    shared::<Engine>();
+};
+
+fn background() -> Config {
+    Config {
+        compile: CompileMode::Background,
+        ..eager_to_tier(1)
+    }
+}
+
+/// Runs on eight threads, which start together.
+fn together(run: impl Fn(usize) + Sync) {
+    let barrier = Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (barrier, run) = (&barrier, &run);
+            scope.spawn(move || {
+                barrier.wait();
+                run(thread);
+            });
+        }
+    });
+}
+
+/// The corpus, its files in order; nothing where it is absent.
+fn corpus() -> Vec<TestFile> {
+    let runtests =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/conformance/runtests");
+    let Ok(entries) = std::fs::read_dir(&runtests) else {
+        println!("skipped: there is no {}", runtests.display());
+        return vec![];
+    };
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "clif")
+    });
+    paths.sort();
+    let files = paths.iter().map(|path| {
+        let name = path.file_name().expect("a file").to_string_lossy();
+        let text = std::fs::read_to_string(path).expect("readable");
+        TestFile::parse(&name, &text).expect("the corpus is well-formed")
+    });
+    files.filter(|file| file.inapplicable().is_none()).collect()
+}
+
+#[derive(Default)]
+struct Figures {
+    commands: usize,
+    calls: AtomicUsize,
+    loops: usize,
+    entered: usize,
+    published: usize,
+}
+
+/// All threads run all commands of a file in one engine, each from another start.
+fn run_file(file: &TestFile, target: &Target, figures: &mut Figures) {
+    let program = Program::build(file, target, background(), Some(WRAP)).expect("an engine");
+    let mut commands: Vec<(FuncId, &Command)> = vec![];
+    for (function, id) in file.functions().iter().zip(program.ids()) {
+        let id = id.unwrap_or_else(|error| panic!("{}: {error:?}", file.name()));
+        commands.extend(function.commands.iter().map(|command| (id, command)));
+    }
+    let engine = program.engine().clone();
+    let run = |thread: usize| {
+        let start = thread * commands.len() / THREADS;
+        let (before, after) = commands.split_at(start);
+        for (id, command) in after.iter().chain(before) {
+            // SAFETY: the corpus was written to be run.
+            let results = unsafe { engine.call(*id, command.args()) };
+            let results = results.unwrap_or_else(|error| panic!("{}: {error}", file.name()));
+            if let Verdict::Failed { actual } = command.judge(&results) {
+                panic!("{}:{}: {command}, got {actual}", file.name(), command.line);
+            }
+            figures.calls.fetch_add(1, Relaxed);
+        }
+    };
+    // First while everything tiers up, then on what has come of it.
+    for _ in 0..ROUNDS {
+        together(run);
+        engine.wait_idle();
+    }
+    figures.commands += commands.len();
+    for function in engine.report().functions.values() {
+        assert_ne!(function.whole_function.state, "failed", "{}", file.name());
+        for region in &function.regions {
+            assert_ne!(
+                region.part.state,
+                "failed",
+                "{}: {}",
+                file.name(),
+                region.part.reason
+            );
+            figures.loops += 1;
+            figures.published += usize::from(region.part.state == "published");
+            figures.entered += usize::from(region.entries > 0);
+        }
+    }
+}
+
+#[test]
+fn the_corpus_in_eight_threads() {
+    let mut figures = Figures::default();
+    let files = corpus();
+    for file in &files {
+        let targets = file.targets().iter();
+        for target in targets.filter(|target| target.missing().is_empty()) {
+            run_file(file, target, &mut figures);
+        }
+    }
+    let calls = figures.calls.into_inner();
+    println!(
+        "{THREADS} threads x {} commands x {ROUNDS} = {calls} calls, all as expected; {} loops, {} published, {} entered",
+        figures.commands, figures.loops, figures.published, figures.entered
+    );
+    assert_eq!(calls, THREADS * ROUNDS * figures.commands);
+    assert!(files.is_empty() || figures.entered > figures.loops * 3 / 4);
+}
+
+/// How long one loop is hammered.
+const HAMMER: Duration = Duration::from_millis(50);
+
+const COLD: &str = crate::tiering::COLD;
+
+/// One function, one loop, side exits that get hot, the region formed again: under eight threads.
+#[test]
+fn one_hot_loop_in_eight_threads() {
+    for round in 0..10 {
+        let config = Config {
+            loop_threshold: 100,
+            side_exit_threshold: 50,
+            ..background()
+        };
+        let engine = crate::tiering::engine(config, COLD);
+        let id = engine.lookup("cold").expect("it is defined");
+        together(|thread| {
+            let cold = engine.get::<(i64, i64), i64>(id).expect("the types agree");
+            let start = Instant::now();
+            let enough = |call| call >= 200 && start.elapsed() > HAMMER;
+            for call in (0..).take_while(|&call| !enough(call)) {
+                let n = 500 + 37 * thread as i64 + call % 100;
+                // The cold block first never runs, then often.
+                let from = if call < 100 { 1 << 40 } else { n - 200 };
+                // SAFETY: the function touches no memory.
+                let result = unsafe { cold.call((n, from)) };
+                assert_eq!(result, crate::tiering::cold_model(n, from), "round {round}");
+            }
+        });
+        engine.wait_idle();
+        // A pinning can be lost to a decrement; the hook asks again before long.
+        let cold = engine.get::<(i64, i64), i64>(id).expect("the types agree");
+        // SAFETY: as above.
+        let result = unsafe { cold.call((10_000, 1 << 40)) };
+        assert_eq!(result, crate::tiering::cold_model(10_000, 1 << 40));
+        let region = &engine.report().functions["cold"].regions[0];
+        assert_eq!(region.part.state, "published", "{:?}", region.part);
+        assert!(
+            region.entries > 0 && (1..=3).contains(&region.part.formations),
+            "{region:#?}"
+        );
+    }
+}
+
+/// Functions whose first call comes from eight threads at once: compiled once each, through one lazy stub.
+#[test]
+fn a_first_call_from_eight_threads() {
+    for _ in 0..50 {
+        let config = Config {
+            compilation: Compilation::AtFirstCall,
+            ..background()
+        };
+        let engine = crate::tiering::engine(config, COLD);
+        let id = engine.lookup("cold").expect("it is defined");
+        let cold = engine.get::<(i64, i64), i64>(id).expect("the types agree");
+        assert_eq!(engine.report().functions["cold"].tier, None);
+        together(|thread| {
+            let (n, from) = (20 + thread as i64, 10);
+            // SAFETY: the function touches no memory.
+            assert_eq!(
+                unsafe { cold.call((n, from)) },
+                crate::tiering::cold_model(n, from)
+            );
+        });
+        engine.wait_idle();
+        let report = engine.report();
+        for name in ["cold", "step"] {
+            let versions = report.functions[name].versions.iter();
+            assert_eq!(
+                versions.filter(|version| version.tier == 0).count(),
+                1,
+                "{name}"
+            );
+        }
+    }
+}
+
+/// Definitions, calls and reports of one engine at once: each thread has functions of its own.
+#[test]
+fn definitions_in_eight_threads() {
+    let engine = Engine::new(background()).expect("an engine");
+    together(|thread| {
+        for index in 0..20 {
+            let name = format!("f{thread}_{index}");
+            let clif = include_str!("../../outliner/testdata/sum.clif")
+                .replace("%sum", &format!("%{name}"));
+            let func = cranelift_reader::parse_functions(&clif)
+                .expect("valid CLIF")
+                .remove(0);
+            let id = engine.define_function(func).expect("a good definition");
+            let sum = engine.get::<(i64,), i64>(id).expect("the types agree");
+            // SAFETY: the function touches no memory.
+            assert_eq!(unsafe { sum.call((1000,)) }, 499_500);
+            if index % 5 == 0 {
+                assert!(engine.report().functions.contains_key(&name));
+            }
+        }
+    });
+    engine.wait_idle();
+    assert_eq!(engine.report().functions.len(), THREADS * 20);
+}
