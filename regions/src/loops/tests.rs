@@ -175,9 +175,11 @@ fn a_nest_of_fifty_thousand_loops() {
     assert!(loops.irreducible().is_empty());
     let innermost = loops.loops().next_back().unwrap();
     assert_eq!(loops.depth(innermost), depth as u32);
+    assert_eq!(loops.height(innermost), 1);
     assert_eq!(loops.block_count(innermost), 2);
     let outermost = loops.loops().next().unwrap();
     assert_eq!(loops.blocks(outermost).len(), 2 * depth);
+    assert_eq!(loops.height(outermost), depth as u32);
     assert!(loops.encloses(outermost, innermost));
     let all_exits = loops.exits_of_all(&flow);
     assert!(loops.loops().all(|l| all_exits[l].len() == 1));
