@@ -65,8 +65,8 @@ pub use checker::{
 pub use error::{ErrorClass, OutlineError};
 pub use extract::{Extracted, extract_continuation, extract_region};
 pub use interface::{
-    ExitInterface, Interface, LiveOut, LiveOutSource, MAX_INTERFACE_VALUES, MAX_LEAVING_VALUES, Param, ParamSource,
-    edge_args,
+    ExitInterface, Interface, LiveOut, LiveOutSource, MAX_INTERFACE_VALUES, MAX_LEAVING_VALUES,
+    Param, ParamSource, edge_args,
 };
 pub use legality::check_blocks;
 pub use prune::prune_function;

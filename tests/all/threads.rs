@@ -199,10 +199,8 @@ fn a_first_call_from_eight_threads() {
         together(|thread| {
             let (n, from) = (20 + thread as i64, 10);
             // SAFETY: the function touches no memory.
-            assert_eq!(
-                unsafe { cold.call((n, from)) },
-                crate::tiering::cold_model(n, from)
-            );
+            let result = unsafe { cold.call((n, from)) };
+            assert_eq!(result, crate::tiering::cold_model(n, from));
         });
         engine.wait_idle();
         let report = engine.report();
