@@ -410,7 +410,8 @@ impl Inner {
                 function: function.name.clone(),
             })?;
         if let Some(entry) = entry {
-            function.slot.publish(entry);
+            // A call from another thread may have published a newer version.
+            function.slot.replace(function.slot.lazy_address(), entry);
         }
         Ok(())
     }
