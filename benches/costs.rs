@@ -137,7 +137,8 @@ fn compile() -> Result<()> {
     }
     println!(
         "verified: none with Cranelift's verifier, its default; Engine::define always verifies\n\
-         codegen, rest: tier 0 from instrumented CLIF to linked code, and all else, in units of none"
+         codegen, rest: tier 0 from instrumented CLIF to linked code, and all else, in units of none;\n\
+         codegen is the report's, by the wall clock, so that on a busy machine it is too high and rest too low"
     );
     Ok(())
 }
