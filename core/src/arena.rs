@@ -246,7 +246,21 @@ impl Arena {
     /// # Errors
     /// [`ArenaError::Full`], [`ArenaError::Alignment`].
     pub fn alloc_code(&self, size: usize, align: usize) -> Result<CodeBlock, ArenaError> {
-        let (offset, len, _) = self.take(Area::Code, size, align)?;
+        self.alloc_code_around(size, align, 0)
+    }
+
+    /// Takes `size` bytes of code memory such that the byte `lead` bytes from the start lies in the
+    /// first [`GRANULE`] after a multiple of `align`.
+    ///
+    /// # Errors
+    /// [`ArenaError::Full`], [`ArenaError::Alignment`].
+    pub fn alloc_code_around(
+        &self,
+        size: usize,
+        align: usize,
+        lead: usize,
+    ) -> Result<CodeBlock, ArenaError> {
+        let (offset, len, _) = self.take(Area::Code, size, align, lead)?;
         Ok(CodeBlock {
             arena: self.id,
             offset,
@@ -274,7 +288,7 @@ impl Arena {
     /// # Errors
     /// [`ArenaError::Full`], [`ArenaError::Alignment`].
     pub fn alloc_data(&self, size: usize, align: usize) -> Result<DataBlock, ArenaError> {
-        let (offset, len, touched) = self.take(Area::Data, size, align)?;
+        let (offset, len, touched) = self.take(Area::Data, size, align, 0)?;
         // SAFETY: `offset` is inside data memory, the first part of the mapping.
         let address = unsafe { self.near.base.add(offset) };
         let stale = touched.saturating_sub(offset).min(len);
@@ -349,6 +363,7 @@ impl Arena {
         area: Area,
         size: usize,
         align: usize,
+        lead: usize,
     ) -> Result<(usize, usize, usize), ArenaError> {
         if !align.is_power_of_two() || align > self.page {
             return Err(ArenaError::Alignment {
@@ -362,7 +377,8 @@ impl Arena {
         });
         let touched = extents.touched();
         let len = size.max(1).checked_next_multiple_of(GRANULE);
-        let taken = len.and_then(|len| Some((extents.take(len, align.max(GRANULE))?, len)));
+        let (align, lead) = (align.max(GRANULE), lead / GRANULE * GRANULE);
+        let taken = len.and_then(|len| Some((extents.take(len, align, lead)?, len)));
         taken
             .map(|(offset, len)| (offset, len, touched))
             .ok_or_else(|| {

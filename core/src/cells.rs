@@ -139,7 +139,8 @@ impl Drop for Counters {
     }
 }
 
-const CACHE_LINE: usize = 64;
+/// Bytes in a cache line, of data or instructions, on most machines.
+pub const CACHE_LINE: usize = 64;
 
 fn unpinned(count: i64) -> i64 {
     if count < -(PIN / 2) {

@@ -7,10 +7,11 @@ use crate::arena::{Arena, CodeBlock};
 use crate::codemap::{CodeTables, Listing};
 use crate::error::CompileError;
 use crate::link::link;
+use cranelift_codegen::binemit::CodeOffset;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{Function, GlobalValueData};
 use cranelift_codegen::isa::OwnedTargetIsa;
-use cranelift_codegen::{CodegenError, Context};
+use cranelift_codegen::{CodegenError, CompiledCode, Context};
 use cranelift_module::ModuleRelocTarget;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -74,7 +75,8 @@ pub fn compile(
         .take_compiled_code()
         .ok_or_else(|| CompileError::Codegen("no machine code".to_string()))?;
     let tables = CodeTables::of(&code);
-    let linked = link(arena, isa, name, &code, &context.func, resolve)?;
+    let hot = innermost_loop(&code);
+    let linked = link(arena, isa, name, &code, &context.func, hot, resolve)?;
     let version = Version {
         tier,
         entry: linked.entry,
@@ -86,6 +88,15 @@ pub fn compile(
         compile_time: start.elapsed(),
     };
     Ok((version, tables))
+}
+
+/// Where the innermost loop of the machine code starts: the target of the shortest backward edge.
+///
+/// Nothing is known of code that was compiled without `machine_code_cfg_info` (tier 0).
+fn innermost_loop(code: &CompiledCode) -> Option<CodeOffset> {
+    let backward = code.bb_edges.iter().filter(|(from, to)| to <= from);
+    let shortest = backward.min_by_key(|(from, to)| (from - to, *to));
+    shortest.map(|&(_, to)| to)
 }
 
 /// The number of instructions in the function's layout.

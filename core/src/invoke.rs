@@ -198,7 +198,15 @@ impl Invoker {
             }
             _ => None,
         };
-        let linked = link(&self.arena, &self.isa, &name, code, &context.func, &resolve)?;
+        let linked = link(
+            &self.arena,
+            &self.isa,
+            &name,
+            code,
+            &context.func,
+            None,
+            &resolve,
+        )?;
         Ok(linked)
     }
 

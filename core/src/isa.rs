@@ -13,9 +13,11 @@
 //! | `probestack_strategy` | `inline` | `inline` |
 //! | `preserve_frame_pointers` | `true` | `true` |
 //! | `enable_verifier` | `false` | `false` |
+//! | `machine_code_cfg_info` | as it was | `true` |
 //!
 //! The third line is what the linker needs: absolute relocations only. The fourth lets a region
-//! return as many values as it has live-outs. Tail calls need frame pointers.
+//! return as many values as it has live-outs. Tail calls need frame pointers. The last says where the
+//! loops are in the code, so that the linker can align one.
 //! Frames beyond a page are probed, so that a stack overflow meets the guard page. What the client defines
 //! is verified once, if its settings say so ([`TierIsas::verify`]), before it is transformed. Settings that change a calling convention are the same
 //! in both tiers, so that their code can call each other.
@@ -36,9 +38,11 @@ const COMMON: [(&str, &str); 7] = [
     ("enable_verifier", "false"),
 ];
 const TIER0: [(&str, &str); 2] = [("opt_level", "none"), ("regalloc_algorithm", "single_pass")];
-const TIER1: [(&str, &str); 2] = [
+const TIER1: [(&str, &str); 3] = [
     ("opt_level", "speed"),
     ("regalloc_algorithm", "backtracking"),
+    // Where the loops are in the machine code.
+    ("machine_code_cfg_info", "true"),
 ];
 
 /// A target per tier.

@@ -31,7 +31,8 @@ use cranelift_module::{
 };
 
 use crate::arch;
-use crate::arena::{Arena, ArenaError, CodeBlock};
+use crate::arena::{Arena, ArenaError, CodeBlock, GRANULE};
+use crate::cells::CACHE_LINE;
 
 pub use self::libcalls::{default_libcall_address, process_symbol};
 
@@ -102,7 +103,8 @@ pub enum LinkError {
 ///
 /// `func` is the function that `code` was compiled from: it knows the external names that the
 /// relocations refer to. `resolve` is asked for the address of each name, library calls included
-/// ([`default_libcall_address`]), before anything is written.
+/// ([`default_libcall_address`]), before anything is written. The instruction at `hot`, an offset in
+/// the code, starts in the first [`GRANULE`] of a cache line, if the code's own alignment permits.
 ///
 /// # Errors
 /// [`LinkError`]; nothing stays allocated.
@@ -115,6 +117,7 @@ pub fn link(
     name: &str,
     code: &CompiledCode,
     func: &Function,
+    hot: Option<CodeOffset>,
     resolve: &dyn Fn(&ModuleRelocTarget) -> Option<usize>,
 ) -> Result<Linked, LinkError> {
     if isa.flags().is_pic() {
@@ -124,6 +127,7 @@ pub fn link(
     let placed = Arc::new(Mutex::new(Placed::default()));
     let memory = VersionMemory {
         arena: Arc::clone(arena),
+        hot,
         placed: Arc::clone(&placed),
     };
     let linked = apply(isa, name, code, &relocs, memory);
@@ -280,13 +284,20 @@ struct Placed {
 /// Dropping it with its module frees nothing; the block belongs to whoever links.
 struct VersionMemory {
     arena: Arc<Arena>,
+    hot: Option<CodeOffset>,
     placed: Arc<Mutex<Placed>>,
 }
 
 impl VersionMemory {
     fn place(&mut self, size: usize, align: u64) -> Result<*mut u8, LinkError> {
         let align = usize::try_from(align).unwrap_or(usize::MAX);
-        let block = self.arena.alloc_code(size, align)?;
+        let block = match self.hot {
+            Some(hot) if align <= GRANULE => {
+                let lead = hot as usize;
+                self.arena.alloc_code_around(size, CACHE_LINE, lead)?
+            }
+            _ => self.arena.alloc_code(size, align)?,
+        };
         let writable = self.arena.writable(block.offset());
         let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(other) = placed.block.replace(block) {

@@ -61,16 +61,20 @@ impl Extents {
         }
     }
 
-    /// Takes `len` bytes at an offset that is a multiple of `align`: the lowest that fits.
+    /// Takes `len` bytes at the lowest offset that fits and from which `lead` bytes on a multiple of
+    /// `align` lies.
     ///
     /// # Requires
-    /// `len` is a non-zero multiple of [`GRANULE`]; `align` is a power of two and at least [`GRANULE`].
+    /// `len` is a non-zero multiple of [`GRANULE`]; so is `lead`, or zero; `align` is a power of two
+    /// and at least [`GRANULE`].
     ///
     /// # Complexity
     /// O(free extents).
-    pub(super) fn take(&mut self, len: usize, align: usize) -> Option<usize> {
+    pub(super) fn take(&mut self, len: usize, align: usize, lead: usize) -> Option<usize> {
+        let lead = lead % align;
         let (start, hole, offset) = self.free.iter().find_map(|(&start, &hole)| {
-            let offset = start.checked_next_multiple_of(align)?;
+            let aligned = start.checked_add(lead)?.checked_next_multiple_of(align)?;
+            let offset = aligned - lead;
             let end = offset.checked_add(len)?;
             (end <= start + hole).then_some((start, hole, offset))
         })?;
@@ -146,7 +150,7 @@ mod tests {
     fn neighbours_are_joined_in_every_order() {
         for order in [[0, 1, 2], [2, 1, 0], [0, 2, 1], [1, 0, 2]] {
             let mut extents = Extents::new(4096);
-            let blocks = [32, 64, 48].map(|len| (extents.take(len, GRANULE).unwrap(), len));
+            let blocks = [32, 64, 48].map(|len| (extents.take(len, GRANULE, 0).unwrap(), len));
             assert_eq!(blocks.map(|(at, _)| at), [0, 32, 96]);
             for index in order {
                 let (offset, len) = blocks[index];
@@ -160,26 +164,35 @@ mod tests {
     #[test]
     fn the_lowest_hole_that_fits_is_taken() {
         let mut extents = Extents::new(4096);
-        let blocks = [16, 64, 16, 32, 16].map(|len| (extents.take(len, GRANULE).unwrap(), len));
+        let blocks = [16, 64, 16, 32, 16].map(|len| (extents.take(len, GRANULE, 0).unwrap(), len));
         assert!(extents.release(blocks[1].0, blocks[1].1));
         assert!(extents.release(blocks[3].0, blocks[3].1));
-        assert_eq!(extents.take(32, GRANULE), Some(blocks[1].0));
-        assert_eq!(extents.take(48, GRANULE), Some(144));
-        assert_eq!(extents.take(32, GRANULE), Some(blocks[1].0 + 32));
+        assert_eq!(extents.take(32, GRANULE, 0), Some(blocks[1].0));
+        assert_eq!(extents.take(48, GRANULE, 0), Some(144));
+        assert_eq!(extents.take(32, GRANULE, 0), Some(blocks[1].0 + 32));
     }
 
     #[test]
     fn alignment_leaves_the_gap_free() {
         let mut extents = Extents::new(4096);
-        assert_eq!(extents.take(16, GRANULE), Some(0));
-        assert_eq!(extents.take(16, 256), Some(256));
-        assert_eq!(extents.take(240, GRANULE), Some(16));
+        assert_eq!(extents.take(16, GRANULE, 0), Some(0));
+        assert_eq!(extents.take(16, 256, 0), Some(256));
+        assert_eq!(extents.take(240, GRANULE, 0), Some(16));
+    }
+
+    #[test]
+    fn a_lead_moves_the_start_before_the_alignment() {
+        let mut extents = Extents::new(4096);
+        assert_eq!(extents.take(16, GRANULE, 0), Some(0));
+        assert_eq!(extents.take(64, 64, 48), Some(16));
+        assert_eq!(extents.take(64, 64, 64 + 16), Some(112));
+        assert_eq!(extents.take(32, GRANULE, 0), Some(80));
     }
 
     #[test]
     fn what_is_not_live_cannot_be_released() {
         let mut extents = Extents::new(4096);
-        let offset = extents.take(64, GRANULE).unwrap();
+        let offset = extents.take(64, GRANULE, 0).unwrap();
         assert!(!extents.release(offset + 32, 64));
         assert!(!extents.release(4096, 16));
         assert!(!extents.release(usize::MAX - 8, 16));
@@ -190,8 +203,8 @@ mod tests {
     #[test]
     fn fragmentation_is_the_share_outside_the_largest_hole() {
         let mut extents = Extents::new(128);
-        let first = extents.take(32, GRANULE).unwrap();
-        extents.take(32, GRANULE).unwrap();
+        let first = extents.take(32, GRANULE, 0).unwrap();
+        extents.take(32, GRANULE, 0).unwrap();
         assert_eq!(extents.stats().fragmentation(), 0.0);
         assert!(extents.release(first, 32));
         assert!((extents.stats().fragmentation() - 1.0 / 3.0).abs() < 1e-9);

@@ -48,7 +48,7 @@ pub(crate) fn try_link(
         ModuleRelocTarget::LibCall(libcall) => default_libcall_address(*libcall),
         _ => None,
     };
-    let linked = link(arena, isa, "test", &code, &function, &resolve)?;
+    let linked = link(arena, isa, "test", &code, &function, None, &resolve)?;
     Ok((linked, function.signature.clone()))
 }
 

@@ -205,7 +205,10 @@ fn cost_of_a_module() {
         let (code, func) = compile(&isas.tier0, clif);
         let start = std::time::Instant::now();
         for _ in 0..10_000 {
-            let linked = link(&arena, &isas.tier0, "test", &code, &func, &|_| Some(64)).unwrap();
+            let linked = link(&arena, &isas.tier0, "test", &code, &func, None, &|_| {
+                Some(64)
+            })
+            .unwrap();
             arena.free_code(linked.code);
         }
         println!(
