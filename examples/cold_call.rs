@@ -1,33 +1,46 @@
 //! A hot loop with a cold call in it: what leaving the call out is worth.
 //!
 //! The loop is what a simple front end makes of `for … { x = x op …; }` with
-//! the variable in an object: load, operate, store, test whether the runtime
-//! has to be called, and again. A call may change any memory, so with the calls
-//! in the loop each step has to load what the step before has stored. Where the
-//! calls are left out, only stores that the optimiser sees are left, and it
-//! forwards them. Both sides are compiled at `speed`, with no other passes.
+//! the variable in a heap that the runtime may move: load the heap's base, load
+//! the variable, operate, store, test whether the runtime has to be called, and
+//! again. A call may change any memory, so with the calls in the loop each step
+//! has to load the base again, and through it what the step before has stored.
+//! Where the calls are left out, only stores that the optimiser sees are left:
+//! it loads the base once, and forwards what was stored. Both sides are
+//! compiled at `speed`, with no other passes.
 //!
 //! `cold_call [iterations] [rounds]`
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
-use cranelift_codegen::ir::{AbiParam, InstBuilder, MemFlagsData, Signature, Value};
+use cranelift_codegen::ir::{
+    AbiParam, AliasRegionData, InstBuilder, MemFlagsData, Signature, Value,
+};
 use cranelift_frontend::FunctionBuilder;
 use regraft::{Engine, Error, FuncId, Mode, TypedFn};
-use regraft_examples::{Aim, define, engine, fastest, print_regions, ratio, timed, verdict};
+use regraft_examples::{Aim, build, engine, fastest, print_regions, ratio, timed, verdict};
 
-/// What the loop works on.
+/// What the loop works with.
 #[repr(C)]
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Object {
-    value: u64,
+#[derive(Debug)]
+struct Context {
+    /// Where the heap is.
+    heap: *mut Heap,
     factor: u64,
     calls: u64,
 }
 
-/// Offsets of its fields.
-const VALUE: i32 = 0;
+/// What the loop works on.
+#[repr(C)]
+#[derive(Debug)]
+struct Heap {
+    value: u64,
+}
+
+/// Offsets of their fields.
+const HEAP: i32 = 0;
 const FACTOR: i32 = 8;
+const VALUE: i32 = 0;
 
 /// Steps in one iteration.
 const STEPS: u64 = 8;
@@ -38,32 +51,42 @@ const MASK: u64 = 0xf_ffff;
 ///
 /// # Safety
 ///
-/// `object` is valid and not accessed by others.
-unsafe extern "C" fn runtime(object: *mut Object) {
+/// `context` is valid and not accessed by others.
+unsafe extern "C" fn runtime(context: *mut Context) {
     // SAFETY: the caller's contract.
-    let object = unsafe { &mut *object };
-    object.calls += 1;
-    object.factor = object.factor.wrapping_add(2);
+    let context = unsafe { &mut *context };
+    context.calls += 1;
+    context.factor = context.factor.wrapping_add(2);
 }
 
-/// One step, in Rust.
-fn step(object: &mut Object, i: u64) {
-    object.value = (object.value.wrapping_add(i) ^ object.factor).rotate_left(11);
-    if object.value & MASK == 0 {
-        object.calls += 1;
-        object.factor = object.factor.wrapping_add(2);
+/// What the loop computes, in Rust: the value and the number of calls.
+fn expected(iterations: u64) -> (u64, u64) {
+    let (mut value, mut factor, mut calls) = (START, FIRST_FACTOR, 0);
+    for i in (1..=iterations).rev() {
+        for _ in 0..STEPS {
+            value = u64::wrapping_add(value, i ^ factor);
+            if value & MASK == 0 {
+                calls += 1;
+                factor = factor.wrapping_add(2);
+            }
+        }
     }
+    (value, calls)
 }
 
-/// `fn(object, n)`: `n` iterations of [`STEPS`] steps.
+const START: u64 = 1;
+const FIRST_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// `fn(context, n)`: `n` iterations of [`STEPS`] steps.
 fn define_loop(engine: &Engine) -> Result<FuncId, Error> {
     let mut signature = Signature::new(engine.isa().default_call_conv());
     signature.params.push(AbiParam::new(I64));
     engine.symbol("runtime", runtime as *const u8);
     let runtime = engine.declare("runtime", &signature)?;
     let mut declared = Ok(());
-    let function = define(engine, "work", &[I64, I64], &[], |b, params| {
-        let (object, n) = (params[0], params[1]);
+    let function = build(engine, "work", &[I64, I64], &[], |b, params| {
+        let (context, n) = (params[0], params[1]);
+        let memory = Memory::new(b);
         let runtime = match engine.import(runtime, b.func) {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -77,12 +100,12 @@ fn define_loop(engine: &Engine) -> Result<FuncId, Error> {
         b.ins().jump(head, &[n.into()]);
         b.switch_to_block(head);
         for _ in 0..STEPS {
-            let value = advance(b, object, i);
+            let value = advance(b, memory, context, i);
             let (call, next) = (b.create_block(), b.create_block());
             let low = b.ins().band_imm_u(value, MASK.cast_signed());
             b.ins().brif(low, next, &[], call, &[]);
             b.switch_to_block(call);
-            b.ins().call(runtime, &[object]);
+            b.ins().call(runtime, &[context]);
             b.ins().jump(next, &[]);
             b.switch_to_block(next);
         }
@@ -92,26 +115,57 @@ fn define_loop(engine: &Engine) -> Result<FuncId, Error> {
         b.switch_to_block(done);
         b.ins().return_(&[]);
     });
-    declared.and(function)
+    declared?;
+    engine.define_function(function)
+}
+
+/// What a front end knows of memory: the heap is not the context.
+#[derive(Clone, Copy)]
+struct Memory {
+    context: MemFlagsData,
+    heap: MemFlagsData,
+}
+
+impl Memory {
+    fn new(b: &mut FunctionBuilder<'_>) -> Self {
+        let mut flags = |user_id, description: &'static str| {
+            let region = b.func.dfg.alias_regions.insert(AliasRegionData {
+                user_id,
+                description: description.into(),
+            });
+            MemFlagsData::trusted().with_alias_region(Some(region))
+        };
+        Self {
+            context: flags(0, "context"),
+            heap: flags(1, "heap"),
+        }
+    }
 }
 
 /// The hot part of a step; returns the new value.
-fn advance(b: &mut FunctionBuilder<'_>, object: Value, i: Value) -> Value {
-    let value = b.ins().load(I64, MemFlagsData::trusted(), object, VALUE);
-    let factor = b.ins().load(I64, MemFlagsData::trusted(), object, FACTOR);
-    let value = b.ins().iadd(value, i);
-    let value = b.ins().bxor(value, factor);
-    let value = b.ins().rotl_imm_u(value, 11);
-    b.ins().store(MemFlagsData::trusted(), value, object, VALUE);
+fn advance(b: &mut FunctionBuilder<'_>, memory: Memory, context: Value, i: Value) -> Value {
+    let heap = b.ins().load(I64, memory.context, context, HEAP);
+    let value = b.ins().load(I64, memory.heap, heap, VALUE);
+    let factor = b.ins().load(I64, memory.context, context, FACTOR);
+    let change = b.ins().bxor(i, factor);
+    let value = b.ins().iadd(value, change);
+    b.ins().store(memory.heap, value, heap, VALUE);
     value
 }
 
-fn fresh() -> Object {
-    Object {
-        value: 1,
-        factor: 0x9e37_79b9_7f4a_7c15,
+type Work = TypedFn<(*mut Context, u64), ()>;
+
+/// Does the work on a fresh heap: the value and the number of calls.
+fn work(work: &Work, iterations: u64) -> (u64, u64) {
+    let mut heap = Heap { value: START };
+    let mut context = Context {
+        heap: &raw mut heap,
+        factor: FIRST_FACTOR,
         calls: 0,
-    }
+    };
+    // SAFETY: the context and the heap are valid, and nobody else's.
+    unsafe { work.call((&raw mut context, iterations)) };
+    (heap.value, context.calls)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -119,43 +173,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let iterations: u64 = args.next().map_or(Ok(10_000_000), |arg| arg.parse())?;
     let rounds: u32 = args.next().map_or(Ok(7), |arg| arg.parse())?;
 
-    let mut expected = fresh();
-    for i in (1..=iterations).rev() {
-        for _ in 0..STEPS {
-            step(&mut expected, i);
-        }
-    }
-
-    type Work = TypedFn<(*mut Object, u64), ()>;
+    let expected = expected(iterations);
     let prepare = |mode| -> Result<(Engine, Work), Error> {
         let engine = engine(mode)?;
-        let work = define_loop(&engine)?;
-        let work: Work = engine.get(work)?;
+        let function = define_loop(&engine)?;
+        let function: Work = engine.get(function)?;
         // Until tier 1 has compiled what it wants, side exits included.
         for _ in 0..3 {
-            let mut object = fresh();
-            // SAFETY: the object is valid, and nobody else's.
-            unsafe { work.call((&raw mut object, iterations)) };
+            work(&function, iterations);
             engine.wait_idle();
         }
-        Ok((engine, work))
+        Ok((engine, function))
     };
     let (_, eager) = prepare(Mode::Eager)?;
     let (engine, tiered) = prepare(Mode::Tiered)?;
-    let [eager, tiered] = fastest(rounds, [eager, tiered], |work| {
-        let mut object = fresh();
-        // SAFETY: the object is valid, and nobody else's.
-        let ((), time) = timed(|| unsafe { work.call((&raw mut object, iterations)) });
-        match object == expected {
+    let [eager, tiered] = fastest(rounds, [eager, tiered], |function| {
+        let (result, time) = timed(|| work(function, iterations));
+        match result == expected {
             true => Ok(time),
-            false => Err(format!("{object:?} instead of {expected:?}")),
+            false => Err(format!("{result:?} instead of {expected:?}")),
         }
     })?;
 
     println!(
         "{iterations} iterations of {STEPS} steps, {} cold calls in all: \
          eager {:.2} ns, tiered {:.2} ns per step",
-        expected.calls,
+        expected.1,
         eager.as_nanos() as f64 / (iterations * STEPS) as f64,
         tiered.as_nanos() as f64 / (iterations * STEPS) as f64
     );

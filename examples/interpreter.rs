@@ -12,10 +12,10 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I32, I64};
-use cranelift_codegen::ir::{Block, InstBuilder, JumpTableData, MemFlagsData, Value};
+use cranelift_codegen::ir::{Block, Function, InstBuilder, JumpTableData, MemFlagsData, Value};
 use cranelift_frontend::FunctionBuilder;
-use regraft::{Engine, Error, FuncId, FunctionReport, Mode, TypedFn};
-use regraft_examples::{Aim, define, engine, fastest, print_regions, ratio, timed, verdict};
+use regraft::{Engine, Error, FunctionReport, Mode, TypedFn};
+use regraft_examples::{Aim, build, engine, fastest, print_regions, ratio, timed, verdict};
 use std::time::Duration;
 
 /// The number of opcodes.
@@ -77,8 +77,8 @@ fn bytecode() -> [Instruction; 6] {
 }
 
 /// `fn(code, registers) -> register 3`: a loop around a `br_table`.
-fn define_interpreter(engine: &Engine) -> Result<FuncId, Error> {
-    define(engine, "interpret", &[I64, I64], &[I64], |b, params| {
+fn build_interpreter(engine: &Engine) -> Function {
+    build(engine, "interpret", &[I64, I64], &[I64], |b, params| {
         let (code, registers) = (params[0], params[1]);
         let dispatch = b.create_block();
         let pc = b.append_block_param(dispatch, I64);
@@ -227,7 +227,8 @@ type Interpreter = TypedFn<(*const Instruction, *mut u64), u64>;
 /// An interpreter, and how long it took to define.
 fn interpreter(mode: Mode) -> Result<(Engine, Interpreter, Duration), Error> {
     let engine = engine(mode)?;
-    let (defined, time) = timed(|| define_interpreter(&engine));
+    let function = build_interpreter(&engine);
+    let (defined, time) = timed(|| engine.define_function(function));
     let interpreter = engine.get(defined?)?;
     Ok((engine, interpreter, time))
 }

@@ -6,7 +6,7 @@
 
 use cranelift_codegen::ir::{AbiParam, Function, Signature, Type, UserFuncName, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use regraft::{Config, Engine, Error, FuncId, FunctionReport, Mode};
+use regraft::{Config, Engine, Error, FunctionReport, Mode};
 use std::time::{Duration, Instant};
 
 /// An engine in this mode, all else as it comes.
@@ -17,24 +17,22 @@ use std::time::{Duration, Instant};
 pub fn engine(mode: Mode) -> Result<Engine, Error> {
     Engine::new(Config {
         mode,
+        // As in release builds of most code generators; it would cost all modes the same.
+        settings: vec![("enable_verifier".into(), "false".into())],
         ..Config::default()
     })
 }
 
-/// Builds and defines a function of the host's calling convention. `body` gets
-/// the builder, in the entry block, and the parameters; it terminates what it
-/// creates, and all blocks are sealed for it.
-///
-/// # Errors
-///
-/// As [`Engine::define_function`].
-pub fn define(
+/// Builds a function of the host's calling convention. `body` gets the builder,
+/// in the entry block, and the parameters; it terminates what it creates, and
+/// all blocks are sealed for it.
+pub fn build(
     engine: &Engine,
     name: &str,
     params: &[Type],
     returns: &[Type],
     body: impl FnOnce(&mut FunctionBuilder<'_>, &[Value]),
-) -> Result<FuncId, Error> {
+) -> Function {
     let isa = engine.isa();
     let mut signature = Signature::new(isa.default_call_conv());
     signature
@@ -53,7 +51,7 @@ pub fn define(
     body(&mut builder, &params);
     builder.seal_all_blocks();
     builder.finalize(isa.frontend_config());
-    engine.define_function(func)
+    func
 }
 
 /// Runs what it is given and says how long it took.

@@ -9,10 +9,10 @@
 //! `long_call [iterations] [rounds]`
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Value, types::I64};
+use cranelift_codegen::ir::{Function, InstBuilder, Value, types::I64};
 use cranelift_frontend::{FunctionBuilder, Variable};
-use regraft::{Error, FuncId, Mode};
-use regraft_examples::{Aim, define, engine, fastest, print_regions, ratio, timed, verdict};
+use regraft::{Error, Mode};
+use regraft_examples::{Aim, build, engine, fastest, print_regions, ratio, timed, verdict};
 use std::time::Duration;
 
 /// The state of one generator: four words.
@@ -23,8 +23,8 @@ type State = [Variable; 4];
 /// ```text
 /// fn draw(n) { do { hash = mix(hash, next(&mut s) + next(&mut t)); n -= 1 } while n != 0; hash }
 /// ```
-fn draw(engine: &regraft::Engine) -> Result<FuncId, Error> {
-    define(engine, "draw", &[I64], &[I64], |b, params| {
+fn draw(engine: &regraft::Engine) -> Function {
+    build(engine, "draw", &[I64], &[I64], |b, params| {
         let n = b.declare_var(I64);
         let hash = b.declare_var(I64);
         let states: [State; 2] =
@@ -90,7 +90,7 @@ fn rotate(b: &mut FunctionBuilder<'_>, value: Value, by: i64) -> Value {
 /// From CLIF to the result of one call, in an engine of its own.
 fn run(mode: Mode, iterations: u64) -> Result<(u64, regraft::Report), Error> {
     let engine = engine(mode)?;
-    let draw = draw(&engine)?;
+    let draw = engine.define_function(draw(&engine))?;
     let draw = engine.get::<(u64,), u64>(draw)?;
     // SAFETY: the function touches no memory.
     let hash = unsafe { draw.call((iterations,)) };

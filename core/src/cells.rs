@@ -139,6 +139,48 @@ impl Drop for Counters {
     }
 }
 
+/// An array of addresses that generated code reads.
+#[derive(Debug)]
+pub struct AddressTable {
+    arena: Arc<Arena>,
+    block: Option<DataBlock>,
+}
+
+impl AddressTable {
+    /// Allocates a table that holds `addresses`, for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`ArenaError`] when data memory is full.
+    pub fn new(arena: &Arc<Arena>, addresses: &[usize]) -> Result<Self, ArenaError> {
+        let block = arena.alloc_data(size_of_val(addresses), CACHE_LINE)?;
+        let first = block.address().cast::<usize>();
+        for (at, &address) in addresses.iter().enumerate() {
+            // SAFETY: the block is aligned to a cache line and holds as many bytes as
+            // the slice; nobody else knows it yet.
+            unsafe { first.add(at).write(address) };
+        }
+        Ok(Self {
+            arena: Arc::clone(arena),
+            block: Some(block),
+        })
+    }
+
+    /// Where the first address lies, for the linker.
+    pub fn address(&self) -> usize {
+        let block = self.block.as_ref();
+        block.map_or(0, |block| block.address().as_ptr().expose_provenance())
+    }
+}
+
+impl Drop for AddressTable {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.arena.free_data(block);
+        }
+    }
+}
+
 /// Bytes in a cache line, of data or instructions, on most machines.
 pub const CACHE_LINE: usize = 64;
 

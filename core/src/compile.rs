@@ -92,7 +92,8 @@ pub fn compile(
 
 /// Where the innermost loop of the machine code starts: the target of the shortest backward edge.
 ///
-/// Nothing is known of code that was compiled without `machine_code_cfg_info` (tier 0).
+/// Nothing is known of code that was compiled without `machine_code_cfg_info` (tier 0). Cranelift 0.135 numbers the
+/// blocks of its edges differently once some are cold and were moved to the end: the loop can then be missed.
 fn innermost_loop(code: &CompiledCode) -> Option<CodeOffset> {
     let backward = code.bb_edges.iter().filter(|(from, to)| to <= from);
     let shortest = backward.min_by_key(|(from, to)| (from - to, *to));

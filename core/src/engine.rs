@@ -484,13 +484,9 @@ impl Inner {
         Ok(())
     }
 
-    /// The address behind an external name, for the linker. `counters` are
-    /// the units whose counters the code being linked uses, and where.
-    pub fn address_of(
-        &self,
-        target: &ModuleRelocTarget,
-        counters: &[(u32, usize)],
-    ) -> Option<usize> {
+    /// The address behind an external name, for the linker. `own` is data that
+    /// only the code being linked knows, by namespace and index.
+    pub fn address_of(&self, target: &ModuleRelocTarget, own: &[OwnData]) -> Option<usize> {
         let (namespace, index) = match *target {
             ModuleRelocTarget::User { namespace, index } => (namespace, index),
             ModuleRelocTarget::LibCall(libcall) => return default_libcall_address(libcall),
@@ -500,12 +496,9 @@ impl Inner {
         match namespace {
             names::FUNCTIONS | names::UNITS => slot(index).map(SlotRef::stub_address),
             names::CELLS => slot(index).map(SlotRef::cell_address),
-            names::COUNTERS => {
-                let counters = counters.iter();
-                counters
-                    .copied()
-                    .find(|counters| counters.0 == index)
-                    .map(|counters| counters.1)
+            names::COUNTERS | names::TABLES => {
+                let mut own = own.iter();
+                own.find(|own| own.0 == (namespace, index)).map(|own| own.1)
             }
             names::RUNTIME => slot(RUNTIME_UNIT).map(SlotRef::stub_address),
             names::DATA => {
@@ -532,6 +525,9 @@ impl Inner {
         self.config.mode == Mode::Tiered
     }
 }
+
+/// Data of one version: namespace and index of its name, and its address.
+pub(crate) type OwnData = ((u32, u32), usize);
 
 /// Locks for reading; a panic elsewhere leaves the data usable.
 pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {

@@ -16,10 +16,10 @@
 //! settings, and if that fails too the call traps, saying why.
 
 use crate::baseline::{LoopHook, Tiering};
-use crate::cells::Counters;
+use crate::cells::{AddressTable, Counters};
 use crate::codemap::{CodeUnit, Origin};
 use crate::compile::Version;
-use crate::engine::{Inner, tiered, write};
+use crate::engine::{Inner, OwnData, read, tiered, write};
 use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::instrument::{HookCounters, count_calls, count_continuation};
@@ -28,7 +28,9 @@ use crate::names;
 use crate::slots::SlotRef;
 use crate::tierup::HotPart;
 use crate::unit::{Body, FunctionUnit, Unit};
-use cranelift_codegen::ir::{Block, ExternalName, FuncRef, Function, UserExternalName};
+use cranelift_codegen::ir::{
+    Block, ExternalName, FuncRef, Function, GlobalValueData, UserExternalName,
+};
 use regraft_outliner::{Extracted, Interface, check_continuation, extract_continuation};
 use regraft_regions::Region;
 use std::collections::{HashMap, HashSet};
@@ -42,6 +44,8 @@ pub(crate) struct Formed {
     /// The interface, for a region that has no hook of its own.
     pub interface: Option<Interface>,
     pub sides: Vec<Side>,
+    /// The tables of the region's code.
+    pub tables: OnceLock<Vec<AddressTable>>,
 }
 
 /// A cold block that side exits lead to.
@@ -103,6 +107,7 @@ impl Inner {
             region,
             interface,
             sides,
+            tables: OnceLock::new(),
         });
         let mut units = write(&self.units);
         let full = || CompileError::Memory("the unit table is full".into());
@@ -223,14 +228,14 @@ impl Inner {
             start: side.start,
         };
         let origin = Origin::new(function, body, code_unit);
-        let counters = [
-            (unit, side.counters.address()),
-            (function.unit, tiering.counters.address()),
+        let own = [
+            ((names::COUNTERS, unit), side.counters.address()),
+            ((names::COUNTERS, function.unit), tiering.counters.address()),
         ];
-        self.compile_from_reserve(1, &origin, continuation.clone(), &counters)
+        self.compile_from_reserve(1, &origin, continuation.clone(), &own)
             .or_else(|error| {
                 tracing::warn!(function = %origin.name(), %error, "tier 1 failed; trying tier 0");
-                self.compile_from_reserve(0, &origin, continuation, &counters)
+                self.compile_from_reserve(0, &origin, continuation, &own)
             })
     }
 
@@ -251,6 +256,51 @@ impl Inner {
             name_unit(&mut extracted.function, callee, *unit);
         }
         Ok(())
+    }
+}
+
+impl Inner {
+    /// Fills the tables of an extracted region with the stubs of its
+    /// continuations; returns where they lie, by name.
+    pub(crate) fn fill_side_tables(
+        &self,
+        extracted: &mut Extracted,
+        formed: &Formed,
+    ) -> Result<Vec<OwnData>, CompileError> {
+        let missing = || CompileError::Transform("a side exit without a continuation".into());
+        let sides = formed.sides.iter().map(|side| (side.start, side));
+        let sides: HashMap<Block, &Side> = sides.collect();
+        let side_exits = formed.region.side_exits();
+        let mut tables = vec![];
+        let mut own = vec![];
+        for (number, side_table) in (0..).zip(&extracted.side_tables) {
+            let mut stubs = Vec::with_capacity(side_table.side_exits.len());
+            let units = read(&self.units);
+            for side_exit in &side_table.side_exits {
+                let stub = side_exit.map(|side_exit| {
+                    let side_exit = side_exits.get(side_exit as usize)?;
+                    let unit = sides.get(&side_exit.to)?.unit.get()?;
+                    Some(units.get(*unit)?.slot()?.stub_address())
+                });
+                stubs.push(match stub {
+                    Some(stub) => stub.ok_or_else(missing)?,
+                    // No branch of the code leads here.
+                    None => self.slots.trap_stub_address(),
+                });
+            }
+            let table = AddressTable::new(&self.arena, &stubs)?;
+            own.push(((names::TABLES, number), table.address()));
+            tables.push(table);
+            let name = UserExternalName::new(names::TABLES, number);
+            let name = extracted.function.declare_imported_user_function(name);
+            let global = &mut extracted.function.global_values[side_table.table];
+            if let GlobalValueData::Symbol { name: symbol, .. } = global {
+                *symbol = ExternalName::user(name);
+            }
+        }
+        // A formed region is compiled once; if it had tables they would stay the same.
+        let _ = formed.tables.set(tables);
+        Ok(own)
     }
 }
 

@@ -30,8 +30,8 @@ use crate::names;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, FuncRef, Function, GlobalValue, Inst, InstBuilder, MemFlagsData,
-    Signature, Type, Value,
+    AbiParam, Block, BlockArg, FuncRef, Function, GlobalValue, Inst, InstBuilder, InstructionData,
+    MemFlagsData, Signature, Type, Value,
 };
 use cranelift_codegen::isa::CallConv;
 use regraft_outliner::{Gate, Hook, HookBlocks, OutlineError, splice};
@@ -98,11 +98,19 @@ pub fn instrument(
     }
     for (index, &site) in plan.placement.sites.iter().enumerate() {
         let offset = layout.site(index);
-        let mut cursor = match site {
+        let cursor = match site {
             Site::Block(block) => FuncCursor::new(&mut out).at_first_insertion_point(block),
             Site::Edge(edge) => at_edge(&mut out, plan.flow, edge),
+            Site::Table(edge) => {
+                // The first of the table's sites stands for all.
+                if plan.flow.edge(edge).index == FIRST_ENTRY {
+                    let table = plan.flow.edge(edge).inst;
+                    increment_indexed(&mut out, plan.pointer, counters, offset, table);
+                }
+                continue;
+            }
         };
-        increment(&mut cursor, plan.pointer, counters, offset);
+        increment(cursor, plan.pointer, counters, offset);
     }
     hook_entry(&mut out, plan.pointer, plan.unit, counters, runtime)?;
     Ok((out, layout))
@@ -147,8 +155,42 @@ fn cell_flags() -> MemFlagsData {
     MemFlagsData::trusted()
 }
 
-fn increment(cursor: &mut FuncCursor<'_>, pointer: Type, counters: GlobalValue, offset: i32) {
+fn increment(mut cursor: FuncCursor<'_>, pointer: Type, counters: GlobalValue, offset: i32) {
     let base = cursor.ins().symbol_value(pointer, counters);
+    increment_cell(&mut cursor, base, offset);
+}
+
+/// The position of the first table entry among the destinations of a `br_table`, after the default.
+const FIRST_ENTRY: u32 = 1;
+
+/// Increments, of the cells from `offset` on, the one for the destination that a `br_table` is about
+/// to take: those of the entries come first, that of the default is the last.
+fn increment_indexed(
+    func: &mut Function,
+    pointer: Type,
+    counters: GlobalValue,
+    offset: i32,
+    br_table: Inst,
+) {
+    let InstructionData::BranchTable { arg, table, .. } = func.dfg.insts[br_table] else {
+        return;
+    };
+    let entries = func.dfg.jump_tables[table].as_slice().len() as i64;
+    let mut cursor = FuncCursor::new(func).at_inst(br_table);
+    let default = cursor.ins().iconst(INDEX, entries);
+    let index = cursor.ins().umin(arg, default);
+    let index = match pointer.bits() > INDEX.bits() {
+        true => cursor.ins().uextend(pointer, index),
+        false => index,
+    };
+    let log2 = i64::from(CELL.bytes().trailing_zeros());
+    let distance = cursor.ins().ishl_imm_u(index, log2);
+    let base = cursor.ins().symbol_value(pointer, counters);
+    let base = cursor.ins().iadd(base, distance);
+    increment_cell(&mut cursor, base, offset);
+}
+
+fn increment_cell(cursor: &mut FuncCursor<'_>, base: Value, offset: i32) {
     let count = load_cell(cursor, base, offset);
     let one = cursor.ins().iconst(CELL, 1);
     let count = cursor.ins().iadd(count, one);
@@ -157,6 +199,9 @@ fn increment(cursor: &mut FuncCursor<'_>, pointer: Type, counters: GlobalValue, 
 
 /// The type of a counter.
 const CELL: Type = cranelift_codegen::ir::types::I64;
+
+/// The type of a `br_table`'s index.
+const INDEX: Type = cranelift_codegen::ir::types::I32;
 
 fn load_cell(cursor: &mut FuncCursor<'_>, base: Value, offset: i32) -> Value {
     cursor.ins().load(CELL, cell_flags(), base, offset)

@@ -13,7 +13,7 @@
 //! | `probestack_strategy` | `inline` | `inline` |
 //! | `preserve_frame_pointers` | `true` | `true` |
 //! | `enable_verifier` | `false` | `false` |
-//! | `machine_code_cfg_info` | as it was | `true` |
+//! | `machine_code_cfg_info` | `false` | `true` |
 //!
 //! The third line is what the linker needs: absolute relocations only. The fourth lets a region
 //! return as many values as it has live-outs. Tail calls need frame pointers. The last says where the
@@ -37,7 +37,11 @@ const COMMON: [(&str, &str); 7] = [
     ("preserve_frame_pointers", "true"),
     ("enable_verifier", "false"),
 ];
-const TIER0: [(&str, &str); 2] = [("opt_level", "none"), ("regalloc_algorithm", "single_pass")];
+const TIER0: [(&str, &str); 3] = [
+    ("opt_level", "none"),
+    ("regalloc_algorithm", "single_pass"),
+    ("machine_code_cfg_info", "false"),
+];
 const TIER1: [(&str, &str); 3] = [
     ("opt_level", "speed"),
     ("regalloc_algorithm", "backtracking"),

@@ -16,7 +16,6 @@
 //!
 //! Not here: which address a name has, and when a version may be freed.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -228,6 +227,8 @@ fn target(target: &FinalizedRelocTarget, func: &Function) -> Option<ModuleRelocT
 }
 
 /// Lets cranelift-jit copy the code and write the addresses.
+///
+/// It knows one symbol; the addends do the rest, which is cheaper than a name for each address.
 fn apply(
     isa: &OwnedTargetIsa,
     name: &str,
@@ -235,41 +236,38 @@ fn apply(
     relocs: &[Absolute],
     memory: VersionMemory,
 ) -> Result<(), Box<ModuleError>> {
-    let symbol = |address: usize| format!("{address:#x}");
     let mut builder = JITBuilder::with_isa(Arc::clone(isa), default_libcall_names());
-    for reloc in relocs {
-        let pointer = std::ptr::with_exposed_provenance(reloc.address);
-        builder.symbol(symbol(reloc.address), pointer);
-    }
+    builder.symbol(BASE, std::ptr::without_provenance(BASE_ADDRESS));
     builder.memory_provider(Box::new(memory));
     let mut module = JITModule::new(builder);
     // The signature of an import plays no role in relocation.
     let signature = Signature::new(isa.default_call_conv());
-    let mut imports = HashMap::new();
-    let mut module_relocs = Vec::with_capacity(relocs.len());
-    for reloc in relocs {
-        let import = match imports.get(&reloc.address) {
-            Some(import) => *import,
-            None => {
-                let symbol = symbol(reloc.address);
-                let import = module.declare_function(&symbol, Linkage::Import, &signature)?;
-                imports.insert(reloc.address, import);
-                import
-            }
-        };
-        module_relocs.push(ModuleReloc {
-            offset: reloc.offset,
-            kind: reloc.kind,
-            name: import.into(),
-            addend: reloc.addend,
-        });
-    }
-    // No address is spelt like this, so that the name cannot be one of the imports.
+    let import = module.declare_function(BASE, Linkage::Import, &signature)?;
+    let module_relocs = relocs.iter().map(|reloc| ModuleReloc {
+        offset: reloc.offset,
+        kind: reloc.kind,
+        name: import.into(),
+        addend: distance_from_base(reloc.address) + reloc.addend,
+    });
+    let module_relocs: Vec<ModuleReloc> = module_relocs.collect();
+    // The name cannot be that of the import: it has a blank.
     let id = module.declare_function(&format!("version {name}"), Linkage::Local, &signature)?;
     let align = u64::from(code.buffer.alignment);
     module.define_function_bytes(id, align, code.code_buffer(), &module_relocs)?;
     module.finalize_definitions()?;
     Ok(())
+}
+
+/// The symbol that all relocations refer to.
+const BASE: &str = "base";
+
+/// Its address, from which every address is an `i64` away.
+const BASE_ADDRESS: usize = 1 << (usize::BITS - 1);
+
+/// How far it is from the base to an address. What is then added leads to an address again
+/// ([`absolute_relocations`]), so it does not overflow.
+fn distance_from_base(address: usize) -> i64 {
+    (address as i64).wrapping_sub(BASE_ADDRESS as i64)
 }
 
 /// What the memory provider tells [`link`], which cannot ask the module for it.

@@ -25,6 +25,9 @@ pub const RUNTIME: u32 = 0x7267_0003;
 /// Data symbols of the host, by number in the engine's table of names.
 pub const DATA: u32 = 0x7267_0004;
 
+/// Tables of continuations, by number among those of the code being linked.
+pub const TABLES: u32 = 0x7267_0005;
+
 /// The runtime entry point that a counter below zero calls: takes the
 /// address of a unit's cell, returns a region's entry address or 0.
 pub const RUNTIME_HOT: u32 = 0;

@@ -16,11 +16,13 @@ use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::formed::{Formed, grown_blocks};
 use crate::instrument::{HookCounters, count_region};
+use crate::names;
 use crate::tierup::{BACKOFF_SHIFT, HotPart};
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::ir::Function;
 use regraft_outliner::{
-    Extracted, Interface, OutlineError, check_region, extract_region, prune_function,
+    Extracted, Interface, OutlineError, check_region, check_side_tables, extract_region,
+    prune_function, tabulate_side_exits,
 };
 use regraft_regions::Region;
 use std::sync::Arc;
@@ -139,7 +141,14 @@ impl Inner {
             )
             .map_err(|error| CompileError::Check(error.to_string()))?;
         }
+        let plain = self.config.check.then(|| extracted.clone());
+        tabulate_side_exits(&mut extracted, self.isas.tier1.pointer_type());
+        if let Some(plain) = plain {
+            check_side_tables(&plain, &extracted)
+                .map_err(|error| CompileError::Check(error.to_string()))?;
+        }
         self.name_side_calls(&mut extracted, formed)?;
+        let mut own = self.fill_side_tables(&mut extracted, formed)?;
         let entry = formed.region.entry();
         let origin = Origin::new(function, body, CodeUnit::Region { entry });
         let hook = HookCounters {
@@ -149,8 +158,8 @@ impl Inner {
             pointer: self.isas.tier1.pointer_type(),
         };
         count_region(&mut extracted.function, hook);
-        let counters = [(function.unit, tiering.counters.address())];
-        self.compile(1, &origin, extracted.function, &counters)
+        own.push(((names::COUNTERS, function.unit), tiering.counters.address()));
+        self.compile(1, &origin, extracted.function, &own)
     }
 
     /// The function less the cold blocks that `formed` leaves out.

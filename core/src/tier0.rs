@@ -12,10 +12,11 @@ use crate::cells::Counters;
 use crate::codemap::{CodeUnit, Origin};
 use crate::compile::{Version, compile};
 use crate::config::Mode;
-use crate::engine::{Inner, write};
+use crate::engine::{Inner, OwnData, write};
 use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::instrument::{Plan, instrument};
+use crate::names;
 use crate::tierup::NEVER;
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::ir::Function;
@@ -60,7 +61,7 @@ impl Inner {
         tier: u8,
         origin: &Origin,
         func: Function,
-        counters: &[(u32, usize)],
+        own: &[OwnData],
     ) -> Result<Version, CompileError> {
         let free = self.arena.stats().code.free;
         if free < self.config.arena.code_bytes / RESERVE_SHARE {
@@ -68,7 +69,7 @@ impl Inner {
                 format!("code memory is full: {free} bytes are left, kept for continuations");
             return Err(CompileError::Memory(what));
         }
-        self.compile_from_reserve(tier, origin, func, counters)
+        self.compile_from_reserve(tier, origin, func, own)
     }
 
     /// Compiles a version that running code waits for.
@@ -77,12 +78,12 @@ impl Inner {
         tier: u8,
         origin: &Origin,
         func: Function,
-        counters: &[(u32, usize)],
+        own: &[OwnData],
     ) -> Result<Version, CompileError> {
         let name = &origin.name();
         self.fault(Stage::Codegen(tier), name)?;
         self.fault(Stage::Link(tier), name)?;
-        let resolve = |target: &_| self.address_of(target, counters);
+        let resolve = |target: &_| self.address_of(target, own);
         let (mut version, tables) = compile(
             &self.arena,
             self.isa(tier),
@@ -170,7 +171,7 @@ impl Inner {
             0,
             &origin,
             instrumented,
-            &[(function.unit, counters.address())],
+            &[((names::COUNTERS, function.unit), counters.address())],
         )?;
         tracing::debug!(
             function = %function.name, hooks = hooks.len(), refused = refused.len(),

@@ -55,12 +55,14 @@ mod exits;
 mod proof;
 mod residual;
 mod source;
+mod tables;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::{CheckError, Meaning, Place};
+pub use tables::check_side_tables;
 
 use crate::{Interface, Outlined};
 use agreement::check_interface;

@@ -33,6 +33,7 @@ use crate::interface::{
 };
 use crate::remap::{Remap, Target, edge_only_args};
 use crate::ssa::{Variable, repair};
+use crate::tables::SideTable;
 use crate::zero::insert_zero;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
@@ -52,6 +53,9 @@ pub struct Extracted {
     pub side_calls: Vec<(u32, FuncRef)>,
     /// The reference through which a continuation re-enters the region.
     pub reentry: Option<FuncRef>,
+    /// Side exits that tables took from `side_calls`: none at first, see
+    /// [`tabulate_side_exits`](crate::tabulate_side_exits).
+    pub side_tables: Vec<SideTable>,
 }
 
 /// Extracts the hot blocks of `region` into a function of their own.
@@ -89,6 +93,7 @@ pub fn extract_region(
         function,
         side_calls,
         reentry,
+        side_tables: vec![],
     })
 }
 
@@ -169,6 +174,7 @@ pub fn extract_continuation(
         function,
         side_calls,
         reentry,
+        side_tables: vec![],
     })
 }
 
@@ -247,6 +253,15 @@ fn reachable_blocks(flow: &Flow, region: &Region, start: Block) -> Vec<Block> {
 
 /// A readable name: the function's, the region's entry and a suffix.
 pub(crate) fn outlined_name(func: &Function, entry: Block, suffix: &str) -> UserFuncName {
+    suffixed(&outlined_base(func, entry), suffix)
+}
+
+fn suffixed(base: &str, suffix: &str) -> UserFuncName {
+    UserFuncName::testcase(format!("{base}{suffix}"))
+}
+
+/// What the names of a region and its continuations have in common.
+fn outlined_base(func: &Function, entry: Block) -> String {
     let base: String = func
         .name
         .to_string()
@@ -254,7 +269,7 @@ pub(crate) fn outlined_name(func: &Function, entry: Block, suffix: &str) -> User
         .filter(|&c| c != '%')
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
         .collect();
-    UserFuncName::testcase(format!("{base}_{entry}{suffix}"))
+    format!("{base}_{entry}")
 }
 
 /// Where an edge of the source leads in the extracted function.
@@ -279,6 +294,8 @@ struct Extraction<'a> {
     side_of_edge: HashMap<FlowEdge, u32>,
     side_calls: Vec<(u32, FuncRef)>,
     reentry: Option<FuncRef>,
+    /// See [`outlined_base`].
+    base: String,
 }
 
 impl<'a> Extraction<'a> {
@@ -315,6 +332,7 @@ impl<'a> Extraction<'a> {
             side_of_edge: side_exits.map(|exit| (exit.edge, exit.number)).collect(),
             side_calls: vec![],
             reentry: None,
+            base: outlined_base(func, region.entry()),
         })
     }
 
@@ -596,7 +614,7 @@ impl<'a> Extraction<'a> {
         }
         args.extend(self.param_values(block, self.interface.carried())?);
         // Each side exit is one edge, and comes here once.
-        let name = outlined_name(self.func, self.region.entry(), &format!("_side{number}"));
+        let name = suffixed(&self.base, &format!("_side{number}"));
         let signature =
             continuation_signature(self.func, self.region, self.interface, self.liveness, start);
         let callee = self.import(name, signature);
@@ -615,7 +633,7 @@ impl<'a> Extraction<'a> {
         let callee = match self.reentry {
             Some(callee) => callee,
             None => {
-                let name = outlined_name(self.func, self.region.entry(), "");
+                let name = suffixed(&self.base, "");
                 let callee = self.import(name, self.interface.signature());
                 self.reentry = Some(callee);
                 callee

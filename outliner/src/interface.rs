@@ -145,7 +145,7 @@ impl Interface {
         if let Some(block) = scope.find(|&block| flow.is_handler_taken(block)) {
             return Err(OutlineError::HandlerAddress { block });
         }
-        let (params, constants) = collect_params(func, flow, region)?;
+        let (params, constants) = collect_params(func, flow, liveness, region)?;
         let (results, exits) = collect_exits(func, flow, liveness, region)?;
         let values = params.len() + results.len();
         if values > MAX_INTERFACE_VALUES {
@@ -236,15 +236,16 @@ pub(crate) fn leaves_function(opcode: Opcode) -> bool {
 fn collect_params(
     func: &Function,
     flow: &Flow,
+    liveness: &Liveness,
     region: &Region,
 ) -> Result<(Vec<Param>, Vec<Value>), OutlineError> {
     let vmctx = vmctx_value(func);
-    // Most operands are defined in the scope: they are not even collected.
-    let mut live_ins = vec![];
+    // What the scope uses and does not define is live where control enters it.
+    let mut live_ins = BTreeSet::new();
     let mut use_of = |value: Value| {
         let value = func.dfg.resolve_aliases(value);
-        if !defined_in_scope(func, region, value) {
-            live_ins.push(value);
+        if liveness.is_live_in(region.entry(), value) {
+            live_ins.insert(value);
         }
     };
     let mut slots = IndexSet::new();
@@ -295,7 +296,6 @@ fn collect_params(
             }
         }
     }
-    let mut live_ins: BTreeSet<Value> = live_ins.into_iter().collect();
     if needs_vmctx {
         live_ins.extend(vmctx);
     }

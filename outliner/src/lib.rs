@@ -54,6 +54,7 @@ mod remap;
 mod residual;
 mod splice;
 mod ssa;
+mod tables;
 mod zero;
 
 #[cfg(test)]
@@ -61,6 +62,7 @@ mod tests;
 
 pub use checker::{
     CheckError, Meaning, Place, check_continuation, check_outlined, check_region, check_residual,
+    check_side_tables,
 };
 pub use error::{ErrorClass, OutlineError};
 pub use extract::{Extracted, extract_continuation, extract_region};
@@ -72,6 +74,7 @@ pub use legality::check_blocks;
 pub use prune::prune_function;
 pub use residual::residual;
 pub use splice::{Gate, Hook, HookBlocks, UNREACHABLE_TRAP, splice};
+pub use tables::{SideTable, tabulate_side_exits};
 
 use cranelift_codegen::ir::Function;
 use regraft_regions::{Flow, Liveness, Region};

@@ -76,6 +76,7 @@ pub fn prune_function(
         function,
         side_calls,
         reentry: None,
+        side_tables: vec![],
     })
 }
 

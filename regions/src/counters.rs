@@ -20,7 +20,11 @@
 //! the tree. Of the others, those in the tree are computed and the rest, the *chords*, become counter [`Site`]s.
 //!
 //! # Phases
-//! graph → maximum spanning forest (petgraph) → sites; later [`reconstruct`] peels the leaves of the forest.
+//! graph → tables → maximum spanning forest (petgraph) → sites; later [`reconstruct`] peels the leaves of the forest.
+//!
+//! A `br_table` with many destinations is counted as a *table*: one increment before it, at an index, instead of one
+//! at each destination. It runs as often, and the code for it is as long as for two counters; none of its edges is in
+//! the forest then.
 //!
 //! # Invariants
 //! * *determined*: every arc is known, a site, or in the forest.
@@ -37,7 +41,7 @@
 mod reconstruct;
 
 use cranelift_codegen::entity::{EntitySet, SecondaryMap};
-use cranelift_codegen::ir::{Block, Function};
+use cranelift_codegen::ir::{Block, Function, Opcode};
 use petgraph::algo::min_spanning_tree;
 use petgraph::data::Element;
 use petgraph::graph::{NodeIndex, UnGraph};
@@ -50,6 +54,9 @@ pub use reconstruct::{Measured, reconstruct};
 /// A counter on a critical edge needs a block of its own and a jump beside the increment.
 const SPLIT_COST: f64 = 1.5;
 
+/// A `br_table` with this many destinations, the default included, is counted as a table.
+const TABLE_MIN: usize = 8;
+
 /// Where one counter goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Site {
@@ -57,6 +64,11 @@ pub enum Site {
     Block(Block),
     /// On the edge.
     Edge(FlowEdge),
+    /// An element of an array of counters that is indexed like the `br_table` which the edge belongs to.
+    ///
+    /// All edges of one `br_table` are such sites or none is. They follow each other: the entries of the table,
+    /// and then the default.
+    Table(FlowEdge),
 }
 
 /// How to choose the sites.
@@ -117,7 +129,7 @@ impl Placement {
             .iter()
             .map(|site| match *site {
                 Site::Block(block) => frequencies.block(block),
-                Site::Edge(edge) => frequencies.edge(edge),
+                Site::Edge(edge) | Site::Table(edge) => frequencies.edge(edge),
             })
             .sum()
     }
@@ -159,8 +171,9 @@ struct Arc {
 /// from or to unreachable blocks.
 ///
 /// # Ensures
-/// With exact measurements, [`reconstruct`] gives the count of every reachable block and edge. No other choice of
-/// arcs in the same graph has a smaller sum of expected frequencies (with critical edges at 1.5 times theirs).
+/// With exact measurements, [`reconstruct`] gives the count of every reachable block and edge. Tables apart, no other
+/// choice of arcs in the same graph has a smaller sum of expected frequencies (with critical edges at 1.5 times
+/// theirs).
 ///
 /// # Complexity
 /// O(edges × log edges).
@@ -169,13 +182,17 @@ struct Arc {
 /// D. E. Knuth, F. R. Stevenson, "Optimal measurement points for program frequency counts", BIT 13, 1973;
 /// T. Ball, J. R. Larus, "Optimally profiling and tracing programs", TOPLAS 16(4), 1994, section 3.
 pub fn place(
-    _func: &Function,
+    func: &Function,
     flow: &Flow,
     frequencies: &Frequencies,
     known: &Known,
     mode: Mode,
 ) -> Placement {
     let mut arcs = counter_graph(flow, known);
+    let mut sites = Vec::new();
+    if mode == Mode::SpanningTree {
+        count_tables(func, flow, &mut arcs, &mut sites);
+    }
     let nodes = 2 * flow.rpo().len() as u32 + 1;
     let in_tree = spanning_forest(flow, frequencies, &arcs, nodes, mode);
     let mut transfer_ends: SecondaryMap<Block, TransferEnds> = SecondaryMap::new();
@@ -185,10 +202,9 @@ pub fn place(
             transfer_ends[to].arrives = true;
         }
     }
-    let mut sites = Vec::new();
     for (arc, in_tree) in arcs.iter_mut().zip(in_tree) {
         if !in_tree
-            && !matches!(arc.source, Source::Known)
+            && matches!(arc.source, Source::Tree)
             && let Some(site) = site(flow, &transfer_ends, arc.what)
         {
             arc.source = Source::Site(sites.len() as u32);
@@ -247,6 +263,32 @@ fn counter_graph(flow: &Flow, known: &Known) -> Vec<Arc> {
     arcs
 }
 
+/// Take the edges of large `br_table`s out of the choice, as sites.
+fn count_tables(func: &Function, flow: &Flow, arcs: &mut [Arc], sites: &mut Vec<Site>) {
+    let mut first = 0;
+    while first < arcs.len() {
+        let What::Edge(number) = arcs[first].what else {
+            first += 1;
+            continue;
+        };
+        // The arcs of a block's edges follow each other, the default of a table first.
+        let edge = flow.edge(number);
+        let edges = flow.succs(edge.from).len();
+        if edges >= TABLE_MIN && func.dfg.insts[edge.inst].opcode() == Opcode::BrTable {
+            let base = sites.len() as u32;
+            let last = base + edges as u32 - 1;
+            let table = &mut arcs[first..first + edges];
+            for (position, arc) in (base..).zip(table.iter_mut()) {
+                arc.source =
+                    Source::Site(position.checked_sub(base + 1).map_or(last, |n| base + n));
+            }
+            let (default, entries) = (number, flow.succs(edge.from).skip(1));
+            sites.extend(entries.chain([default]).map(Site::Table));
+        }
+        first += edges;
+    }
+}
+
 /// For each arc, whether it is in the maximum spanning forest of the arcs that may be in it.
 ///
 /// Kruskal's algorithm wants a minimum, so weights are negated; arc numbers break ties, so that equal inputs give
@@ -264,7 +306,7 @@ fn spanning_forest(
     }
     for (number, arc) in (0..).zip(arcs) {
         let weight = match (arc.source, arc.what) {
-            (Source::Known, _) => continue,
+            (Source::Known | Source::Site(_), _) => continue,
             (_, What::Block(_)) if mode == Mode::EveryBlock => continue,
             (_, What::Enter | What::Transfer(_)) => f64::INFINITY,
             (_, What::Block(block) | What::Leave(block)) => frequencies.block(block),
@@ -361,13 +403,45 @@ mod tests {
         assert_eq!(placement.sites.len(), 1);
     }
 
+    #[test]
+    fn a_large_table_is_counted_by_its_index() {
+        let entries = [
+            "block1", "block2", "block1", "block3", "block2", "block1", "block3",
+        ];
+        let clif = format!(
+            "function %f(i32) {{
+            block0(v0: i32):
+                br_table v0, block3, [{}]
+            block1:
+                jump block3
+            block2:
+                return
+            block3:
+                return
+            }}",
+            entries.join(", ")
+        );
+        let (flow, _, placement) = placed(&parse(&clif), &Known::default(), Mode::SpanningTree);
+        let targets = placement.sites.iter().map(|site| match *site {
+            Site::Table(edge) => flow.edge(edge).to.to_string(),
+            other => panic!("{other:?}"),
+        });
+        let expected = entries.iter().chain(["block3"].iter());
+        assert!(targets.eq(expected.map(ToString::to_string)));
+    }
+
     /// The cyclomatic number: arcs - nodes + components, all of one component.
     #[test]
     fn never_more_counters_than_chords() {
         for seed in 1..100 {
             let func = testing::random_cfg(seed, 15);
             let (flow, frequencies, tree) = placed(&func, &Known::default(), Mode::SpanningTree);
-            assert_eq!(tree.sites.len(), tree.arcs.len() + 1 - tree.nodes as usize);
+            let chords = tree.arcs.len() + 1 - tree.nodes as usize;
+            match tree.sites.iter().any(|site| matches!(site, Site::Table(_))) {
+                // All edges of a table are counted, though one would follow from the others.
+                true => assert!(tree.sites.len() >= chords),
+                false => assert_eq!(tree.sites.len(), chords),
+            }
             let (_, _, every) = placed(&func, &Known::default(), Mode::EveryBlock);
             assert!(every.sites.len() >= flow.rpo().len());
             assert!(

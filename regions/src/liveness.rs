@@ -97,19 +97,39 @@ fn explore(func: &Function, flow: &Flow, wanted: impl Fn(Block) -> bool) -> Live
 fn upward_exposed_uses(func: &Function, flow: &Flow) -> Vec<(Value, Block)> {
     let dfg = &func.dfg;
     let mut uses = Vec::new();
-    // The last block in which a use of the value was listed, plus one.
-    let mut listed: SecondaryMap<Value, u32> = SecondaryMap::with_capacity(dfg.num_values());
+    // The last block that listed or defined the value, plus one. In SSA form a definition comes before the uses of
+    // its block.
+    let mut seen: SecondaryMap<Value, u32> = SecondaryMap::with_capacity(dfg.num_values());
     for &block in flow.rpo() {
         let mark = block.index() as u32 + 1;
+        for &param in dfg.block_params(block) {
+            seen[param] = mark;
+        }
+        let mut used = |value: Value, seen: &mut SecondaryMap<Value, u32>| {
+            // An alias is seen as itself too: that saves looking it up again.
+            if seen[value] == mark {
+                return;
+            }
+            seen[value] = mark;
+            let resolved = dfg.resolve_aliases(value);
+            if resolved == value || seen[resolved] != mark {
+                seen[resolved] = mark;
+                uses.push((resolved, block));
+            }
+        };
         for inst in func.layout.block_insts(block) {
-            for value in dfg.inst_values(inst) {
-                let value = dfg.resolve_aliases(value);
-                if listed[value] != mark {
-                    listed[value] = mark;
-                    if definition(func, value) != Some(block) {
-                        uses.push((value, block));
-                    }
+            // Only branches have values elsewhere than among their arguments.
+            if dfg.insts[inst].opcode().is_branch() {
+                for value in dfg.inst_values(inst) {
+                    used(value, &mut seen);
                 }
+            } else {
+                for &value in dfg.inst_args(inst) {
+                    used(value, &mut seen);
+                }
+            }
+            for &result in dfg.inst_results(inst) {
+                seen[result] = mark;
             }
         }
     }

@@ -73,9 +73,11 @@ pub fn random_cfg(seed: u64, n: usize) -> Function {
             _ => {
                 let pool = &mut cur.func.dfg.value_lists;
                 let [a, b, c] = [a, b, c].map(|t| BlockCall::new(t, [], pool));
-                let table = cur
-                    .func
-                    .create_jump_table(JumpTableData::new(a, &[b, c, b]));
+                // Large tables are counted in a way of their own.
+                let entries = [b, c, b, a, b, b, c, a, c];
+                let len = if rng.below(2) == 0 { 3 } else { entries.len() };
+                let data = JumpTableData::new(a, &entries[..len]);
+                let table = cur.func.create_jump_table(data);
                 cur.ins().br_table(selector, table);
             }
         }

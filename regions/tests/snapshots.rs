@@ -145,6 +145,7 @@ impl Case {
                 match *site {
                     Site::Block(block) => writeln!(out, "  {block}").unwrap(),
                     Site::Edge(edge) => writeln!(out, "  {}", self.edge(edge)).unwrap(),
+                    Site::Table(edge) => writeln!(out, "  table: {}", self.edge(edge)).unwrap(),
                 }
             }
         }

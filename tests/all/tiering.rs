@@ -365,3 +365,130 @@ fn a_profile_matches_the_clients_clif() {
         saved.to_profile(&function, &flow).expect("the hash agrees");
     }
 }
+
+/// A dispatch loop with twelve opcodes, of which the two lowest bits of a
+/// number make hot ones; `n` says how often another one comes.
+const DISPATCH: &str = "
+function %dispatch(i64, i64) -> i64 system_v {
+block0(v0: i64, v1: i64):
+    v2 = iconst.i64 0
+    jump block1(v0, v2)
+block1(v3: i64, v4: i64):
+    v5 = urem v3, v1
+    v6 = ireduce.i32 v5
+    br_table v6, block14, [block2, block3, block4, block5, block6, block7, block8, block9, block10, block11, block12, block13]
+block2:
+    v10 = iconst.i64 3
+    v11 = iadd v4, v10
+    jump block15(v11)
+block3:
+    v12 = iconst.i64 5
+    v13 = bxor v4, v12
+    jump block15(v13)
+block4:
+    v14 = ishl v4, v3
+    jump block15(v14)
+block5:
+    v15 = isub v4, v3
+    jump block15(v15)
+block6:
+    v16 = imul v4, v3
+    jump block15(v16)
+block7:
+    v17 = band v4, v3
+    jump block15(v17)
+block8:
+    v18 = bor v4, v3
+    jump block15(v18)
+block9:
+    v19 = rotl v4, v3
+    jump block15(v19)
+block10:
+    v20 = bxor v4, v3
+    jump block15(v20)
+block11:
+    v21 = umin v4, v3
+    jump block15(v21)
+block12:
+    v22 = umax v4, v3
+    jump block15(v22)
+block13:
+    v23 = ushr v4, v3
+    jump block15(v23)
+block14:
+    v24 = iadd v4, v3
+    jump block15(v24)
+block15(v30: i64):
+    v31 = iconst.i64 -1
+    v32 = iadd v3, v31
+    brif v32, block1(v32, v30), block16
+block16:
+    return v30
+}";
+
+/// What `DISPATCH` computes.
+fn dispatch_model(n: u64, opcodes: u64) -> u64 {
+    (1..=n).rev().fold(0, |v: u64, i| {
+        let amount = (i & 63) as u32;
+        match i % opcodes {
+            0 => v.wrapping_add(3),
+            1 => v ^ 5,
+            2 => v << amount,
+            3 => v.wrapping_sub(i),
+            4 => v.wrapping_mul(i),
+            5 => v & i,
+            6 => v | i,
+            7 => v.rotate_left(amount),
+            8 => v ^ i,
+            9 => v.min(i),
+            10 => v.max(i),
+            11 => v >> amount,
+            _ => v.wrapping_add(i),
+        }
+    })
+}
+
+/// The cold opcodes of a dispatch share a side exit's code, and each comes to
+/// its own continuation; opcodes out of the table's range too.
+#[test]
+fn cold_opcodes_find_their_continuations() {
+    let config = Config {
+        // Once formed, a region stays as it is.
+        side_exit_threshold: u32::MAX,
+        ..eager_to_tier(100)
+    };
+    let engine = engine(config, DISPATCH);
+    let run = |n: u64, opcodes: u64| {
+        let result = call2(&engine, "dispatch", (n as i64, opcodes as i64));
+        assert_eq!(result as u64, dispatch_model(n, opcodes), "{n}, {opcodes}");
+    };
+    run(10_000, 2);
+    assert!(engine.profile().functions["dispatch"].exact);
+    assert_eq!(
+        region(&engine.report(), "dispatch", "block1")
+            .part
+            .side_exits
+            .len(),
+        11
+    );
+    for opcodes in 3..40 {
+        run(2000 + opcodes, opcodes);
+    }
+    let report = engine.report();
+    let sides = &region(&report, "dispatch", "block1").part.side_exits;
+    assert!(
+        sides
+            .iter()
+            .all(|side| side.count > 0 && side.state == "compiled")
+    );
+    // Each opcode of 3..40 came as often as its number says.
+    let times = |opcode: u64| -> u64 {
+        let comes = |opcodes: u64| (1..=2000 + opcodes).filter(move |i| i % opcodes == opcode);
+        (3..40).map(|opcodes| comes(opcodes).count() as u64).sum()
+    };
+    let third = sides
+        .iter()
+        .find(|side| side.to == "block5")
+        .expect("opcode 3");
+    assert_eq!(third.count, times(3));
+}

@@ -159,6 +159,12 @@ impl Body<'_, '_, '_> {
     }
 
     fn table(&mut self, graph: &Graph, from: usize, targets: &[usize]) {
+        // Large tables are counted, and left by side exits, in a way of their own.
+        let repeated: Vec<usize> = match self.source.percent(20) {
+            true => targets.iter().copied().cycle().take(11).collect(),
+            false => targets.to_vec(),
+        };
+        let targets = &repeated[..];
         let mut calls: Vec<(Block, Vec<BlockArg>)> = vec![];
         let mut safe = None;
         for (at, &to) in targets.iter().enumerate() {

@@ -66,7 +66,7 @@ fn check(name: &str, clif: &str) {
     for (index, site) in placement.sites.iter().enumerate() {
         let place = match *site {
             Site::Block(block) => block.to_string(),
-            Site::Edge(edge) => {
+            Site::Edge(edge) | Site::Table(edge) => {
                 let edge = analysis.flow.edge(edge);
                 format!("{} -> {}", edge.from, edge.to)
             }

@@ -6,7 +6,9 @@
 //!
 //! Not here: the proof that finds them.
 
-use cranelift_codegen::ir::{Block, BlockArg, DynamicStackSlot, Inst, StackSlot, Type, Value};
+use cranelift_codegen::ir::{
+    Block, BlockArg, DynamicStackSlot, GlobalValue, Inst, StackSlot, Type, Value,
+};
 use std::fmt;
 use thiserror::Error;
 
@@ -361,6 +363,14 @@ pub enum CheckError {
         number: u32,
         /// The instruction that should leave.
         outlined: Inst,
+    },
+    /// A table of side exits does not do what the code did that it replaces.
+    #[error("the table {table} of side exits is wrong: {what}")]
+    WrongSideTable {
+        /// The table's symbol.
+        table: GlobalValue,
+        /// What is wrong.
+        what: &'static str,
     },
     /// A continuation does not tail-call the region where it comes to its entry again.
     #[error("{outlined} does not tail-call the region")]

@@ -216,7 +216,7 @@ mod tests {
         fn measured(&self, placement: &Placement) -> Measured {
             let site = |site: &Site| match *site {
                 Site::Block(block) => self.truth.block(block),
-                Site::Edge(edge) => self.truth.edge(edge),
+                Site::Edge(edge) | Site::Table(edge) => self.truth.edge(edge),
             };
             let mut blocks = SecondaryMap::new();
             for block in self.known.block_counted.keys() {
