@@ -103,7 +103,7 @@ pub enum LinkError {
 /// `func` is the function that `code` was compiled from: it knows the external names that the
 /// relocations refer to. `resolve` is asked for the address of each name, library calls included
 /// ([`default_libcall_address`]), before anything is written. The instruction at `hot`, an offset in
-/// the code, starts in the first [`GRANULE`] of a cache line, if the code's own alignment permits.
+/// the code, starts a cache line, if the code's own alignment permits.
 ///
 /// # Errors
 /// [`LinkError`]; nothing stays allocated.
@@ -134,7 +134,7 @@ pub fn link(
     let block = placed.block.take();
     match (linked, block) {
         (Ok(()), Some(block)) => Ok(Linked {
-            entry: arena.executable(block.offset()).expose_provenance(),
+            entry: arena.executable(placed.start).expose_provenance(),
             len: code.code_buffer().len(),
             code: block,
         }),
@@ -274,6 +274,8 @@ fn distance_from_base(address: usize) -> i64 {
 #[derive(Default)]
 struct Placed {
     block: Option<CodeBlock>,
+    /// Where the code starts in code memory, in the block's first granule.
+    start: usize,
     error: Option<LinkError>,
 }
 
@@ -288,20 +290,26 @@ struct VersionMemory {
 
 impl VersionMemory {
     fn place(&mut self, size: usize, align: u64) -> Result<*mut u8, LinkError> {
-        let align = usize::try_from(align).unwrap_or(usize::MAX);
+        let align = usize::try_from(align).unwrap_or(usize::MAX).max(1);
+        let mut gap = 0;
         let block = match self.hot {
             Some(hot) if align <= GRANULE => {
-                let lead = hot as usize;
-                self.arena.alloc_code_around(size, CACHE_LINE, lead)?
+                // Blocks start at granules, and so does what lies at `hot` then; the code itself may not.
+                let hot = hot as usize;
+                let rest = hot.next_multiple_of(GRANULE) - hot;
+                gap = if rest.is_multiple_of(align) { rest } else { 0 };
+                let size = size.saturating_add(gap);
+                self.arena.alloc_code_around(size, CACHE_LINE, hot + gap)?
             }
             _ => self.arena.alloc_code(size, align)?,
         };
-        let writable = self.arena.writable(block.offset());
+        let start = block.offset() + gap;
         let mut placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
+        placed.start = start;
         if let Some(other) = placed.block.replace(block) {
             self.arena.free_code(other);
         }
-        Ok(writable)
+        Ok(self.arena.writable(start))
     }
 
     fn fail(&mut self, error: LinkError) -> io::Error {
