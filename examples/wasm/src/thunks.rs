@@ -1,0 +1,120 @@
+//! Generated functions between the host and WebAssembly, one per type.
+//!
+//! ```text
+//!   enter(code, vmctx, cells):  values from cells ─▶ code(vmctx, values…) ─▶ results to cells
+//!   leave(vmctx, values…):      values to cells ─▶ host(vmctx, cells) ─▶ results from cells
+//! ```
+//!
+//! `enter` has the host's convention and calls with WebAssembly's; `leave` is the code of every host
+//! function of its type. A cell has 16 bytes.
+
+use crate::compile;
+use crate::error::{Error, codes};
+use crate::types::FuncType;
+use cranelift_codegen::ir::{
+    AbiParam, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Type,
+    UserFuncName, Value, types,
+};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use regraft::{Engine, FuncId};
+
+const CELL: i32 = 16;
+
+fn at(position: usize) -> i32 {
+    i32::try_from(position).map_or(i32::MAX, |position| position.saturating_mul(CELL))
+}
+
+/// Reads values of these types from cells.
+fn load(b: &mut FunctionBuilder<'_>, cells: Value, of: &[Type]) -> Vec<Value> {
+    let flags = MemFlagsData::trusted();
+    let load = |(position, ty): (usize, &Type)| b.ins().load(*ty, flags, cells, at(position));
+    of.iter().enumerate().map(load).collect()
+}
+
+/// Writes values to cells.
+fn store(b: &mut FunctionBuilder<'_>, cells: Value, values: &[Value]) {
+    let flags = MemFlagsData::trusted();
+    for (position, value) in values.iter().enumerate() {
+        b.ins().store(flags, *value, cells, at(position));
+    }
+}
+
+fn types_of(list: &[crate::types::ValueType]) -> Vec<Type> {
+    list.iter().map(|ty| ty.clif()).collect()
+}
+
+/// Defines the function through which the host calls functions of this type.
+pub(crate) fn enter(engine: &Engine, number: u64, ty: &FuncType) -> Result<FuncId, Error> {
+    let mut signature = Signature::new(engine.isa().default_call_conv());
+    signature.params = vec![AbiParam::new(types::I64); 3];
+    let id = engine.declare(&format!("wasm.enter.{number}"), &signature)?;
+    let name = UserFuncName::user(0, id.as_u32());
+    let mut func = Function::with_name_signature(name, signature);
+    let mut context = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut func, &mut context);
+    let params = begin(&mut b);
+    if let &[code, vmctx, cells] = &params[..] {
+        let mut arguments = vec![vmctx];
+        arguments.extend(load(&mut b, cells, &types_of(&ty.params)));
+        let callee = b.import_signature(compile::signature(ty));
+        let call = b.ins().call_indirect(callee, code, &arguments);
+        let results = b.inst_results(call).to_vec();
+        store(&mut b, cells, &results);
+        b.ins().return_(&[]);
+    }
+    b.finalize(engine.isa().frontend_config());
+    engine.define(id, func)?;
+    Ok(id)
+}
+
+/// Defines the code of host functions of this type; `host` is what they call.
+pub(crate) fn leave(
+    engine: &Engine,
+    number: u64,
+    ty: &FuncType,
+    host: FuncId,
+) -> Result<FuncId, Error> {
+    let signature = compile::signature(ty);
+    let id = engine.declare(&format!("wasm.leave.{number}"), &signature)?;
+    let name = UserFuncName::user(0, id.as_u32());
+    let mut func = Function::with_name_signature(name, signature);
+    let host = engine.import(host, &mut func)?;
+    let mut context = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut func, &mut context);
+    let params = begin(&mut b);
+    if let Some((&vmctx, arguments)) = params.split_first() {
+        let cells = ty.params.len().max(ty.results.len()).max(1);
+        let size = u32::try_from(at(cells)).unwrap_or(u32::MAX);
+        let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, size, 4);
+        let slot = b.create_sized_stack_slot(slot);
+        let cells = b.ins().stack_addr(types::I64, slot, 0);
+        store(&mut b, cells, arguments);
+        let call = b.ins().call(host, &[vmctx, cells]);
+        let status = b.inst_results(call).first().copied();
+        if let Some(status) = status {
+            b.ins().trapnz(status, codes::HOST);
+        }
+        let results = load(&mut b, cells, &types_of(&ty.results));
+        b.ins().return_(&results);
+    }
+    b.finalize(engine.isa().frontend_config());
+    engine.define(id, func)?;
+    Ok(id)
+}
+
+/// The signature of what `leave` calls.
+pub(crate) fn host_signature(engine: &Engine) -> Signature {
+    let mut signature = Signature::new(engine.isa().default_call_conv());
+    signature.params = vec![AbiParam::new(types::I64); 2];
+    signature.returns = vec![AbiParam::new(types::I32)];
+    signature
+}
+
+/// Makes the entry block; returns the parameters.
+fn begin(b: &mut FunctionBuilder<'_>) -> Vec<Value> {
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    b.seal_block(entry);
+    b.block_params(entry).to_vec()
+}
