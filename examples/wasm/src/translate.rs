@@ -24,7 +24,9 @@ pub(crate) mod flags;
 mod memory;
 mod numeric;
 mod simd;
+mod simd_float;
 mod simd_memory;
+mod simd_ops;
 mod tables;
 mod variables;
 

@@ -95,7 +95,10 @@ fn section(module: &mut ModuleData, payload: Payload<'_>) -> Result<(), Error> {
                 module.exports.push(Export { name, item });
             }
         }
-        Payload::StartSection { func, .. } => module.start = Some(func),
+        Payload::StartSection { func, .. } => {
+            module.referenced.push(func);
+            module.start = Some(func);
+        }
         Payload::ElementSection(reader) => {
             for element in reader {
                 self::element(module, element?)?;
