@@ -9,7 +9,7 @@ use regraft_wasm::{
     Error, Extern, Func, FuncType, Global, Imports, Instance, Limits, Memory, Module, Store, Table,
     TableType, Value, ValueType,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use values::{argument, matches};
 use wast::parser::{self, ParseBuffer};
 use wasmparser::{Validator, WasmFeatures};
@@ -61,6 +61,8 @@ pub struct Script {
     /// Instances by name, and the last one under the empty name; absent where it was refused.
     instances: HashMap<String, Result<Instance, String>>,
     definitions: HashMap<String, Vec<u8>>,
+    /// Names under which instances that were refused would be registered.
+    unregistered: HashSet<String>,
     pub counts: Counts,
     pub failures: Vec<String>,
     pub reasons: BTreeMap<String, usize>,
@@ -76,6 +78,7 @@ impl Script {
             imports,
             instances: HashMap::new(),
             definitions: HashMap::new(),
+            unregistered: HashSet::new(),
             counts: Counts::default(),
             failures: vec![],
             reasons: BTreeMap::new(),
@@ -99,7 +102,10 @@ impl Script {
         };
         for directive in script.directives {
             let (line, _) = directive.span().linecol_in(text);
-            let outcome = self.directive(directive);
+            let outcome = match superseded(&self.name, line + 1) {
+                Some(reason) => Err(Miss::Skipped(reason.to_string())),
+                None => self.directive(directive),
+            };
             self.note(line + 1, outcome);
         }
     }
@@ -137,14 +143,21 @@ impl Script {
                 instance, module, ..
             } => {
                 let definition = self.definitions.get(key(module)).cloned();
+                let name = instance.map(|id| id.name().to_string());
                 let Some(bytes) = definition else {
-                    return Err(Miss::Skipped("a definition that was refused".to_string()));
+                    let reason = "a definition that was refused".to_string();
+                    self.instances
+                        .insert(name.unwrap_or_default(), Err(reason.clone()));
+                    return Err(Miss::Skipped(reason));
                 };
-                self.module(instance.map(|id| id.name().to_string()), &bytes)
+                self.module(name, &bytes)
             }
             WastDirective::Register { name, module, .. } => {
-                let instance = self.instance(module)?;
-                self.imports.instance(name, &instance);
+                let instance = self.instance(module);
+                if instance.is_err() {
+                    self.unregistered.insert(name.to_string());
+                }
+                self.imports.instance(name, &instance?);
                 Ok(())
             }
             WastDirective::Invoke(invoke) => self.invoke(&invoke).map(|_| ()),
@@ -196,6 +209,10 @@ impl Script {
             .and_then(|module| Instance::new(&self.store, &module, &self.imports));
         let (kept, outcome) = match instance {
             Ok(instance) => (Ok(instance), Ok(())),
+            Err(Error::UnknownImport { module, .. }) if self.unregistered.contains(&module) => {
+                let reason = format!("an import of {module}, which was refused");
+                (Err(reason.clone()), Err(Miss::Skipped(reason)))
+            }
             Err(error) => (Err(error.to_string()), Err(error.into())),
         };
         if let Some(name) = name {
@@ -238,6 +255,20 @@ impl Script {
             return Err(Miss::Skipped("a value of another proposal".to_string()));
         };
         Ok(instance.call(invoke.name, &arguments)?)
+    }
+}
+
+/// Why an assertion does not hold any more: a later version of the specification changed the rule, and the
+/// later suites have the assertion in its new form.
+fn superseded(script: &str, line: usize) -> Option<&'static str> {
+    match (script, line) {
+        ("mutable-global/linking.wast", _) => {
+            Some("superseded: segments were checked before any was copied")
+        }
+        ("reference-types/unreached-invalid.wast", 539) => {
+            Some("superseded: types of unreachable branch tables")
+        }
+        _ => None,
     }
 }
 
