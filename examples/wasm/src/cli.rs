@@ -2,7 +2,7 @@
 
 use clap::{Parser, ValueEnum};
 use regraft::{CompileMode, Config, Mode};
-use regraft_wasm::{Error, Extern, ExternType, Imports, Instance, Module, Store, Value};
+use regraft_wasm::{Error, Extern, ExternType, Imports, Instance, Module, Store, Value, Wasi};
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -145,7 +145,8 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     let since = Instant::now();
     let refused = |error: Error| input(format!("{file}: {error}"));
     let store = Store::new(config(options)).map_err(refused)?;
-    let imports = Imports::new();
+    let mut imports = Imports::new();
+    wasi(options)?.define(&store, &mut imports).map_err(refused)?;
     let instance = Instance::new(&store, &module, &imports).map_err(|error| match error {
         error @ (Error::Trap(_) | Error::Exit(_) | Error::Host(_)) => Failure::Program(error),
         error => refused(error),
@@ -176,6 +177,22 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// What the program sees of the world.
+fn wasi(options: &Options) -> Result<Wasi, Failure> {
+    let mut wasi = Wasi::new();
+    let name = options.file.file_name().unwrap_or_default();
+    wasi.argument(&name.to_string_lossy());
+    for argument in &options.program {
+        wasi.argument(argument);
+    }
+    for directory in &options.dir {
+        let name = directory.to_string_lossy();
+        wasi.directory(directory, &name)
+            .map_err(|error| input(format!("--dir {name}: {error}")))?;
+    }
+    Ok(wasi)
 }
 
 /// Calls what the options name.

@@ -48,6 +48,7 @@ mod translate;
 mod types;
 mod value;
 mod vmctx;
+mod wasi;
 
 pub use error::{Error, Trap, TrapKind};
 pub use externs::{Extern, Global, Imports, Table};
@@ -58,3 +59,4 @@ pub use module::Module;
 pub use store::Store;
 pub use types::{ExternType, FuncType, GlobalType, Limits, TableType, ValueType};
 pub use value::Value;
+pub use wasi::Wasi;
