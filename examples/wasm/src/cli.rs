@@ -146,7 +146,9 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     let refused = |error: Error| input(format!("{file}: {error}"));
     let store = Store::new(config(options)).map_err(refused)?;
     let mut imports = Imports::new();
-    wasi(options)?.define(&store, &mut imports).map_err(refused)?;
+    wasi(options)?
+        .define(&store, &mut imports)
+        .map_err(refused)?;
     let instance = Instance::new(&store, &module, &imports).map_err(|error| match error {
         error @ (Error::Trap(_) | Error::Exit(_) | Error::Host(_)) => Failure::Program(error),
         error => refused(error),

@@ -1,6 +1,7 @@
 //! A module's functions as functions of an engine.
 //!
-//! All functions are declared at once; what they are is said when they are first called.
+//! All functions are declared at once, and translated when they are first called: what never runs costs a
+//! slot and a stub.
 
 use crate::error::Error;
 use crate::helpers::Helpers;
@@ -28,7 +29,7 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    /// Declares and defines the functions of a module; `serial` tells it from others of the store.
+    /// Declares the functions of a module; `serial` tells it from others of the store.
     ///
     /// # Errors
     ///
@@ -62,8 +63,10 @@ impl Compiled {
         });
         for (index, &id) in compiled.functions.iter().enumerate() {
             let function = module.imported_functions + index as u32;
-            let func = crate::translate::function(engine, &compiled, function)?;
-            engine.define(id, func)?;
+            let compiled = Arc::clone(&compiled);
+            engine.define_lazily(id, move |engine| {
+                Ok(crate::translate::function(engine, &compiled, function)?)
+            })?;
         }
         Ok(compiled)
     }

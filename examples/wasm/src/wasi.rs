@@ -159,12 +159,7 @@ fn terminated(text: &str) -> Vec<u8> {
 }
 
 /// A function that returns an error number; `params` has `i` for 32 and `I` for 64 bits.
-fn function(
-    store: &Store,
-    state: &Rc<State>,
-    params: &str,
-    call: Call,
-) -> Result<Func, Error> {
+fn function(store: &Store, state: &Rc<State>, params: &str, call: Call) -> Result<Func, Error> {
     let params = params.bytes().map(|letter| match letter {
         b'I' => ValueType::I64,
         _ => ValueType::I32,

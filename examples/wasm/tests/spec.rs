@@ -43,7 +43,10 @@ fn run(name: &str, config: &Config) {
     let mut failures = vec![];
     let mut reasons = BTreeMap::new();
     let mut total = Counts::default();
-    println!("{name:>28}  {:>7} {:>7} {:>7}", "passed", "failed", "skipped");
+    println!(
+        "{name:>28}  {:>7} {:>7} {:>7}",
+        "passed", "failed", "skipped"
+    );
     for (suite, files) in suites() {
         let mut counts = Counts::default();
         for file in files {
@@ -78,7 +81,10 @@ fn run(name: &str, config: &Config) {
         println!("FAILED {failure}");
     }
     assert!(failures.is_empty(), "{} assertions failed", failures.len());
-    assert!(only.is_some() || total.passed > 30_000, "the suite is missing");
+    assert!(
+        only.is_some() || total.passed > 30_000,
+        "the suite is missing"
+    );
 }
 
 fn config(mode: Mode) -> Config {

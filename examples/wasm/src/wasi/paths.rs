@@ -13,7 +13,11 @@ use std::rc::Rc;
 pub(super) const FUNCTIONS: &[(&str, &str, Call)] = &[
     ("path_create_directory", "iii", path_create_directory),
     ("path_filestat_get", "iiiii", path_filestat_get),
-    ("path_filestat_set_times", "iiiiIIi", path_filestat_set_times),
+    (
+        "path_filestat_set_times",
+        "iiiiIIi",
+        path_filestat_set_times,
+    ),
     ("path_link", "iiiiiii", path_link),
     ("path_open", "iiiiiIIii", path_open),
     ("path_readlink", "iiiiii", path_readlink),
@@ -99,8 +103,7 @@ const WRITE: u64 = 1 << 6;
 fn path_open(state: &State, memory: &Memory, args: &[u64]) -> Result<(), Fault> {
     let (directory, path) = at(state, memory, args[0], args[2], args[3])?;
     let (oflags, rights, fdflags) = (args[4], args[5], args[7]);
-    let [create, only_directory, exclusive, truncate] =
-        [1, 2, 4, 8].map(|flag| oflags & flag != 0);
+    let [create, only_directory, exclusive, truncate] = [1, 2, 4, 8].map(|flag| oflags & flag != 0);
     let follow = args[1] & 1 != 0;
     let known = match follow {
         true => directory.dir.metadata(&path),

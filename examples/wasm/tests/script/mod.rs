@@ -11,8 +11,8 @@ use regraft_wasm::{
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use values::{argument, matches};
-use wast::parser::{self, ParseBuffer};
 use wasmparser::{Validator, WasmFeatures};
+use wast::parser::{self, ParseBuffer};
 use wast::token::Id;
 use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke};
 
@@ -164,7 +164,10 @@ impl Script {
             WastDirective::AssertReturn { exec, results, .. } => {
                 let found = self.execute(exec)?;
                 let fits = found.len() == results.len()
-                    && results.iter().zip(&found).all(|(want, have)| matches(want, have));
+                    && results
+                        .iter()
+                        .zip(&found)
+                        .all(|(want, have)| matches(want, have));
                 if fits {
                     return Ok(());
                 }
@@ -288,7 +291,9 @@ fn newer(bytes: &[u8]) -> Option<String> {
     ];
     let valid = |without| {
         let features = WasmFeatures::WASM3 - WasmFeatures::GC - without;
-        Validator::new_with_features(features).validate_all(bytes).is_ok()
+        Validator::new_with_features(features)
+            .validate_all(bytes)
+            .is_ok()
     };
     let (_, what) = later.iter().find(|(feature, _)| !valid(*feature))?;
     Some(format!("invalid only before {what} were allowed"))

@@ -1,9 +1,7 @@
 //! Values of scripts.
 
 use regraft_wasm::Value;
-use wast::core::{
-    AbstractHeapType, HeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore,
-};
+use wast::core::{AbstractHeapType, HeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore};
 use wast::{WastArg, WastRet};
 
 /// An argument, if it is one of a supported proposal.
