@@ -41,7 +41,10 @@ fn generated_modules_do_the_same_as_in_an_interpreter() {
                 calls += made;
                 traps += trapped;
             }
-            Ok(Verdict::Skipped(_)) => skipped += 1,
+            Ok(Verdict::Skipped(reason)) => {
+                println!("seed {seed} skipped: {reason}");
+                skipped += 1;
+            }
             Err(difference) => panic!("seed {seed}: {difference}"),
         }
     }

@@ -14,10 +14,7 @@ use regraft_wasm::{TrapKind, ValueType};
 /// What came of a comparison.
 pub enum Verdict {
     /// No difference in so many calls, of which so many trapped.
-    Same {
-        calls: usize,
-        traps: usize,
-    },
+    Same { calls: usize, traps: usize },
     /// Nothing could be compared.
     #[allow(dead_code, reason = "read by those who print it")]
     Skipped(String),
@@ -92,19 +89,31 @@ pub fn check(bytes: &[u8]) -> Result<Verdict, String> {
     if module.ensure_termination(FUEL).is_err() {
         return Ok(Verdict::Skipped("no fuel".to_string()));
     }
-    check_module(&module.to_bytes())
+    let wasm = module.to_bytes();
+    check_module(&wasm, traps).map_err(|difference| {
+        let kept = std::env::temp_dir().join("regraft-wasm-difference.wasm");
+        match std::fs::write(&kept, &wasm) {
+            Ok(()) => format!("{difference}\nThe module is in {}", kept.display()),
+            Err(_) => difference,
+        }
+    })
 }
 
-/// Runs a module everywhere.
+/// Runs a module everywhere; `traps` is false if it was made so that only fuel can run out.
 ///
 /// # Errors
 ///
 /// The first difference.
-pub fn check_module(wasm: &[u8]) -> Result<Verdict, String> {
+pub fn check_module(wasm: &[u8], traps: bool) -> Result<Verdict, String> {
     let expected = match on_large_stack(|| theirs::observe(wasm, ROUNDS)) {
         Ok(expected) => expected,
         Err(reason) => return Ok(Verdict::Skipped(reason)),
     };
+    if !traps && expected.calls.iter().any(|(_, outcome)| broken(outcome)) {
+        return Ok(Verdict::Skipped(
+            "the interpreter traps in what the generator made so that it cannot".to_string(),
+        ));
+    }
     for (mode, config) in crate::common::modes() {
         let found = ours::observe(wasm, ROUNDS, config)?;
         if let Some(difference) = difference(&expected, &found) {
@@ -118,6 +127,11 @@ pub fn check_module(wasm: &[u8]) -> Result<Verdict, String> {
             .filter(|(_, outcome)| matches!(outcome, Outcome::Trap(_)))
             .count(),
     })
+}
+
+/// Whether a call trapped otherwise than by running out of fuel or stack.
+fn broken(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Trap(kind) if *kind != TrapKind::Unreachable)
 }
 
 /// The interpreter calls itself for every instruction where the compiler makes no tail calls of it.
