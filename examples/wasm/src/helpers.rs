@@ -7,6 +7,7 @@
 
 use crate::error::{Error, TrapKind};
 use crate::instance::InstanceData;
+use crate::thunks;
 use cranelift_codegen::ir::{AbiParam, Signature, Type, types};
 use regraft::{Engine, FuncId};
 use types::{I32, I64};
@@ -124,13 +125,15 @@ impl Helpers {
             descriptions().into_iter().enumerate()
         {
             debug_assert_eq!(position, helper as usize);
-            engine.symbol(name, std::ptr::with_exposed_provenance(address));
+            let symbol = format!("{name}.host");
+            engine.symbol(&symbol, std::ptr::with_exposed_provenance(address));
             let mut signature = Signature::new(engine.isa().default_call_conv());
             signature.params.push(AbiParam::new(I64));
             let params = params.iter().map(|ty| AbiParam::new(*ty));
             signature.params.extend(params);
             signature.returns.extend(result.map(AbiParam::new));
-            ids.push(engine.declare(name, &signature)?);
+            let host = engine.declare(&symbol, &signature)?;
+            ids.push(thunks::helper(engine, name, &signature, host)?);
         }
         Ok(Self(ids))
     }

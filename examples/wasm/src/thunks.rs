@@ -5,6 +5,12 @@
 //!   leave(vmctx, values…):      values to cells ─▶ host(vmctx, cells) ─▶ results from cells
 //! ```
 //!
+//!   helper(vmctx, …):           makes sure that there is stack, and calls the runtime's function
+//!
+//! Code of the host must not run out of stack, because a fault in it is no trap. So the functions that call
+//! it have a frame with room for it: Cranelift's prologue touches every page of a large frame, and a fault
+//! there is a trap like any other.
+//!
 //! `enter` has the host's convention and calls with WebAssembly's; `leave` is the code of every host
 //! function of its type. A cell has 16 bytes.
 
@@ -19,6 +25,10 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use regraft::{Engine, FuncId};
 
 const CELL: i32 = 16;
+/// The stack that a function of the host finds at least.
+const HOST_STACK: u32 = 128 << 10;
+/// The stack that a function of the runtime finds at least.
+const HELPER_STACK: u32 = 16 << 10;
 
 fn at(position: usize) -> i32 {
     i32::try_from(position).map_or(i32::MAX, |position| position.saturating_mul(CELL))
@@ -87,6 +97,7 @@ pub(crate) fn leave(
         let size = u32::try_from(at(cells)).unwrap_or(u32::MAX);
         let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, size, 4);
         let slot = b.create_sized_stack_slot(slot);
+        reserve(&mut b, HOST_STACK);
         let cells = b.ins().stack_addr(types::I64, slot, 0);
         store(&mut b, cells, arguments);
         let call = b.ins().call(host, &[vmctx, cells]);
@@ -100,6 +111,34 @@ pub(crate) fn leave(
     b.finalize(engine.isa().frontend_config());
     engine.define(id, func)?;
     Ok(id)
+}
+
+/// Defines a function of this signature that calls the host's function `host`.
+pub(crate) fn helper(
+    engine: &Engine,
+    name: &str,
+    signature: &Signature,
+    host: FuncId,
+) -> Result<FuncId, Error> {
+    let id = engine.declare(name, signature)?;
+    let name = UserFuncName::user(0, id.as_u32());
+    let mut func = Function::with_name_signature(name, signature.clone());
+    let host = engine.import(host, &mut func)?;
+    let mut context = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut func, &mut context);
+    let arguments = begin(&mut b);
+    reserve(&mut b, HELPER_STACK);
+    let call = b.ins().call(host, &arguments);
+    let results = b.inst_results(call).to_vec();
+    b.ins().return_(&results);
+    b.finalize(engine.isa().frontend_config());
+    engine.define(id, func)?;
+    Ok(id)
+}
+
+/// Makes the frame so large.
+fn reserve(b: &mut FunctionBuilder<'_>, bytes: u32) {
+    b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4));
 }
 
 /// The signature of what `leave` calls.
