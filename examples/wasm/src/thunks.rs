@@ -7,9 +7,9 @@
 //!
 //!   helper(vmctx, …):           makes sure that there is stack, and calls the runtime's function
 //!
-//! Code of the host must not run out of stack, because a fault in it is no trap. So the functions that call
-//! it have a frame with room for it: Cranelift's prologue touches every page of a large frame, and a fault
-//! there is a trap like any other.
+//! Code of the host must not run out of stack, because a fault in it is no trap. So before it is called, a
+//! generated function runs whose frame is as large as what the host may need: Cranelift's prologue touches
+//! every page of it, and a fault there is a trap like any other.
 //!
 //! `enter` has the host's convention and calls with WebAssembly's; `leave` is the code of every host
 //! function of its type. A cell has 16 bytes.
@@ -18,8 +18,8 @@ use crate::compile;
 use crate::error::{Error, codes};
 use crate::types::FuncType;
 use cranelift_codegen::ir::{
-    AbiParam, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, Type,
-    UserFuncName, Value, types,
+    AbiParam, FuncRef, Function, InstBuilder, MemFlagsData, Signature, StackSlotData,
+    StackSlotKind, Type, UserFuncName, Value, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use regraft::{Engine, FuncId};
@@ -89,6 +89,7 @@ pub(crate) fn leave(
     let name = UserFuncName::user(0, id.as_u32());
     let mut func = Function::with_name_signature(name, signature);
     let host = engine.import(host, &mut func)?;
+    let room = room(engine, HOST_STACK, &mut func)?;
     let mut context = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut func, &mut context);
     let params = begin(&mut b);
@@ -97,7 +98,7 @@ pub(crate) fn leave(
         let size = u32::try_from(at(cells)).unwrap_or(u32::MAX);
         let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, size, 4);
         let slot = b.create_sized_stack_slot(slot);
-        reserve(&mut b, HOST_STACK);
+        b.ins().call(room, &[]);
         let cells = b.ins().stack_addr(types::I64, slot, 0);
         store(&mut b, cells, arguments);
         let call = b.ins().call(host, &[vmctx, cells]);
@@ -124,10 +125,11 @@ pub(crate) fn helper(
     let name = UserFuncName::user(0, id.as_u32());
     let mut func = Function::with_name_signature(name, signature.clone());
     let host = engine.import(host, &mut func)?;
+    let room = room(engine, HELPER_STACK, &mut func)?;
     let mut context = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut func, &mut context);
     let arguments = begin(&mut b);
-    reserve(&mut b, HELPER_STACK);
+    b.ins().call(room, &[]);
     let call = b.ins().call(host, &arguments);
     let results = b.inst_results(call).to_vec();
     b.ins().return_(&results);
@@ -136,9 +138,25 @@ pub(crate) fn helper(
     Ok(id)
 }
 
-/// Makes the frame so large.
-fn reserve(b: &mut FunctionBuilder<'_>, bytes: u32) {
-    b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4));
+/// Declares in `into` a function that traps where there is not so much stack left.
+fn room(engine: &Engine, bytes: u32, into: &mut Function) -> Result<FuncRef, Error> {
+    let name = format!("wasm.room.{bytes}");
+    if let Some(id) = engine.lookup(&name) {
+        return Ok(engine.import(id, into)?);
+    }
+    let signature = Signature::new(engine.isa().default_call_conv());
+    let id = engine.declare(&name, &signature)?;
+    let name = UserFuncName::user(0, id.as_u32());
+    let mut func = Function::with_name_signature(name, signature);
+    let mut context = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut func, &mut context);
+    begin(&mut b);
+    let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4);
+    b.create_sized_stack_slot(slot);
+    b.ins().return_(&[]);
+    b.finalize(engine.isa().frontend_config());
+    engine.define(id, func)?;
+    Ok(engine.import(id, into)?)
 }
 
 /// The signature of what `leave` calls.

@@ -126,5 +126,7 @@ fn what_belongs_to_another_store_is_refused() {
     let foreign = Func::new(&two, FuncType::default(), |_, _, _| Ok(())).unwrap();
     let refused = instance.call("take", &[Value::FuncRef(Some(foreign))]);
     assert!(matches!(refused, Err(Error::OtherStore { .. })));
-    instance.call("take", &[Value::FuncRef(Some(func))]).unwrap();
+    instance
+        .call("take", &[Value::FuncRef(Some(func))])
+        .unwrap();
 }
