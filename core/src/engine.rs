@@ -19,6 +19,7 @@ use crate::config::{Compilation, CompileMode, Config, Mode};
 use crate::error::Error;
 use crate::invoke::{InvokeError, Invoker};
 use crate::isa::TierIsas;
+use crate::lazy::Lazy;
 use crate::link::{default_libcall_address, process_symbol};
 use crate::names;
 use crate::slots::{Runtime, SlotRef, SlotTable};
@@ -179,7 +180,13 @@ impl Engine {
     /// `UnknownFunction` for a reference to nobody; with
     /// [`Compilation::AtDefinition`] also `Compile`.
     pub fn define(&self, id: FuncId, func: Function) -> Result<(), Error> {
-        self.inner.define(id, func)
+        let function = self.inner.function(id)?;
+        if function.lazy.is_pending() {
+            return Err(Error::DuplicateDefinition {
+                function: function.name.clone(),
+            });
+        }
+        self.inner.define_now(id, func)
     }
 
     /// Declares and defines a function under the name that it carries.
@@ -354,6 +361,7 @@ impl Inner {
             signature: signature.clone(),
             slot: self.slots.allocate(unit)?,
             body: OnceLock::new(),
+            lazy: Lazy::default(),
         });
         units.units.push(Unit::Function(Arc::clone(&function)));
         units
@@ -362,7 +370,7 @@ impl Inner {
         Ok(function)
     }
 
-    fn define(&self, id: FuncId, mut func: Function) -> Result<(), Error> {
+    pub fn define_now(&self, id: FuncId, mut func: Function) -> Result<(), Error> {
         let function = self.function(id)?;
         if function.body.get().is_some() {
             return Err(Error::DuplicateDefinition {
@@ -417,7 +425,7 @@ impl Inner {
     }
 
     /// Finds the code of a unit whose lazy stub was called; 0 if there is none.
-    fn resolve(&self, unit: u32) -> usize {
+    fn resolve(self: &Arc<Self>, unit: u32) -> usize {
         let unit = read(&self.units).get(unit).cloned();
         let function = match unit {
             Some(Unit::Function(function)) => function,
@@ -429,6 +437,9 @@ impl Inner {
             }) => return self.resolve_continuation(&function, &formed, side, slot),
             _ => return 0,
         };
+        if function.body.get().is_none() {
+            self.define_pending(&function);
+        }
         let Some(body) = function.body.get() else {
             let address = self.symbol_address(&function.name).unwrap_or(0);
             if address == 0 {
@@ -464,7 +475,8 @@ impl Inner {
         let mut pending = vec![(Arc::clone(root), "the client".to_string())];
         while let Some((function, referenced_by)) = pending.pop() {
             let Some(body) = function.body.get() else {
-                if self.symbol_address(&function.name).is_none() {
+                let known = || self.symbol_address(&function.name).is_some();
+                if !function.lazy.is_pending() && !known() {
                     return Err(Error::UndefinedSymbol {
                         name: function.name.clone(),
                         referenced_by,

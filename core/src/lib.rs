@@ -56,6 +56,7 @@ mod instrument;
 mod invoke;
 pub mod isa;
 mod layout;
+mod lazy;
 mod link;
 mod names;
 mod publish;

@@ -6,6 +6,7 @@
 use crate::baseline::Baseline;
 use crate::error::CompileError;
 use crate::formed::Formed;
+use crate::lazy::Lazy;
 use crate::references::References;
 use crate::slots::SlotRef;
 use cranelift_codegen::ir::{Function, Signature};
@@ -44,6 +45,8 @@ pub(crate) struct FunctionUnit {
     pub signature: Signature,
     pub slot: SlotRef,
     pub body: OnceLock<Body>,
+    /// How it is defined when it is first called.
+    pub lazy: Lazy,
 }
 
 /// A function that the client defined.

@@ -1,0 +1,238 @@
+//! What the command does with its arguments.
+
+use clap::{Parser, ValueEnum};
+use regraft::{CompileMode, Config, Mode};
+use regraft_wasm::{Error, Extern, ExternType, Imports, Instance, Module, Store, Value, Wasi};
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Run a WebAssembly module with tier-up and on-stack replacement.
+#[derive(Debug, Parser)]
+#[command(name = "regraft-wasm", version)]
+pub struct Options {
+    /// The module, in binary form.
+    file: PathBuf,
+    /// The exported function to call with the arguments that follow; without it, `_start`.
+    #[arg(long, value_name = "NAME")]
+    invoke: Option<String>,
+    /// Arguments of the function.
+    #[arg(value_name = "ARGS", allow_negative_numbers = true)]
+    arguments: Vec<String>,
+    /// How code is compiled.
+    #[arg(long, value_enum, default_value = "tiered")]
+    mode: ModeName,
+    /// After how many executions a loop or function is hot.
+    #[arg(long, value_name = "N")]
+    threshold: Option<u32>,
+    /// Compile hot code on the thread that runs it: deterministic.
+    #[arg(long)]
+    sync: bool,
+    /// Write the region report as JSON (`-` for standard output).
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Print on standard error how long each stage took.
+    #[arg(long)]
+    time: bool,
+    /// A directory that the program may read and write, under the same name.
+    #[arg(long, value_name = "HOST")]
+    dir: Vec<PathBuf>,
+    /// Arguments of the program.
+    #[arg(last = true, value_name = "PROGRAM ARGS")]
+    program: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ModeName {
+    /// Tier 0 first, tier 1 for what gets hot.
+    Tiered,
+    /// Tier 0 only.
+    Tier0,
+    /// Whole functions at tier 1, no counters.
+    Eager,
+}
+
+/// Why the command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The input or the usage was wrong.
+    Input(String),
+    /// The program failed.
+    Program(Error),
+}
+
+impl Failure {
+    /// The exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Input(_) => 2,
+            Self::Program(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input(message) => f.write_str(message),
+            Self::Program(error) => error.fmt(f),
+        }
+    }
+}
+
+fn input(message: impl Into<String>) -> Failure {
+    Failure::Input(message.into())
+}
+
+/// The stack of the thread that runs the program; compiled programs expect some megabytes.
+const STACK: usize = 256 << 20;
+
+/// Runs the command on a thread with a large stack.
+///
+/// # Errors
+///
+/// What went wrong, with its exit code.
+pub fn on_large_stack(options: Options) -> Result<ExitCode, Failure> {
+    let thread = std::thread::Builder::new().stack_size(STACK);
+    let thread = thread
+        .spawn(move || run(&options))
+        .map_err(|error| input(format!("no thread with a stack of 256 MiB: {error}")))?;
+    match thread.join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn config(options: &Options) -> Config {
+    let mut config = Config {
+        mode: match options.mode {
+            ModeName::Tiered => Mode::Tiered,
+            ModeName::Tier0 => Mode::Tier0,
+            ModeName::Eager => Mode::Eager,
+        },
+        settings: vec![("enable_verifier".to_string(), "false".to_string())],
+        ..Config::default()
+    };
+    if options.sync {
+        config.compile = CompileMode::Synchronous;
+    }
+    if let Some(threshold) = options.threshold {
+        config.loop_threshold = threshold;
+        config.entry_threshold = threshold;
+    }
+    config
+}
+
+fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let clock = Instant::now();
+    let stage = |name: &str, since: Instant| {
+        if options.time {
+            eprintln!("{name:>12}  {:.6} s", since.elapsed().as_secs_f64());
+        }
+    };
+    let file = options.file.display();
+    let bytes = std::fs::read(&options.file)
+        .map_err(|error| input(format!("{file} cannot be read: {error}")))?;
+    if !bytes.starts_with(b"\0asm") {
+        return Err(input(format!(
+            "{file} is not a WebAssembly module in binary form; text has to be assembled first"
+        )));
+    }
+    let module = Module::new(&bytes).map_err(|error| input(format!("{file}: {error}")))?;
+    stage("load", clock);
+
+    let since = Instant::now();
+    let refused = |error: Error| input(format!("{file}: {error}"));
+    let store = Store::new(config(options)).map_err(refused)?;
+    let mut imports = Imports::new();
+    wasi(options)?
+        .define(&store, &mut imports)
+        .map_err(refused)?;
+    let instance = Instance::new(&store, &module, &imports).map_err(|error| match error {
+        error @ (Error::Trap(_) | Error::Exit(_) | Error::Host(_)) => Failure::Program(error),
+        error => refused(error),
+    })?;
+    stage("instantiate", since);
+
+    let since = Instant::now();
+    let outcome = call(options, &module, &instance);
+    stage("run", since);
+    if let Some(path) = &options.report {
+        store.engine().wait_idle();
+        let report = store.engine().report().to_json();
+        if path.as_os_str() == "-" {
+            println!("{report}");
+        } else {
+            std::fs::write(path, report)
+                .map_err(|error| input(format!("{} cannot be written: {error}", path.display())))?;
+        }
+    }
+    stage("all", clock);
+    match outcome {
+        Err(Failure::Program(Error::Exit(code))) => Ok(ExitCode::from(code.to_le_bytes()[0])),
+        Err(failure) => Err(failure),
+        Ok(results) => {
+            for result in results {
+                println!("{result}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// What the program sees of the world.
+fn wasi(options: &Options) -> Result<Wasi, Failure> {
+    let mut wasi = Wasi::new();
+    let name = options.file.file_name().unwrap_or_default();
+    wasi.argument(&name.to_string_lossy());
+    for argument in &options.program {
+        wasi.argument(argument);
+    }
+    for directory in &options.dir {
+        let name = directory.to_string_lossy();
+        wasi.directory(directory, &name)
+            .map_err(|error| input(format!("--dir {name}: {error}")))?;
+    }
+    Ok(wasi)
+}
+
+/// Calls what the options name.
+fn call(options: &Options, module: &Module, instance: &Instance) -> Result<Vec<Value>, Failure> {
+    let name = options.invoke.as_deref().unwrap_or("_start");
+    let Some(Extern::Func(function)) = instance.export(name) else {
+        return Err(input(missing(name, module)));
+    };
+    let ty = function.ty();
+    if ty.params.len() != options.arguments.len() {
+        return Err(input(format!(
+            "{name} takes {} arguments, {ty}; {} were given",
+            ty.params.len(),
+            options.arguments.len()
+        )));
+    }
+    let arguments: Result<Vec<Value>, Error> = ty
+        .params
+        .iter()
+        .zip(&options.arguments)
+        .map(|(ty, text)| Value::parse(*ty, text))
+        .collect();
+    let arguments = arguments.map_err(|error| input(error.to_string()))?;
+    function.call(&arguments).map_err(Failure::Program)
+}
+
+/// What to say where a function is not exported.
+fn missing(name: &str, module: &Module) -> String {
+    let functions: Vec<&str> = module
+        .exports()
+        .filter(|(_, ty)| matches!(ty, ExternType::Func(_)))
+        .map(|(name, _)| name)
+        .collect();
+    match functions[..] {
+        [] => format!("the module exports no function, so {name} cannot be called"),
+        _ => format!(
+            "the module exports no function {name}; name one with --invoke: {}",
+            functions.join(", ")
+        ),
+    }
+}

@@ -1,0 +1,220 @@
+//! A store: an engine, and everything that lives in it.
+//!
+//! Instances, functions, memories and tables of one store can be linked with each other. What has been
+//! made lives as long as the store: a reference can be in any table. A store belongs to one thread; tier 1
+//! is compiled on another, which knows code only.
+
+use crate::compile::Compiled;
+use crate::error::{Error, Trap, TrapKind, codes};
+use crate::func::{HostFunc, call_host};
+use crate::helpers::Helpers;
+use crate::instance::InstanceData;
+use crate::module::Module;
+use crate::thunks;
+use crate::types::FuncType;
+use regraft::{Engine, FuncId, TypedFn};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+/// A handle of a store; cloning is cheap and gives another handle of the same store.
+#[derive(Clone)]
+pub struct Store {
+    inner: Rc<StoreData>,
+}
+
+/// The type of `enter`: code, context and cells.
+pub(crate) type Enter = TypedFn<(u64, u64, u64), ()>;
+
+pub(crate) struct StoreData {
+    engine: Engine,
+    helpers: Helpers,
+    host: FuncId,
+    types: RefCell<Types>,
+    compiled: RefCell<HashMap<usize, Arc<Compiled>>>,
+    regions: Cell<u32>,
+    instances: RefCell<Vec<Rc<InstanceData>>>,
+    hosts: RefCell<Vec<Rc<HostFunc>>>,
+    /// Why a host function failed, from then until the call of the host returns.
+    failure: RefCell<Option<Error>>,
+}
+
+/// The types of the store's functions, by number, with their thunks.
+#[derive(Default)]
+struct Types {
+    numbers: HashMap<FuncType, u64>,
+    types: Vec<Thunks>,
+}
+
+struct Thunks {
+    ty: FuncType,
+    enter: Option<Enter>,
+    leave: Option<*const u8>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("instances", &self.inner.instances.borrow().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// A store with an engine of this configuration.
+    ///
+    /// `compilation` and `block_locations` are what suits WebAssembly, whatever `config` says: functions
+    /// compile at their first call, and locations are offsets in the module.
+    ///
+    /// # Errors
+    ///
+    /// `Engine`.
+    pub fn new(config: regraft::Config) -> Result<Self, Error> {
+        let engine = Engine::new(regraft::Config {
+            compilation: regraft::Compilation::AtFirstCall,
+            block_locations: false,
+            ..config
+        })?;
+        let helpers = Helpers::declare(&engine)?;
+        let address = (call_host as *const ()).expose_provenance();
+        engine.symbol("wasm.host", std::ptr::with_exposed_provenance(address));
+        let host = engine.declare("wasm.host", &thunks::host_signature(&engine))?;
+        Ok(Self {
+            inner: Rc::new(StoreData {
+                engine,
+                helpers,
+                host,
+                types: RefCell::default(),
+                compiled: RefCell::default(),
+                regions: Cell::new(crate::translate::flags::FIRST_OWN_REGION),
+                instances: RefCell::default(),
+                hosts: RefCell::default(),
+                failure: RefCell::default(),
+            }),
+        })
+    }
+
+    /// The engine that runs the code: for reports.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    pub(crate) fn helpers(&self) -> &Helpers {
+        &self.inner.helpers
+    }
+
+    /// Whether both are handles of one store.
+    pub fn same(&self, other: &Store) -> bool {
+        Rc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<StoreData> {
+        Rc::downgrade(&self.inner)
+    }
+
+    pub(crate) fn upgrade(inner: &Weak<StoreData>) -> Option<Self> {
+        inner.upgrade().map(|inner| Self { inner })
+    }
+
+    /// The number of a type; equal types have one number.
+    pub(crate) fn type_id(&self, ty: &FuncType) -> u64 {
+        let mut types = self.inner.types.borrow_mut();
+        if let Some(&number) = types.numbers.get(ty) {
+            return number;
+        }
+        let number = types.types.len() as u64;
+        types.numbers.insert(ty.clone(), number);
+        types.types.push(Thunks {
+            ty: ty.clone(),
+            enter: None,
+            leave: None,
+        });
+        number
+    }
+
+    /// The type with a number that this store has given.
+    pub(crate) fn type_of(&self, number: u64) -> FuncType {
+        let types = self.inner.types.borrow();
+        let found = types.types.get(number as usize);
+        found.map_or_else(FuncType::default, |thunks| thunks.ty.clone())
+    }
+
+    /// How the host calls functions of a type.
+    pub(crate) fn enter(&self, number: u64) -> Result<Enter, Error> {
+        let mut types = self.inner.types.borrow_mut();
+        let unknown = || Error::Internal(format!("no type {number}"));
+        let thunks = types.types.get_mut(number as usize).ok_or_else(unknown)?;
+        if let Some(enter) = &thunks.enter {
+            return Ok(enter.clone());
+        }
+        let id = thunks::enter(self.engine(), number, &thunks.ty)?;
+        let enter: Enter = self.engine().get(id)?;
+        thunks.enter = Some(enter.clone());
+        Ok(enter)
+    }
+
+    /// The code of host functions of a type.
+    pub(crate) fn leave(&self, number: u64) -> Result<*const u8, Error> {
+        let mut types = self.inner.types.borrow_mut();
+        let unknown = || Error::Internal(format!("no type {number}"));
+        let thunks = types.types.get_mut(number as usize).ok_or_else(unknown)?;
+        if let Some(leave) = thunks.leave {
+            return Ok(leave);
+        }
+        let id = thunks::leave(self.engine(), number, &thunks.ty, self.inner.host)?;
+        let leave = self.engine().pointer(id)?;
+        thunks.leave = Some(leave);
+        Ok(leave)
+    }
+
+    /// The functions of a module, which are defined when it is first asked for.
+    pub(crate) fn compiled(&self, module: &Module) -> Result<Arc<Compiled>, Error> {
+        let key = Arc::as_ptr(&module.inner).addr();
+        let known = self.inner.compiled.borrow().get(&key).cloned();
+        if let Some(compiled) = known {
+            return Ok(compiled);
+        }
+        let serial = self.inner.compiled.borrow().len();
+        let serial = u32::try_from(serial).unwrap_or(u32::MAX);
+        let first = self.inner.regions.get();
+        let globals = u32::try_from(module.inner.globals.len()).unwrap_or(u32::MAX);
+        self.inner.regions.set(first.saturating_add(globals));
+        let compiled = Compiled::new(self, &module.inner, serial, first)?;
+        let mut all = self.inner.compiled.borrow_mut();
+        all.insert(key, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    pub(crate) fn keep_instance(&self, instance: &Rc<InstanceData>) {
+        self.inner.instances.borrow_mut().push(Rc::clone(instance));
+    }
+
+    pub(crate) fn keep_host(&self, host: &Rc<HostFunc>) {
+        self.inner.hosts.borrow_mut().push(Rc::clone(host));
+    }
+
+    pub(crate) fn fail(&self, error: Error) {
+        *self.inner.failure.borrow_mut() = Some(error);
+    }
+
+    /// What a trap of generated code means.
+    pub(crate) fn trapped(&self, trap: &regraft::Trap) -> Error {
+        if trap.code == Some(codes::HOST)
+            && let Some(error) = self.inner.failure.borrow_mut().take()
+        {
+            return error;
+        }
+        let kind = match trap.kind {
+            regraft::TrapKind::StackOverflow => Some(TrapKind::StackOverflow),
+            _ => trap.code.and_then(TrapKind::from_code),
+        };
+        match kind {
+            Some(kind) => Error::Trap(Trap {
+                kind,
+                location: trap.location.as_ref().map(ToString::to_string),
+            }),
+            None => Error::Internal(trap.to_string()),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The layout of an instance as generated code sees it.
+//!
+//! ```text
+//!   vmctx ─▶ 0   the instance (for functions of the runtime)
+//!            8   …
+//!            16  memories    base, definition         16 bytes each
+//!                tables      base, definition         16 bytes each
+//!                imports     code, vmctx              16 bytes each
+//!                globals     imported: address of the cell; own: the cell     16 bytes each
+//!                records     code, vmctx, type        24 bytes each
+//! ```
+//!
+//! The base of a memory or table never changes: both grow in place. What can change is in its
+//! definition, which an importing instance shares. A record is what a function reference points to.
+//!
+//! Everything but the own globals is constant once the instance is made: loads of it are `readonly` and
+//! can be moved.
+//!
+//! Not here: who fills it in ([`crate::instance`]).
+
+use crate::module::ModuleData;
+
+/// What a function reference points to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FuncRecord {
+    /// The stable address of its code.
+    pub code: *const u8,
+    /// The context that it runs with.
+    pub vmctx: *mut u8,
+    /// Its type, by number in the store.
+    pub ty: u64,
+}
+
+/// Offsets in a [`FuncRecord`].
+pub(crate) const RECORD_CODE: i32 = 0;
+pub(crate) const RECORD_VMCTX: i32 = 8;
+pub(crate) const RECORD_TYPE: i32 = 16;
+pub(crate) const RECORD_SIZE: usize = 24;
+
+/// The mutable part of a memory or table.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Definition {
+    /// Where it begins; constant.
+    pub base: *mut u8,
+    /// Its size, in bytes or elements.
+    pub length: std::cell::Cell<u64>,
+}
+
+/// The offset of the length in a [`Definition`].
+pub(crate) const DEFINITION_LENGTH: i32 = 8;
+
+/// Offsets in the context of a module's instances.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    tables: usize,
+    imports: usize,
+    globals: usize,
+    records: usize,
+    /// The size of the whole.
+    pub size: usize,
+}
+
+const MEMORIES: usize = 16;
+const ENTRY: usize = 16;
+
+impl Layout {
+    pub fn new(module: &ModuleData) -> Self {
+        let tables = MEMORIES + module.memories.len() * ENTRY;
+        let imports = tables + module.tables.len() * ENTRY;
+        let globals = imports + module.imported_functions as usize * ENTRY;
+        let records = globals + module.globals.len() * ENTRY;
+        Self {
+            tables,
+            imports,
+            globals,
+            records,
+            size: records + module.referenced.len() * RECORD_SIZE,
+        }
+    }
+
+    /// Where the base of a memory is; its definition follows.
+    pub fn memory(&self, index: u32) -> usize {
+        MEMORIES + index as usize * ENTRY
+    }
+
+    /// Where the base of a table is; its definition follows.
+    pub fn table(&self, index: u32) -> usize {
+        self.tables + index as usize * ENTRY
+    }
+
+    /// Where the code of an imported function is; its context follows.
+    pub fn import(&self, index: u32) -> usize {
+        self.imports + index as usize * ENTRY
+    }
+
+    /// Where an own global is, or the address of an imported one.
+    pub fn global(&self, index: u32) -> usize {
+        self.globals + index as usize * ENTRY
+    }
+
+    /// Where the record at this position of `ModuleData::referenced` is.
+    pub fn record(&self, position: usize) -> usize {
+        self.records + position * RECORD_SIZE
+    }
+}

@@ -1,0 +1,165 @@
+//! The command: what it prints, and its exit codes.
+
+mod common;
+
+use common::{assemble, folder};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn run(arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_regraft-wasm");
+    let output = Command::new(program).args(arguments).output();
+    output.expect("the command runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn file(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, assemble(text)).expect("a file");
+    path
+}
+
+const SUM: &str = r#"(module
+    (func (export "sum") (param $n i64) (result i64) (local $i i64) (local $sum i64)
+        (loop $again
+            (local.set $sum (i64.add (local.get $sum) (local.get $i)))
+            (local.set $i (i64.add (local.get $i) (i64.const 1)))
+            (br_if $again (i64.le_s (local.get $i) (local.get $n))))
+        (local.get $sum))
+    (func (export "divide") (param i32 i32) (result i32)
+        (i32.div_s (local.get 0) (local.get 1))))"#;
+
+#[test]
+fn functions_are_invoked_in_every_mode() {
+    let folder = folder("command-invoke");
+    let path = file(&folder, "sum.wasm", SUM);
+    let path = path.to_str().unwrap();
+    for mode in ["tiered", "tier0", "eager"] {
+        let output = run(&[path, "--invoke", "sum", "100000", "--mode", mode, "--sync"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(stdout(&output), "5000050000\n");
+    }
+    let output = run(&[path, "--invoke", "divide", "-7", "2", "--time"]);
+    assert_eq!(stdout(&output), "-3\n");
+    assert!(stderr(&output).contains("instantiate"));
+}
+
+#[test]
+fn the_report_names_regions() {
+    let folder = folder("command-report");
+    let path = file(&folder, "sum.wasm", SUM);
+    let report = folder.join("report.json");
+    let output = run(&[
+        path.to_str().unwrap(),
+        "--invoke",
+        "sum",
+        "100000",
+        "--threshold",
+        "10",
+        "--sync",
+        "--report",
+        report.to_str().unwrap(),
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report = std::fs::read_to_string(report).unwrap();
+    assert!(report.contains("\"state\": \"published\""), "{report}");
+    assert!(report.contains("\"entries_while_running\": 1"), "{report}");
+}
+
+#[test]
+fn errors_have_their_codes_and_say_what_to_do() {
+    let folder = folder("command-errors");
+    let sum = file(&folder, "sum.wasm", SUM);
+    let sum = sum.to_str().unwrap();
+    let wide = file(&folder, "wide.wasm", "(module (memory i64 1))");
+    let text = folder.join("sum.wat");
+    std::fs::write(&text, "(module)").unwrap();
+    let broken = folder.join("broken.wasm");
+    std::fs::write(&broken, b"\0asm\x01\0\0\0\x01\xff").unwrap();
+    let needs = file(
+        &folder,
+        "needs.wasm",
+        r#"(module (import "env" "f" (func)))"#,
+    );
+    let cases: [(&[&str], i32, &str); 9] = [
+        (
+            &[sum, "--invoke", "divide", "1", "0"],
+            1,
+            "integer divide by zero",
+        ),
+        (&[sum], 2, "--invoke: sum, divide"),
+        (&[sum, "--invoke", "sum"], 2, "takes 1 arguments"),
+        (
+            &[sum, "--invoke", "sum", "many"],
+            2,
+            "not a value of type i64",
+        ),
+        (&[wide.to_str().unwrap()], 2, "proposal memory64"),
+        (
+            &[text.to_str().unwrap()],
+            2,
+            "not a WebAssembly module in binary form",
+        ),
+        (&[broken.to_str().unwrap()], 2, "not valid"),
+        (&[needs.to_str().unwrap()], 2, "import env.f"),
+        (
+            &[sum, "--dir", "/no/such/folder", "--invoke", "sum", "1"],
+            2,
+            "--dir /no/such/folder",
+        ),
+    ];
+    for (arguments, code, message) in cases {
+        let output = run(arguments);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+        assert!(text.contains(message), "{arguments:?}: {text}");
+    }
+    assert_eq!(run(&["/no/such/file"]).status.code(), Some(2));
+    assert_eq!(run(&[sum, "--mode", "warp"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_wasi_program_gets_its_arguments_and_its_exit_code() {
+    let folder = folder("command-wasi");
+    // Writes its arguments to standard output and exits with their number.
+    let path = file(
+        &folder,
+        "echo.wasm",
+        r#"(module
+        (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (drop (call $sizes (i32.const 0) (i32.const 4)))
+            (drop (call $args (i32.const 64) (i32.const 1024)))
+            (i32.store (i32.const 16) (i32.const 1024))
+            (i32.store (i32.const 20) (i32.load (i32.const 4)))
+            (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)))
+            (call $exit (i32.load (i32.const 0)))))"#,
+    );
+    let output = run(&[path.to_str().unwrap(), "--", "one", "--two"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "echo.wasm\0one\0--two\0");
+}
+
+#[test]
+fn a_stack_overflow_is_a_trap() {
+    let folder = folder("command-stack");
+    let text = r#"(module (func $f (export "f") (param i64) (result i64)
+        (i64.add (call $f (i64.add (local.get 0) (i64.const 1))) (i64.const 1))))"#;
+    let path = file(&folder, "deep.wasm", text);
+    for mode in ["tiered", "tier0", "eager"] {
+        let output = run(&[path.to_str().unwrap(), "--invoke", "f", "0", "--mode", mode]);
+        assert_eq!(output.status.code(), Some(1), "{mode}: {}", stderr(&output));
+        assert!(stderr(&output).contains("call stack exhausted"));
+    }
+}
