@@ -114,7 +114,7 @@ pub fn check_module(wasm: &[u8], traps: bool) -> Result<Verdict, String> {
             "the interpreter traps in what the generator made so that it cannot".to_string(),
         ));
     }
-    for (mode, config) in crate::common::modes() {
+    for (mode, config) in crate::modes::modes() {
         let found = ours::observe(wasm, ROUNDS, config)?;
         if let Some(difference) = difference(&expected, &found) {
             return Err(format!("{mode}: {difference}"));
