@@ -3,6 +3,7 @@
 use regraft::{CompileMode, Config, Mode};
 
 /// Every mode, by name; tiered with low thresholds, synchronously, so that everything gets to tier 1.
+#[allow(dead_code, reason = "not every test binary needs it")]
 pub fn modes() -> Vec<(&'static str, Config)> {
     let config = |mode, threshold| Config {
         mode,
