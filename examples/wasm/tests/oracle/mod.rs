@@ -14,6 +14,7 @@ use regraft_wasm::{TrapKind, ValueType};
 /// What came of a comparison.
 pub enum Verdict {
     /// No difference in so many calls, of which so many trapped.
+    #[allow(dead_code, reason = "read by those who print it")]
     Same { calls: usize, traps: usize },
     /// Nothing could be compared.
     #[allow(dead_code, reason = "read by those who print it")]
