@@ -30,7 +30,11 @@ struct Options {
     #[arg(long, default_value = "O3")]
     only: String,
     /// Which tables: peak, single, short, memory.
-    #[arg(long, value_delimiter = ',', default_value = "peak,single,short,memory")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "peak,single,short,memory"
+    )]
     tables: Vec<String>,
     /// How often everything but the calls of `peak` is repeated.
     #[arg(long, default_value_t = 5)]
@@ -52,14 +56,22 @@ fn main() -> Result<(), Box<dyn Error>> {
             files.push(path.clone());
         }
     }
-    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = |path: &PathBuf| {
+        path.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
     files.retain(|path| {
-        path.extension().is_some_and(|extension| extension == "wasm")
+        path.extension()
+            .is_some_and(|extension| extension == "wasm")
             && (options.paths.contains(path) || name(path).contains(&options.only))
     });
     files.sort();
     if let Some([engine, argument]) = options.memory_of.as_deref() {
-        let contender = Contender::all().into_iter().find(|one| one.name() == engine);
+        let contender = Contender::all()
+            .into_iter()
+            .find(|one| one.name() == engine);
         let contender = contender.ok_or("no such engine")?;
         return tables::memory_of(contender, &files[0], argument.parse()?);
     }

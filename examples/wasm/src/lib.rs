@@ -24,6 +24,9 @@
 //!                                └─▶ instance (memories, tables, globals, context) ─▶ call
 //! ```
 //!
+//! `unsafe` is confined to `reserve`, `memory`, `table`, `context`, `externs` (the cells of globals),
+//! `helpers` and `func` (what generated code calls, and how it is called).
+//!
 //! Supported: WebAssembly 2.0 with 128-bit SIMD, and of 3.0 tail calls, extended constant expressions and
 //! several memories. A module that needs something else is refused, by the proposal's name.
 

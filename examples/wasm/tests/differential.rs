@@ -2,7 +2,7 @@
 //!
 //! `REGRAFT_WASM_MODULES` says how many, `REGRAFT_WASM_SEED` where to begin.
 
-mod common;
+mod modes;
 mod oracle;
 
 use oracle::{Verdict, check};

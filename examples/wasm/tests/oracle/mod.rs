@@ -14,6 +14,7 @@ use regraft_wasm::{TrapKind, ValueType};
 /// What came of a comparison.
 pub enum Verdict {
     /// No difference in so many calls, of which so many trapped.
+    #[allow(dead_code, reason = "read by those who print it")]
     Same { calls: usize, traps: usize },
     /// Nothing could be compared.
     #[allow(dead_code, reason = "read by those who print it")]
@@ -114,7 +115,7 @@ pub fn check_module(wasm: &[u8], traps: bool) -> Result<Verdict, String> {
             "the interpreter traps in what the generator made so that it cannot".to_string(),
         ));
     }
-    for (mode, config) in crate::common::modes() {
+    for (mode, config) in crate::modes::modes() {
         let found = ours::observe(wasm, ROUNDS, config)?;
         if let Some(difference) = difference(&expected, &found) {
             return Err(format!("{mode}: {difference}"));
