@@ -111,8 +111,8 @@ pub enum CompileError {
     /// The code generator rejected the function.
     #[error("the code generator refused it: {0}")]
     Codegen(String),
-    /// The code generator panicked: a construct that its backend lacks.
-    #[error("the code generator panicked: {0}")]
+    /// The code generator panicked, at a construct that its backend lacks; or regraft did, a defect.
+    #[error("the compiler panicked: {0}")]
     Panic(String),
     /// The machine code could not be placed.
     #[error("{0}")]

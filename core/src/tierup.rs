@@ -18,13 +18,14 @@
 //! and compiled (`publish`), the first version (`tier0`).
 
 use crate::baseline::{HotState, Status, TierState, Tiering};
-use crate::compile::Version;
+use crate::compile::{Version, panic_message};
 use crate::engine::{Inner, tiered};
 use crate::error::CompileError;
 use crate::formed::Formed;
 use crate::unit::{Body, FunctionUnit, Unit};
 use crate::worker::{Job, Worker};
 use regraft_regions::{Decision, Formation, HotEntry, LoopId, Region, SkipReason, form};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// A part of a function that can get hot.
@@ -180,11 +181,27 @@ impl Inner {
         }
     }
 
-    /// Forms, compiles and publishes what `part` of `function` calls for.
+    /// Forms, compiles and publishes what `part` of `function` calls for. A
+    /// panic on the way counts as a failed compilation.
     pub(crate) fn tier_up(&self, function: &FunctionUnit, part: HotPart, cause: Cause) {
         let Some((body, _, tiering)) = tiered(function) else {
             return;
         };
+        let work = AssertUnwindSafe(|| self.tier_up_part(function, body, tiering, part, cause));
+        if let Err(payload) = catch_unwind(work) {
+            let error = CompileError::Panic(panic_message(&*payload));
+            tiering.fail(part, error, self);
+        }
+    }
+
+    fn tier_up_part(
+        &self,
+        function: &FunctionUnit,
+        body: &Body,
+        tiering: &Tiering,
+        part: HotPart,
+        cause: Cause,
+    ) {
         if let Cause::SideExit(formed) = cause {
             return self.form_again(function, body, tiering, &formed);
         }

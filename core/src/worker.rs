@@ -1,13 +1,12 @@
 //! The background compile thread.
 //!
 //! Jobs hold the engine weakly: an engine that nobody holds any more is not
-//! kept alive by its queue. A panic in a job is contained and logged.
+//! kept alive by its queue. [`Inner::tier_up`] contains its panics.
 
 use crate::engine::Inner;
 use crate::tierup::{Cause, HotPart};
 use crate::unit::FunctionUnit;
 use crossbeam_channel::{Sender, unbounded};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 
@@ -23,12 +22,8 @@ pub(crate) struct Job {
 impl Job {
     /// Carries the job out, if its engine still exists.
     pub fn run(self) {
-        let Some(engine) = self.engine.upgrade() else {
-            return;
-        };
-        let work = AssertUnwindSafe(|| engine.tier_up(&self.function, self.part, self.cause));
-        if catch_unwind(work).is_err() {
-            tracing::error!(function = %self.function.name, "tier-up panicked");
+        if let Some(engine) = self.engine.upgrade() {
+            engine.tier_up(&self.function, self.part, self.cause);
         }
     }
 }
@@ -110,7 +105,7 @@ impl Drop for Worker {
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != std::thread::current().id()
         {
-            // A panic in the thread was contained and logged already.
+            // Panics of jobs are contained.
             let _ = thread.join();
         }
     }

@@ -4,7 +4,7 @@ use crate::tiering::{eager_to_tier, engine};
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{AbiParam, Function, Signature, types};
 use cranelift_codegen::isa::CallConv;
-use regraft::{Config, Engine, Error, Faults, FuncId, Stage};
+use regraft::{CompileMode, Config, Engine, Error, Faults, FuncId, Stage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -192,6 +192,35 @@ fn no_memory_for_tier_1() {
             region.part.reason
         );
         assert!(region.part.requests <= 8, "{}", region.part.requests);
+    }
+}
+
+/// A panic on the way to tier 1 is a failed compilation, wherever it happens.
+#[test]
+fn a_panic_in_the_compiler_is_a_failure() {
+    let clif = include_str!("../../outliner/testdata/sum.clif");
+    for compile in [CompileMode::Synchronous, CompileMode::Background] {
+        let faults = Faults::new(|stage, _| match stage {
+            Stage::Memory => panic!("injected panic"),
+            _ => false,
+        });
+        let config = Config {
+            faults: Some(faults),
+            compile,
+            ..eager_to_tier(10)
+        };
+        let engine = engine(config, clif);
+        let sum = engine.lookup("sum").expect("it is declared");
+        let sum = engine.get::<(i64,), i64>(sum).expect("the types agree");
+        for _ in 0..100 {
+            // SAFETY: the function touches no memory.
+            assert_eq!(unsafe { sum.call((10_000,)) }, 49_995_000);
+        }
+        engine.wait_idle();
+        let report = engine.report();
+        let part = &report.functions["sum"].regions[0].part;
+        assert_eq!(part.state, "failed");
+        assert!(part.reason.contains("injected panic"), "{}", part.reason);
     }
 }
 
