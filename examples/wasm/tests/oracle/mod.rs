@@ -91,7 +91,7 @@ pub fn check(bytes: &[u8]) -> Result<Verdict, String> {
         return Ok(Verdict::Skipped("no fuel".to_string()));
     }
     let wasm = module.to_bytes();
-    check_module(&wasm, traps).map_err(|difference| {
+    check_module(&wasm).map_err(|difference| {
         let kept = std::env::temp_dir().join("regraft-wasm-difference.wasm");
         match std::fs::write(&kept, &wasm) {
             Ok(()) => format!("{difference}\nThe module is in {}", kept.display()),
@@ -100,21 +100,16 @@ pub fn check(bytes: &[u8]) -> Result<Verdict, String> {
     })
 }
 
-/// Runs a module everywhere; `traps` is false if it was made so that only fuel can run out.
+/// Runs a module everywhere.
 ///
 /// # Errors
 ///
 /// The first difference.
-pub fn check_module(wasm: &[u8], traps: bool) -> Result<Verdict, String> {
-    let expected = match on_large_stack(|| theirs::observe(wasm, ROUNDS)) {
+pub fn check_module(wasm: &[u8]) -> Result<Verdict, String> {
+    let expected = match theirs::observe(wasm, ROUNDS) {
         Ok(expected) => expected,
         Err(reason) => return Ok(Verdict::Skipped(reason)),
     };
-    if !traps && expected.calls.iter().any(|(_, outcome)| broken(outcome)) {
-        return Ok(Verdict::Skipped(
-            "the interpreter traps in what the generator made so that it cannot".to_string(),
-        ));
-    }
     for (mode, config) in crate::modes::modes() {
         let found = ours::observe(wasm, ROUNDS, config)?;
         if let Some(difference) = difference(&expected, &found) {
@@ -127,23 +122,6 @@ pub fn check_module(wasm: &[u8], traps: bool) -> Result<Verdict, String> {
         traps: trapped
             .filter(|(_, outcome)| matches!(outcome, Outcome::Trap(_)))
             .count(),
-    })
-}
-
-/// Whether a call trapped otherwise than by running out of fuel or stack.
-fn broken(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Trap(kind) if *kind != TrapKind::Unreachable)
-}
-
-/// The interpreter calls itself for every instruction where the compiler makes no tail calls of it.
-fn on_large_stack<R: Send>(run: impl FnOnce() -> R + Send) -> R {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(1 << 30);
-        let thread = thread.spawn_scoped(scope, run).expect("a thread");
-        match thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
     })
 }
 
