@@ -2,8 +2,9 @@
 
 use super::{Observed, Outcome, argument};
 use regraft_wasm::{TrapKind, ValueType};
+use wasmi::errors::{ErrorKind, InstantiationError};
 use wasmi::{
-    Config, Engine, Error, Extern, Instance, Linker, Module, Nullable, Store, TrapCode, V128, Val,
+    Config, Engine, Error, Extern, Instance, Linker, Module, Ref, Store, TrapCode, V128, Val,
     ValType,
 };
 
@@ -42,7 +43,7 @@ pub fn observe(wasm: &[u8], rounds: usize) -> Result<Observed, String> {
             let arguments: Vec<Val> = arguments
                 .map(|(position, ty)| value(*ty, position, round))
                 .collect();
-            let zero = ty.results().iter().map(|ty| Val::default_for_ty(*ty));
+            let zero = ty.results().iter().map(|ty| Val::default(*ty));
             let mut results: Vec<Val> = zero.collect();
             let outcome = match function.call(&mut store, &arguments, &mut results) {
                 Ok(()) => Outcome::Values(results.iter().map(bits).collect()),
@@ -81,6 +82,12 @@ fn exports(instance: &Instance, store: &Store<()>) -> Vec<(String, Extern)> {
 }
 
 fn trap(error: &Error) -> Result<Outcome, String> {
+    // The only trap of an instantiation that has no code there.
+    if let ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit { .. }) =
+        error.kind()
+    {
+        return Ok(Outcome::Trap(TrapKind::TableOutOfBounds));
+    }
     let code = error.as_trap_code();
     Ok(Outcome::Trap(match code {
         Some(TrapCode::UnreachableCodeReached) => TrapKind::Unreachable,
@@ -104,8 +111,8 @@ fn value(ty: ValType, position: usize, round: usize) -> Val {
         ValType::F32 => Val::F32(f32::from_bits(bits(ValueType::F32) as u32).into()),
         ValType::F64 => Val::F64(f64::from_bits(bits(ValueType::F64) as u64).into()),
         ValType::V128 => Val::V128(V128::from(bits(ValueType::V128))),
-        ValType::FuncRef => Val::FuncRef(Nullable::Null),
-        ValType::ExternRef => Val::ExternRef(Nullable::Null),
+        ValType::FuncRef => Val::FuncRef(Ref::Null),
+        ValType::ExternRef => Val::ExternRef(Ref::Null),
     }
 }
 
@@ -116,7 +123,7 @@ fn bits(value: &Val) -> u128 {
         Val::F32(value) => u128::from(value.to_bits()),
         Val::F64(value) => u128::from(value.to_bits()),
         Val::V128(value) => value.as_u128(),
-        Val::FuncRef(function) => u128::from(!matches!(function, Nullable::Null)),
-        Val::ExternRef(value) => u128::from(!matches!(value, Nullable::Null)),
+        Val::FuncRef(function) => u128::from(!matches!(function, Ref::Null)),
+        Val::ExternRef(value) => u128::from(!matches!(value, Ref::Null)),
     }
 }
