@@ -23,8 +23,7 @@ const PIN: i64 = 1 << 62;
 /// A function's counters.
 #[derive(Debug)]
 pub struct Counters {
-    arena: Arc<Arena>,
-    block: Option<DataBlock>,
+    data: OwnedData,
     layout: CounterLayout,
     /// What each countdown was armed with in total: the function's entry
     /// first, then the hooks.
@@ -44,10 +43,8 @@ impl Counters {
     ) -> Result<Self, ArenaError> {
         // Whole cache lines, so that two functions never share one.
         let bytes = layout.bytes().next_multiple_of(CACHE_LINE);
-        let block = arena.alloc_data(bytes, CACHE_LINE)?;
         Ok(Self {
-            arena: Arc::clone(arena),
-            block: Some(block),
+            data: OwnedData::new(arena, bytes)?,
             layout,
             armed: (0..=hooks).map(|_| AtomicI64::new(0)).collect(),
         })
@@ -55,8 +52,7 @@ impl Counters {
 
     /// The address of the first cell, for the linker.
     pub fn address(&self) -> usize {
-        let block = self.block.as_ref();
-        block.map_or(0, |block| block.address().as_ptr().expose_provenance())
+        self.data.address()
     }
 
     /// Where the counters lie.
@@ -117,7 +113,7 @@ impl Counters {
     }
 
     fn cell(&self, offset: i32) -> Option<&AtomicI64> {
-        let block = self.block.as_ref()?;
+        let block = self.data.block.as_ref()?;
         let offset = usize::try_from(offset).ok()?;
         if offset + size_of::<AtomicI64>() > block.len() || !offset.is_multiple_of(8) {
             return None;
@@ -131,7 +127,30 @@ impl Counters {
     }
 }
 
-impl Drop for Counters {
+/// A block of data memory, on cache lines of its own, that goes back with its owner.
+#[derive(Debug)]
+struct OwnedData {
+    arena: Arc<Arena>,
+    /// There until it is dropped.
+    block: Option<DataBlock>,
+}
+
+impl OwnedData {
+    fn new(arena: &Arc<Arena>, bytes: usize) -> Result<Self, ArenaError> {
+        let block = arena.alloc_data(bytes, CACHE_LINE)?;
+        Ok(Self {
+            arena: Arc::clone(arena),
+            block: Some(block),
+        })
+    }
+
+    fn address(&self) -> usize {
+        let block = self.block.as_ref();
+        block.map_or(0, |block| block.address().as_ptr().expose_provenance())
+    }
+}
+
+impl Drop for OwnedData {
     fn drop(&mut self) {
         if let Some(block) = self.block.take() {
             self.arena.free_data(block);
@@ -141,10 +160,7 @@ impl Drop for Counters {
 
 /// An array of addresses that generated code reads.
 #[derive(Debug)]
-pub struct AddressTable {
-    arena: Arc<Arena>,
-    block: Option<DataBlock>,
-}
+pub struct AddressTable(OwnedData);
 
 impl AddressTable {
     /// Allocates a table that holds `addresses`, for ever.
@@ -153,31 +169,21 @@ impl AddressTable {
     ///
     /// [`ArenaError`] when data memory is full.
     pub fn new(arena: &Arc<Arena>, addresses: &[usize]) -> Result<Self, ArenaError> {
-        let block = arena.alloc_data(size_of_val(addresses), CACHE_LINE)?;
-        let first = block.address().cast::<usize>();
-        for (at, &address) in addresses.iter().enumerate() {
-            // SAFETY: the block is aligned to a cache line and holds as many bytes as
-            // the slice; nobody else knows it yet.
-            unsafe { first.add(at).write(address) };
+        let data = OwnedData::new(arena, size_of_val(addresses))?;
+        if let Some(block) = &data.block {
+            let first = block.address().cast::<usize>();
+            for (at, &address) in addresses.iter().enumerate() {
+                // SAFETY: the block is aligned to a cache line and holds as many bytes as
+                // the slice; nobody else knows it yet.
+                unsafe { first.add(at).write(address) };
+            }
         }
-        Ok(Self {
-            arena: Arc::clone(arena),
-            block: Some(block),
-        })
+        Ok(Self(data))
     }
 
     /// Where the first address lies, for the linker.
     pub fn address(&self) -> usize {
-        let block = self.block.as_ref();
-        block.map_or(0, |block| block.address().as_ptr().expose_provenance())
-    }
-}
-
-impl Drop for AddressTable {
-    fn drop(&mut self) {
-        if let Some(block) = self.block.take() {
-            self.arena.free_data(block);
-        }
+        self.0.address()
     }
 }
 
