@@ -64,6 +64,11 @@ pub(crate) struct Side {
 }
 
 impl Formed {
+    /// The cold blocks that side exits lead to, by block.
+    fn sides_by_start(&self) -> HashMap<Block, &Side> {
+        self.sides.iter().map(|side| (side.start, side)).collect()
+    }
+
     /// The interface of the region.
     pub fn interface<'a>(&'a self, tiering: &'a Tiering) -> Option<&'a Interface> {
         match (&self.interface, self.part) {
@@ -247,8 +252,7 @@ impl Inner {
     ) -> Result<(), CompileError> {
         let missing = || CompileError::Transform("a side exit without a continuation".into());
         let side_exits = formed.region.side_exits();
-        let sides = formed.sides.iter().map(|side| (side.start, side));
-        let sides: HashMap<Block, &Side> = sides.collect();
+        let sides = formed.sides_by_start();
         for &(number, callee) in &extracted.side_calls {
             let side_exit = side_exits.get(number as usize).ok_or_else(missing)?;
             let side = sides.get(&side_exit.to);
@@ -268,8 +272,7 @@ impl Inner {
         formed: &Formed,
     ) -> Result<Vec<OwnData>, CompileError> {
         let missing = || CompileError::Transform("a side exit without a continuation".into());
-        let sides = formed.sides.iter().map(|side| (side.start, side));
-        let sides: HashMap<Block, &Side> = sides.collect();
+        let sides = formed.sides_by_start();
         let side_exits = formed.region.side_exits();
         let mut tables = vec![];
         let mut own = vec![];
