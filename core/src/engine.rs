@@ -293,7 +293,7 @@ impl Engine {
             // is the caller's contract.
             unsafe { self.inner.invoker.invoke(&function.signature, entry, args) }
         };
-        let results = self.inner.reclaimer.pinned(invoke);
+        let results = self.inner.pinned(invoke);
         results.map_err(|source| match source {
             InvokeError::Trap(trap) => Error::Trap(trap),
             source => Error::Invoke {

@@ -6,6 +6,7 @@ mod constructs;
 mod errors;
 mod limits;
 mod random;
+mod reclaim;
 mod report;
 mod threads;
 mod tiering;
