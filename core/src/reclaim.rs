@@ -233,7 +233,12 @@ impl Reclaimer {
     /// Whether a thread that has left generated code is to see what can be freed: after each retirement one,
     /// and then now and then, since others may be inside for long.
     fn is_due(&self) -> bool {
-        self.due.load(Ordering::Relaxed) != 0 && self.due.fetch_sub(1, Ordering::Relaxed) == 1
+        let due = self.due.load(Ordering::Relaxed);
+        if due != 0 {
+            // Two threads may count as one.
+            self.due.store(due - 1, Ordering::Relaxed);
+        }
+        due == 1
     }
 
     /// Takes note of a pointer that is called without the engine's knowledge.

@@ -1,5 +1,6 @@
 //! Integration tests, in one binary.
 
+mod churn;
 mod cli;
 mod conformance;
 mod constructs;
