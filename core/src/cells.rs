@@ -4,21 +4,14 @@
 //! re-arms them with atomic accesses of the same size, so that neither side
 //! ever sees half a value.
 //!
-//! A countdown *counts* as well: how often it was decremented is what it was
-//! armed with, in total, less what it holds. [`Counters::pin`] takes it far
-//! below zero, where it keeps counting; [`Counters::counted`] undoes that.
-//!
-//! Limitations: a decrement of another thread that crosses a re-arming or a
-//! pinning can undo it. Counts are then off by what was armed, and a pinned
-//! hook waits for its next re-arming; nothing else depends on them.
+//! A countdown *counts* as well. What arming and pinning do, and what a
+//! decrement of another thread can undo, is in `countdown`.
 
 use crate::arena::{Arena, ArenaError, DataBlock};
+use crate::countdown;
 use crate::layout::CounterLayout;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-
-/// How far below zero a pinned countdown is taken.
-const PIN: i64 = 1 << 62;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A function's counters.
 #[derive(Debug)]
@@ -27,7 +20,7 @@ pub struct Counters {
     layout: CounterLayout,
     /// What each countdown was armed with in total: the function's entry
     /// first, then the hooks.
-    armed: Vec<AtomicI64>,
+    armed: Vec<Mutex<i64>>,
 }
 
 impl Counters {
@@ -46,7 +39,7 @@ impl Counters {
         Ok(Self {
             data: OwnedData::new(arena, bytes)?,
             layout,
-            armed: (0..=hooks).map(|_| AtomicI64::new(0)).collect(),
+            armed: (0..=hooks).map(|_| Mutex::new(0)).collect(),
         })
     }
 
@@ -83,10 +76,8 @@ impl Counters {
 
     /// Takes the countdown of a hook below zero for good.
     pub fn pin_hook(&self, hook: usize) {
-        if let Some(cell) = self.cell(self.layout.countdown(hook))
-            && cell.load(Ordering::Relaxed) > -(PIN / 2)
-        {
-            cell.fetch_sub(PIN, Ordering::Relaxed);
+        if let Some(cell) = self.cell(self.layout.countdown(hook)) {
+            countdown::pin(cell);
         }
     }
 
@@ -95,21 +86,24 @@ impl Counters {
         self.counted(hook + 1, self.layout.countdown(hook))
     }
 
-    fn arm(&self, countdown: usize, offset: i32, amount: u64) {
-        let amount = i64::try_from(amount).unwrap_or(i64::MAX).min(PIN / 4);
+    fn arm(&self, index: usize, offset: i32, amount: u64) {
         if let Some(cell) = self.cell(offset) {
-            let old = unpinned(cell.swap(amount, Ordering::Relaxed));
-            self.armed[countdown].fetch_add(amount - old, Ordering::Relaxed);
+            countdown::arm(cell, &mut self.armed(index), amount);
         }
     }
 
-    fn counted(&self, countdown: usize, offset: i32) -> u64 {
+    fn counted(&self, index: usize, offset: i32) -> u64 {
         let Some(cell) = self.cell(offset) else {
             return 0;
         };
-        let left = unpinned(cell.load(Ordering::Relaxed));
-        let armed = self.armed[countdown].load(Ordering::Relaxed);
-        u64::try_from(armed - left).unwrap_or(0)
+        let armed = self.armed(index);
+        countdown::counted(cell, *armed)
+    }
+
+    /// Locks the total of a countdown; a panic elsewhere leaves it usable.
+    fn armed(&self, index: usize) -> MutexGuard<'_, i64> {
+        let armed = &self.armed[index];
+        armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cell(&self, offset: i32) -> Option<&AtomicI64> {
@@ -189,11 +183,3 @@ impl AddressTable {
 
 /// Bytes in a cache line, of data or instructions, on most machines.
 pub const CACHE_LINE: usize = 64;
-
-fn unpinned(count: i64) -> i64 {
-    if count < -(PIN / 2) {
-        count + PIN
-    } else {
-        count
-    }
-}

@@ -25,7 +25,7 @@ use crate::names;
 use crate::slots::{Runtime, SlotRef, SlotTable};
 use crate::typed::{ClifArgs, ClifReturn, TypedFn};
 use crate::unit::{Body, FuncId, FunctionUnit, Unit, UnitTable};
-use crate::worker::Worker;
+use crate::worker::Workers;
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{FuncRef, Function, Signature, UserFuncName};
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
@@ -51,7 +51,7 @@ pub(crate) struct Inner {
     pub invoker: Invoker,
     pub symbols: RwLock<HashMap<String, usize>>,
     pub units: RwLock<UnitTable>,
-    pub worker: OnceLock<Option<Worker>>,
+    pub workers: Workers,
     pub codemap: Arc<CodeMap>,
 }
 
@@ -81,7 +81,7 @@ impl Engine {
     /// # Errors
     ///
     /// `Error::Isa` for an unknown setting or host; `Error::Arena` where
-    /// address space cannot be reserved.
+    /// address space cannot be reserved; `Error::NoWorkers`.
     pub fn new(config: Config) -> Result<Self, Error> {
         let settings = config.settings.iter();
         let settings: Vec<(&str, &str)> =
@@ -101,6 +101,9 @@ impl Engine {
     }
 
     fn with_tiers(isas: TierIsas, config: Config) -> Result<Self, Error> {
+        if config.workers == 0 && config.compile == CompileMode::Background {
+            return Err(Error::NoWorkers);
+        }
         let arena = Arena::new(config.arena)?;
         let callbacks = Callbacks::default();
         let slots = SlotTable::new(Arc::clone(&arena), Box::new(callbacks.clone()))?;
@@ -109,6 +112,7 @@ impl Engine {
         let runtime = slots.allocate(RUNTIME_UNIT)?;
         runtime.publish(slots.hot_address());
         let inner = Arc::new(Inner {
+            workers: Workers::new(config.workers, config.worker_priority),
             invoker: Invoker::new(Arc::clone(&arena), Arc::clone(&isas.tier0)),
             config,
             isas,
@@ -119,7 +123,6 @@ impl Engine {
                 units: vec![Unit::Runtime(runtime)],
                 ..UnitTable::default()
             }),
-            worker: OnceLock::new(),
             codemap,
         });
         // Nothing has set it before: the callbacks are new.
@@ -303,9 +306,18 @@ impl Engine {
 
     /// Waits until nothing is left to compile in the background.
     pub fn wait_idle(&self) {
-        if let Some(Some(worker)) = self.inner.worker.get() {
-            worker.wait_idle();
-        }
+        self.inner.workers.wait_idle();
+    }
+
+    /// Stops tiering up, for good: what is being compiled is finished, what waits for it is not, and the compile
+    /// threads have ended when this returns.
+    ///
+    /// Code keeps running at the tier that it has reached. Functions and continuations that were never compiled still
+    /// are, when they are first called. To have all that is hot compiled before, [`wait_idle`](Self::wait_idle) first.
+    pub fn shutdown(&self) {
+        self.inner.workers.stop();
+        // Another thread may be at it, or run a job itself.
+        self.inner.workers.wait_idle();
     }
 }
 
