@@ -7,20 +7,30 @@
 //! A countdown *counts* as well. What arming and pinning do, and what a
 //! decrement of another thread can undo, is in `countdown`.
 
-use crate::arena::{Arena, ArenaError, DataBlock};
+use crate::arena::{Arena, ArenaError, OwnedData};
 use crate::countdown;
+use crate::engine::{read, write};
 use crate::layout::CounterLayout;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// A function's counters.
 #[derive(Debug)]
 pub struct Counters {
-    data: OwnedData,
+    cells: RwLock<Cells>,
     layout: CounterLayout,
     /// What each countdown was armed with in total: the function's entry
     /// first, then the hooks.
     armed: Vec<Mutex<i64>>,
+}
+
+/// Where the cells are.
+#[derive(Debug)]
+enum Cells {
+    /// In data memory, where generated code changes them.
+    Live(OwnedData),
+    /// What they held when the code that changed them was freed.
+    Frozen(Box<[AtomicI64]>),
 }
 
 impl Counters {
@@ -37,15 +47,31 @@ impl Counters {
         // Whole cache lines, so that two functions never share one.
         let bytes = layout.bytes().next_multiple_of(CACHE_LINE);
         Ok(Self {
-            data: OwnedData::new(arena, bytes)?,
+            cells: RwLock::new(Cells::Live(OwnedData::new(arena, bytes, CACHE_LINE)?)),
             layout,
             armed: (0..=hooks).map(|_| Mutex::new(0)).collect(),
         })
     }
 
-    /// The address of the first cell, for the linker.
+    /// The address of the first cell, for the linker; 0 if they are frozen.
     pub fn address(&self) -> usize {
-        self.data.address()
+        match &*read(&self.cells) {
+            Cells::Live(data) => data.address(),
+            Cells::Frozen(_) => 0,
+        }
+    }
+
+    /// Gives the data memory back and keeps the counts. No code that changes them runs any more: this is
+    /// the caller's to know.
+    pub fn freeze(&self) {
+        let offsets = 0..self.layout.bytes() / size_of::<AtomicI64>();
+        let counts = offsets.map(|cell| {
+            let offset = i32::try_from(cell * size_of::<AtomicI64>()).unwrap_or(-1);
+            let count = self.with_cell(offset, |cell| cell.load(Ordering::Relaxed));
+            AtomicI64::new(count.unwrap_or(0))
+        });
+        let frozen = Cells::Frozen(counts.collect());
+        *write(&self.cells) = frozen;
     }
 
     /// Where the counters lie.
@@ -55,7 +81,7 @@ impl Counters {
 
     /// The count in the cell at `offset`; negative counts read as 0.
     pub fn count(&self, offset: i32) -> u64 {
-        let count = self.cell(offset).map(|cell| cell.load(Ordering::Relaxed));
+        let count = self.with_cell(offset, |cell| cell.load(Ordering::Relaxed));
         u64::try_from(count.unwrap_or(0)).unwrap_or(0)
     }
 
@@ -76,9 +102,7 @@ impl Counters {
 
     /// Takes the countdown of a hook below zero for good.
     pub fn pin_hook(&self, hook: usize) {
-        if let Some(cell) = self.cell(self.layout.countdown(hook)) {
-            countdown::pin(cell);
-        }
+        self.with_cell(self.layout.countdown(hook), countdown::pin);
     }
 
     /// How often the header of a hook was executed at tier 0.
@@ -87,17 +111,17 @@ impl Counters {
     }
 
     fn arm(&self, index: usize, offset: i32, amount: u64) {
-        if let Some(cell) = self.cell(offset) {
+        self.with_cell(offset, |cell| {
             countdown::arm(cell, &mut self.armed(index), amount);
-        }
+        });
     }
 
     fn counted(&self, index: usize, offset: i32) -> u64 {
-        let Some(cell) = self.cell(offset) else {
-            return 0;
-        };
-        let armed = self.armed(index);
-        countdown::counted(cell, *armed)
+        let counted = self.with_cell(offset, |cell| {
+            let armed = self.armed(index);
+            countdown::counted(cell, *armed)
+        });
+        counted.unwrap_or(0)
     }
 
     /// Locks the total of a countdown; a panic elsewhere leaves it usable.
@@ -106,49 +130,29 @@ impl Counters {
         armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cell(&self, offset: i32) -> Option<&AtomicI64> {
-        let block = self.data.block.as_ref()?;
+    fn with_cell<R>(&self, offset: i32, work: impl FnOnce(&AtomicI64) -> R) -> Option<R> {
         let offset = usize::try_from(offset).ok()?;
-        if offset + size_of::<AtomicI64>() > block.len() || !offset.is_multiple_of(8) {
+        if !offset.is_multiple_of(size_of::<AtomicI64>()) {
+            return None;
+        }
+        let cells = read(&self.cells);
+        let data = match &*cells {
+            Cells::Live(data) => data,
+            Cells::Frozen(counts) => {
+                return counts.get(offset / size_of::<AtomicI64>()).map(work);
+            }
+        };
+        let block = data.block()?;
+        if offset + size_of::<AtomicI64>() > block.len() {
             return None;
         }
         // SAFETY: the cell lies in the block (checked above), which is aligned
-        // to a cache line, zeroed, and mapped as long as `self.arena` lives.
+        // to a cache line, zeroed, and mapped as long as `cells` is locked.
         // Rust code accesses it through this function only, atomically;
         // generated code accesses it with aligned 64-bit moves, which are
         // single-copy atomic on every supported architecture.
-        Some(unsafe { AtomicI64::from_ptr(block.address().as_ptr().add(offset).cast()) })
-    }
-}
-
-/// A block of data memory, on cache lines of its own, that goes back with its owner.
-#[derive(Debug)]
-struct OwnedData {
-    arena: Arc<Arena>,
-    /// There until it is dropped.
-    block: Option<DataBlock>,
-}
-
-impl OwnedData {
-    fn new(arena: &Arc<Arena>, bytes: usize) -> Result<Self, ArenaError> {
-        let block = arena.alloc_data(bytes, CACHE_LINE)?;
-        Ok(Self {
-            arena: Arc::clone(arena),
-            block: Some(block),
-        })
-    }
-
-    fn address(&self) -> usize {
-        let block = self.block.as_ref();
-        block.map_or(0, |block| block.address().as_ptr().expose_provenance())
-    }
-}
-
-impl Drop for OwnedData {
-    fn drop(&mut self) {
-        if let Some(block) = self.block.take() {
-            self.arena.free_data(block);
-        }
+        let cell = unsafe { AtomicI64::from_ptr(block.address().as_ptr().add(offset).cast()) };
+        Some(work(cell))
     }
 }
 
@@ -163,8 +167,8 @@ impl AddressTable {
     ///
     /// [`ArenaError`] when data memory is full.
     pub fn new(arena: &Arc<Arena>, addresses: &[usize]) -> Result<Self, ArenaError> {
-        let data = OwnedData::new(arena, size_of_val(addresses))?;
-        if let Some(block) = &data.block {
+        let data = OwnedData::new(arena, size_of_val(addresses), CACHE_LINE)?;
+        if let Some(block) = data.block() {
             let first = block.address().cast::<usize>();
             for (at, &address) in addresses.iter().enumerate() {
                 // SAFETY: the block is aligned to a cache line and holds as many bytes as

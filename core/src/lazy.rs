@@ -21,7 +21,7 @@ use cranelift_codegen::ir::Function;
 use std::error::Error as StdError;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// What a client's closure returns.
 type Defined = Result<Function, Box<dyn StdError + Send + Sync>>;
@@ -32,7 +32,7 @@ type Closure = Box<dyn FnOnce(&Engine) -> Defined + Send>;
 pub(crate) struct Lazy {
     closure: Mutex<Option<Closure>>,
     /// Why the closure made no function, if it did not.
-    failure: OnceLock<String>,
+    failure: Mutex<Option<String>>,
 }
 
 impl fmt::Debug for Lazy {
@@ -53,8 +53,19 @@ impl Lazy {
     }
 
     /// Why the function could not be defined, if that was tried in vain.
-    pub fn failure(&self) -> Option<&str> {
-        self.failure.get().map(String::as_str)
+    pub fn failure(&self) -> Option<String> {
+        self.last_failure().clone()
+    }
+
+    fn last_failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops the closure, if there is one that does not run.
+    pub fn forget(&self) {
+        if let Ok(mut closure) = self.closure.try_lock() {
+            *closure = None;
+        }
     }
 }
 
@@ -96,7 +107,7 @@ impl Engine {
             .closure
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if function.body.get().is_some() || closure.is_some() {
+        if function.body().is_some() || closure.is_some() {
             return Err(Error::DuplicateDefinition {
                 function: function.name.clone(),
             });
@@ -132,11 +143,10 @@ impl Inner {
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some("its definition panicked".to_string()),
         };
-        if let Some(error) = failure {
+        if let Some(error) = &failure {
             tracing::error!(function = %function.name, %error, "cannot be defined");
-            // A closure runs once: nothing was recorded before.
-            let _ = function.lazy.failure.set(error);
         }
+        *function.lazy.last_failure() = failure;
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! Everything that could make cranelift-jit panic (unknown names, overflowing addends) is checked
 //! before it sees the code. Constants are part of Cranelift's code buffer, so that a version is one
-//! block; freeing it is [`Arena::free_code`].
+//! block, which goes back to the arena with its owner.
 //!
 //! Limitations: cranelift-jit writes perf maps (`PERF_BUILDID_DIR`) with writable addresses.
 //!
@@ -30,7 +30,7 @@ use cranelift_module::{
 };
 
 use crate::arch;
-use crate::arena::{Arena, ArenaError, CodeBlock, GRANULE};
+use crate::arena::{Arena, ArenaError, CodeBlock, GRANULE, OwnedCode};
 use crate::cells::CACHE_LINE;
 
 pub use self::libcalls::{default_libcall_address, process_symbol};
@@ -44,8 +44,8 @@ pub struct Linked {
     pub entry: usize,
     /// Bytes of machine code and constants.
     pub len: usize,
-    /// The memory it occupies; given back with [`Arena::free_code`].
-    pub code: CodeBlock,
+    /// The memory it occupies, which goes back when this is dropped.
+    pub code: OwnedCode,
 }
 
 /// Why code could not be linked.
@@ -136,7 +136,7 @@ pub fn link(
         (Ok(()), Some(block)) => Ok(Linked {
             entry: arena.executable(placed.start).expose_provenance(),
             len: code.code_buffer().len(),
-            code: block,
+            code: OwnedCode::new(arena, block),
         }),
         (linked, block) => {
             if let Some(block) = block {

@@ -7,7 +7,7 @@
 use crate::baseline::{Analysis, HotState, LoopHook, Status, Tiering};
 use crate::compile::{Version, instruction_count};
 use crate::config::Mode;
-use crate::engine::{Engine, tiered};
+use crate::engine::Engine;
 use crate::formed::Side;
 use crate::unit::FunctionUnit;
 use crate::worker::WorkerFigures;
@@ -272,10 +272,10 @@ fn report_workers(figures: WorkerFigures) -> WorkersReport {
 }
 
 fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
-    let Some(body) = function.body.get() else {
+    let Some(body) = function.body() else {
         let failure = function.lazy.failure()?;
         return Some(FunctionReport {
-            definition_error: Some(failure.to_string()),
+            definition_error: Some(failure),
             ..empty_function()
         });
     };
@@ -288,11 +288,11 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
         report.definition_error = Some(error.to_string());
     }
     let mut micros_by_tier = [0, 0];
-    if let Some(Ok(baseline)) = body.baseline.get() {
+    if let Some(baseline) = body.compiled() {
         report.tier = Some(baseline.version.tier);
         add_version(&mut report.versions, &mut micros_by_tier, &baseline.version);
     }
-    if let Some((_, _, tiering)) = tiered(function) {
+    if let Some(tiering) = body.tiering() {
         report.entries = tiering.counters.entry_count();
         let profile = tiering.profile(&body.source);
         let state = tiering.state();

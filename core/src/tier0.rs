@@ -17,6 +17,8 @@ use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::instrument::{Plan, instrument};
 use crate::names;
+use crate::reclaim::Releasable;
+use crate::slots::OwnedSlot;
 use crate::tierup::NEVER;
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::ir::Function;
@@ -32,11 +34,13 @@ impl Inner {
     pub(crate) fn compile_baseline<'b>(
         self: &Inner,
         function: &FunctionUnit,
-        body: &'b Body,
+        body: &'b Arc<Body>,
     ) -> Result<&'b Baseline, CompileError> {
         let baseline = body.baseline.get_or_init(|| match self.config.mode {
             Mode::Eager => self.eager_version(function, body),
-            Mode::Tiered | Mode::Tier0 => self.instrumented_version(function, body),
+            Mode::Tiered | Mode::Tier0 => self
+                .instrumented_version(function, body)
+                .inspect_err(|_| self.forget_regions(body)),
         });
         baseline.as_ref().map_err(Clone::clone)
     }
@@ -84,7 +88,7 @@ impl Inner {
         self.fault(Stage::Codegen(tier), name)?;
         self.fault(Stage::Link(tier), name)?;
         let resolve = |target: &_| self.address_of(target, own);
-        let (mut version, tables) = compile(
+        let (version, tables) = compile(
             &self.arena,
             self.isa(tier),
             tier,
@@ -96,7 +100,10 @@ impl Inner {
         let listing = self
             .codemap
             .list(version.entry, tier, origin.clone(), tables);
-        version.listing = Some(listing);
+        version.code.with(|code| {
+            code.account = Some(self.reclaimer.ledger.open(tier, code.memory.len()));
+            code.listing = Some(listing);
+        });
         Ok(version)
     }
 
@@ -111,7 +118,7 @@ impl Inner {
     fn instrumented_version(
         &self,
         function: &FunctionUnit,
-        body: &Body,
+        body: &Arc<Body>,
     ) -> Result<Baseline, CompileError> {
         let func = &body.source;
         self.fault(Stage::Transform, &function.name)?;
@@ -131,7 +138,7 @@ impl Inner {
                 Err(reason) => refused.push((loop_id, reason)),
             }
         }
-        let hooks = self.allocate_regions(function, hooks)?;
+        let hooks = self.allocate_regions(function, body, hooks)?;
 
         let frequencies = estimate(func, &analysis.flow, &analysis.loops);
         let known = known_counts(&analysis.flow, hooks.iter().map(|hook| &hook.region));
@@ -196,6 +203,7 @@ impl Inner {
     fn allocate_regions(
         &self,
         function: &FunctionUnit,
+        body: &Arc<Body>,
         hooks: Vec<(LoopId, Region, Interface)>,
     ) -> Result<Vec<LoopHook>, CompileError> {
         let mut units = write(&self.units);
@@ -204,19 +212,22 @@ impl Inner {
         let mut allocated = Vec::with_capacity(hooks.len());
         for (hook, (loop_id, region, interface)) in hooks.into_iter().enumerate() {
             let unit = units
-                .next()
+                .number()
                 .ok_or_else(|| CompileError::Memory("the unit table is full".into()))?;
-            let slot = self.slots.allocate_empty(unit)?;
-            units.units.push(Unit::Region {
+            let slot = OwnedSlot::empty(&self.slots, unit)?;
+            let region_unit = Unit::Region {
                 function: Arc::clone(&owner),
+                body: Arc::downgrade(body),
                 hook,
-                slot,
-            });
+                slot: *slot,
+            };
+            units.insert(unit, region_unit);
             allocated.push(LoopHook {
                 loop_id,
                 region,
                 interface,
                 unit,
+                slot: Releasable::new(slot),
             });
         }
         Ok(allocated)

@@ -19,7 +19,7 @@
 
 use crate::baseline::{HotState, Status, TierState, Tiering};
 use crate::compile::{Version, panic_message};
-use crate::engine::{Inner, tiered};
+use crate::engine::Inner;
 use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::formed::Formed;
@@ -67,25 +67,35 @@ impl Inner {
         let Some(unit) = crate::engine::read(&self.units).get(unit).cloned() else {
             return 0;
         };
-        let (function, part, slot) = match unit {
-            Unit::Function(function) => (function, HotPart::Function, None),
+        let (function, body, part, slot) = match unit {
+            Unit::Function(function) => {
+                let body = function.body();
+                (function, body, HotPart::Function, None)
+            }
             Unit::Region {
                 function,
+                body,
                 hook,
                 slot,
-            } => (function, HotPart::Loop(hook), Some(slot)),
+            } => (function, body.upgrade(), HotPart::Loop(hook), Some(slot)),
             Unit::Continuation {
                 function,
+                body,
                 formed,
                 side,
                 ..
             } => {
-                self.hot_side_exit(function, formed, side);
+                if let Some((body, formed)) = body.upgrade().zip(formed.upgrade()) {
+                    self.hot_side_exit(function, body, formed, side);
+                }
                 return 0;
             }
-            Unit::Runtime(_) | Unit::Vacant => return 0,
+            Unit::Runtime(_) => return 0,
         };
-        let Some((_, _, tiering)) = tiered(&function) else {
+        let Some(body) = body else {
+            return 0;
+        };
+        let Some(tiering) = body.tiering() else {
             return 0;
         };
         let compile = {
@@ -117,7 +127,7 @@ impl Inner {
             }
         };
         if compile {
-            self.compile_later(function, part, Cause::Hot);
+            self.compile_later(function, Arc::clone(&body), part, Cause::Hot);
         }
         slot.map_or(0, |slot| slot.current())
     }
@@ -127,11 +137,12 @@ impl Inner {
     fn hot_side_exit(
         self: &Arc<Inner>,
         function: Arc<FunctionUnit>,
+        body: Arc<Body>,
         formed: Arc<Formed>,
         side: usize,
     ) {
         let counters = &formed.sides[side].counters;
-        let Some((_, _, tiering)) = tiered(&function) else {
+        let Some(tiering) = body.tiering() else {
             return;
         };
         counters.arm_entry(NEVER);
@@ -156,13 +167,20 @@ impl Inner {
             hot.status = Status::Compiling;
         }
         let part = formed.part;
-        self.compile_later(function, part, Cause::SideExit(formed));
+        self.compile_later(function, Arc::clone(&body), part, Cause::SideExit(formed));
     }
 
-    fn compile_later(self: &Arc<Inner>, function: Arc<FunctionUnit>, part: HotPart, cause: Cause) {
+    fn compile_later(
+        self: &Arc<Inner>,
+        function: Arc<FunctionUnit>,
+        body: Arc<Body>,
+        part: HotPart,
+        cause: Cause,
+    ) {
         let job = Job {
             engine: Arc::downgrade(self),
             function,
+            body,
             part,
             cause,
         };
@@ -173,50 +191,35 @@ impl Inner {
     }
 
     /// Carries a job out, unless a fault strikes before.
-    pub(crate) fn take_on(&self, function: &FunctionUnit, part: HotPart, cause: Cause) {
+    pub(crate) fn take_on(
+        &self,
+        function: &FunctionUnit,
+        body: &Arc<Body>,
+        part: HotPart,
+        cause: Cause,
+    ) {
         match self.fault(Stage::Job, &function.name) {
-            Ok(()) => self.tier_up(function, part, cause),
-            Err(error) => self.record_failure(function, part, error),
+            Ok(()) => self.tier_up(function, body, part, cause),
+            Err(error) => self.record_failure(body, part, error),
         }
     }
 
     /// Records that a job failed.
-    pub(crate) fn record_failure(
-        &self,
-        function: &FunctionUnit,
-        part: HotPart,
-        error: CompileError,
-    ) {
-        if let Some((_, _, tiering)) = tiered(function) {
+    pub(crate) fn record_failure(&self, body: &Body, part: HotPart, error: CompileError) {
+        if let Some(tiering) = body.tiering() {
             tiering.record_failure(part, error, self);
-        }
-    }
-
-    /// Leaves a part at the tier that it has reached: no job is run any more.
-    pub(crate) fn abandon(&self, function: &FunctionUnit, part: HotPart) {
-        if let Some((_, _, tiering)) = tiered(function) {
-            tiering.stop(part);
-        }
-    }
-
-    /// Pins the published hooks of a function whose pinning was lost.
-    pub(crate) fn pin_again(&self, function: &FunctionUnit) {
-        let Some((_, _, tiering)) = tiered(function) else {
-            return;
-        };
-        let state = tiering.state();
-        let published = |hot: &HotState| matches!(hot.status, Status::Published);
-        for hook in (0..).zip(&state.hooks).filter(|(_, hot)| published(hot)) {
-            tiering.counters.pin_hook(hook.0);
         }
     }
 
     /// Forms, compiles and publishes what `part` of `function` calls for. A
     /// panic on the way counts as a failed compilation.
-    fn tier_up(&self, function: &FunctionUnit, part: HotPart, cause: Cause) {
-        let Some((body, _, tiering)) = tiered(function) else {
+    fn tier_up(&self, function: &FunctionUnit, body: &Arc<Body>, part: HotPart, cause: Cause) {
+        let Some(tiering) = body.tiering() else {
             return;
         };
+        if tiering.state().retired {
+            return;
+        }
         let work = AssertUnwindSafe(|| self.tier_up_part(function, body, tiering, part, cause));
         if let Err(payload) = catch_unwind(work) {
             self.workers.count_panic();
@@ -228,7 +231,7 @@ impl Inner {
     fn tier_up_part(
         &self,
         function: &FunctionUnit,
-        body: &Body,
+        body: &Arc<Body>,
         tiering: &Tiering,
         part: HotPart,
         cause: Cause,
@@ -263,7 +266,7 @@ impl Inner {
     fn carry_out(
         &self,
         function: &FunctionUnit,
-        body: &Body,
+        body: &Arc<Body>,
         tiering: &Tiering,
         part: HotPart,
         formation: Formation,
@@ -309,10 +312,13 @@ impl Inner {
 }
 
 impl HotState {
-    pub(crate) fn published(&mut self, version: Version, formed: Arc<Formed>) {
+    /// Puts a version on record; returns the position of the one that it replaces.
+    pub(crate) fn published(&mut self, version: Version, formed: Arc<Formed>) -> Option<usize> {
+        let replaced = self.versions.len().checked_sub(1);
         self.versions.push(version);
         self.formed.push(formed);
         self.status = Status::Published;
+        replaced
     }
 }
 
@@ -340,7 +346,7 @@ impl Tiering {
     }
 
     /// Nothing is compiled any more: the part keeps what it has, and does not ask again.
-    fn stop(&self, part: HotPart) {
+    pub(crate) fn stop(&self, part: HotPart) {
         let why = "the engine was shut down";
         let mut state = self.state();
         let hot = state.part_mut(part);
@@ -350,6 +356,15 @@ impl Tiering {
         } else {
             hot.status = Status::Published;
             hot.settled = Some(why.to_string());
+        }
+    }
+
+    /// Pins the published hooks whose pinning was lost.
+    pub(crate) fn pin_again(&self) {
+        let state = self.state();
+        let published = |hot: &HotState| matches!(hot.status, Status::Published);
+        for (hook, _) in (0..).zip(&state.hooks).filter(|(_, hot)| published(hot)) {
+            self.counters.pin_hook(hook);
         }
     }
 

@@ -26,7 +26,7 @@ use crate::engine::Inner;
 use crate::error::CompileError;
 use crate::priority::lower_own_priority;
 use crate::tierup::{Cause, HotPart};
-use crate::unit::FunctionUnit;
+use crate::unit::{Body, FunctionUnit};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,6 +40,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Job {
     pub engine: Weak<Inner>,
     pub function: Arc<FunctionUnit>,
+    pub body: Arc<Body>,
     pub part: HotPart,
     pub cause: Cause,
 }
@@ -235,10 +236,9 @@ fn serve(jobs: &Receiver<Queued>) {
     }
 }
 
-/// A function whose hooks a job may have pinned, and when that is looked after.
+/// A definition whose hooks a job may have pinned, and when that is looked after.
 struct Pinned {
-    engine: Weak<Inner>,
-    function: Weak<FunctionUnit>,
+    body: Weak<Body>,
     due: Instant,
 }
 
@@ -248,16 +248,17 @@ const PIN_AGAIN_AFTER: Duration = Duration::from_millis(20);
 impl Pinned {
     fn by(job: &Job) -> Self {
         Self {
-            engine: job.engine.clone(),
-            function: Arc::downgrade(&job.function),
+            body: Arc::downgrade(&job.body),
             due: Instant::now() + PIN_AGAIN_AFTER,
         }
     }
 
     /// Pins what a decrement in flight has undone.
     fn again(self) {
-        if let (Some(engine), Some(function)) = (self.engine.upgrade(), self.function.upgrade()) {
-            engine.pin_again(&function);
+        if let Some(body) = self.body.upgrade()
+            && let Some(tiering) = body.tiering()
+        {
+            tiering.pin_again();
         }
     }
 }
@@ -271,20 +272,24 @@ impl Queued {
         };
         let Job {
             function,
+            body,
             part,
             cause,
             ..
         } = job;
         if ticket.0.stopped.load(Ordering::Acquire) {
-            return engine.abandon(&function, part);
+            return body
+                .tiering()
+                .into_iter()
+                .for_each(|tiering| tiering.stop(part));
         }
-        let work = AssertUnwindSafe(|| engine.take_on(&function, part, cause));
+        let work = AssertUnwindSafe(|| engine.take_on(&function, &body, part, cause));
         if let Err(payload) = catch_unwind(work) {
             ticket.0.panics.fetch_add(1, Ordering::Relaxed);
             let error = CompileError::Panic(panic_message(&*payload));
             // Dropping what was thrown may throw again.
             std::mem::forget(payload);
-            engine.record_failure(&function, part, error);
+            engine.record_failure(&body, part, error);
         }
     }
 }

@@ -206,7 +206,10 @@ fn a_panic_in_a_worker_is_contained_and_reported() {
         assert_eq!(report.workers.panics, FUNCTIONS as u64 - 2);
         assert_eq!(report.workers.jobs, FUNCTIONS as u64);
         let threads = [0, 2][usize::from(compile == CompileMode::Background)];
-        assert_eq!((report.workers.threads, report.workers.queued), (threads, 0));
+        assert_eq!(
+            (report.workers.threads, report.workers.queued),
+            (threads, 0)
+        );
         let reason = &report.functions["sum1"].regions[0].part.reason;
         assert!(reason.contains("injected panic"), "{reason}");
     }
