@@ -7,6 +7,7 @@ mod constructs;
 mod errors;
 mod limits;
 mod loom;
+mod publication;
 mod random;
 mod reclaim;
 mod report;
