@@ -231,7 +231,8 @@ impl SlotTable {
         unsafe { arch::write_runtime_code(arena.writable(block.offset()), hot) };
         let trap = arena.executable(block.offset());
         // SAFETY: the block is at least `RUNTIME_CODE_SIZE` bytes.
-        if let Err(error) = unsafe { arch::synchronize(trap, RUNTIME_CODE_SIZE) } {
+        if let Err(error) = unsafe { arch::synchronize(trap, RUNTIME_CODE_SIZE, block.is_reused()) }
+        {
             arena.free_code(block);
             return Err(SlotError::Synchronize(error));
         }
@@ -380,8 +381,14 @@ impl SlotTable {
         let first = write(0)?;
         let rest = (1..CHUNK).map(write).collect::<Result<Vec<_>, _>>()?;
         // SAFETY: the whole block, in the executable view.
-        unsafe { arch::synchronize(self.arena.executable(code.offset()), code.len()) }
-            .map_err(SlotError::Synchronize)?;
+        unsafe {
+            arch::synchronize(
+                self.arena.executable(code.offset()),
+                code.len(),
+                code.is_reused(),
+            )
+        }
+        .map_err(SlotError::Synchronize)?;
         Ok((first, rest))
     }
 
