@@ -12,7 +12,7 @@ use cranelift_codegen::ir::{
 };
 
 /// What numbering found, and what it replaced.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct References {
     /// The units of the functions that are referred to, sorted.
     pub units: Vec<u32>,

@@ -5,6 +5,7 @@
 
 use crate::baseline::Baseline;
 use crate::error::CompileError;
+use crate::externals::Externals;
 use crate::formed::Formed;
 use crate::lazy::Lazy;
 use crate::references::References;
@@ -45,6 +46,8 @@ pub(crate) struct FunctionUnit {
     pub signature: Signature,
     pub slot: SlotRef,
     pub body: OnceLock<Body>,
+    /// Whether its name means nothing outside of the module that owns it.
+    pub local: bool,
     /// How it is defined when it is first called.
     pub lazy: Lazy,
 }
@@ -58,6 +61,8 @@ pub(crate) struct Body {
     pub block_locations: bool,
     /// The functions it refers to.
     pub references: References,
+    /// What its names lead to, where they are not the engine's.
+    pub externals: Option<Arc<Externals>>,
     /// Its first version, compiled once and kept.
     pub baseline: OnceLock<Result<Baseline, CompileError>>,
 }
