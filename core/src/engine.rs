@@ -292,7 +292,8 @@ impl Engine {
             let mut saved =
                 SavedFunction::from_profile(&body.source, &tiering.analysis.flow, &counts);
             saved.hash = body.client_hash();
-            profile.functions.insert(function.name.clone(), saved);
+            let name = function.unique_name(|name| profile.functions.contains_key(name));
+            profile.functions.insert(name, saved);
         }
         profile
     }

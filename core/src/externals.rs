@@ -38,7 +38,9 @@ impl Externals {
                     users.push(((namespace, index), address));
                 }
                 ModuleRelocTarget::LibCall(libcall) => libcalls.push((libcall, address)),
-                ModuleRelocTarget::FunctionOffset(id, offset) => offsets.push(((id, offset), address)),
+                ModuleRelocTarget::FunctionOffset(id, offset) => {
+                    offsets.push(((id, offset), address))
+                }
                 ModuleRelocTarget::KnownSymbol(_) => {}
             }
         }
@@ -63,7 +65,9 @@ impl Externals {
             }
             ModuleRelocTarget::LibCall(libcall) => {
                 let mut libcalls = addresses.libcalls.iter();
-                libcalls.find(|known| known.0 == libcall).map(|known| known.1)
+                libcalls
+                    .find(|known| known.0 == libcall)
+                    .map(|known| known.1)
             }
             ModuleRelocTarget::FunctionOffset(id, offset) => {
                 search(&addresses.offsets, &(id, offset))
@@ -85,9 +89,8 @@ mod tests {
     #[test]
     fn names_are_found_once_settled() {
         let externals = Externals::default();
-        let [function, data] = [(0, 7), (1, 7)].map(|(namespace, index)| {
-            ModuleRelocTarget::user(namespace, index)
-        });
+        let [function, data] =
+            [(0, 7), (1, 7)].map(|(namespace, index)| ModuleRelocTarget::user(namespace, index));
         let floor = ModuleRelocTarget::LibCall(LibCall::FloorF64);
         assert_eq!(externals.address_of(&function), None);
         externals.settle([(&data, 2), (&function, 1), (&floor, 3), (&data, 2)]);

@@ -16,7 +16,7 @@
 
 use crate::baseline::{Baseline, Tiering};
 use crate::codemap::{CodeUnit, Origin};
-use crate::compile::{Generated, GenerateError, panic_message};
+use crate::compile::{GenerateError, Generated, panic_message};
 use crate::config::Mode;
 use crate::engine::{Inner, write};
 use crate::error::{CompileError, Error};
@@ -205,7 +205,9 @@ impl Inner {
             externals.settle(addresses);
         }
         let origin = Origin::new(function, &body, CodeUnit::Function);
-        let own = tiering.as_ref().map(|tiering| tiering.own_data(function.unit));
+        let own = tiering
+            .as_ref()
+            .map(|tiering| tiering.own_data(function.unit));
         let linked = self.link(place, &origin, generated, own.as_slice());
         let version = linked.inspect_err(|_| self.withdraw(hook_units))?;
         let entry = version.entry;

@@ -33,7 +33,8 @@ pub struct Report {
     pub mode: String,
     /// The target triple.
     pub target: String,
-    /// The defined functions, by name, in the order of their declaration.
+    /// The defined functions, by name, in the order of their declaration. Where functions of modules
+    /// have the same name, the number of the function follows it: `main#17`.
     pub functions: IndexMap<String, FunctionReport>,
 }
 
@@ -226,7 +227,8 @@ impl Engine {
         let mut functions = IndexMap::new();
         for function in self.inner.functions() {
             if let Some(report) = report_function(&function) {
-                functions.insert(function.name.clone(), report);
+                let name = function.unique_name(|name| functions.contains_key(name));
+                functions.insert(name, report);
             }
         }
         Report {

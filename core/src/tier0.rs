@@ -10,7 +10,7 @@
 use crate::baseline::{Analysis, Baseline, HotState, LoopHook, TierState, Tiering, known_counts};
 use crate::cells::Counters;
 use crate::codemap::{CodeUnit, Origin};
-use crate::compile::{Generated, GenerateError, Version, generate, link_version};
+use crate::compile::{GenerateError, Generated, Version, generate, link_version};
 use crate::config::Mode;
 use crate::engine::{Inner, OwnData, write};
 use crate::error::CompileError;
@@ -118,8 +118,7 @@ impl Inner {
         let tier = generated.tier;
         self.fault(Stage::Link(tier), name)?;
         let resolve = |target: &_| self.address_of(target, origin.externals(), own);
-        let (mut version, tables) =
-            link_version(place, self.isa(tier), name, generated, &resolve)?;
+        let (mut version, tables) = link_version(place, self.isa(tier), name, generated, &resolve)?;
         let listing = self
             .codemap
             .list(version.entry, tier, origin.clone(), tables);
@@ -182,7 +181,8 @@ impl Inner {
         let frequencies = estimate(func, &analysis.flow, &analysis.loops);
         let known = known_counts(&analysis.flow, hooks.iter().map(|hook| &hook.region));
         let counting = self.config.counting;
-        let placement = regraft_regions::place(func, &analysis.flow, &frequencies, &known, counting);
+        let placement =
+            regraft_regions::place(func, &analysis.flow, &frequencies, &known, counting);
         let spliced: Vec<Hook<'_>> = hooks
             .iter()
             .map(|hook| Hook {

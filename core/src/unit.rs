@@ -52,6 +52,16 @@ pub(crate) struct FunctionUnit {
     pub lazy: Lazy,
 }
 
+impl FunctionUnit {
+    /// Its name, or where that is taken, the name and the number.
+    pub fn unique_name(&self, taken: impl FnOnce(&str) -> bool) -> String {
+        match taken(&self.name) {
+            true => format!("{}#{}", self.name, self.unit),
+            false => self.name.clone(),
+        }
+    }
+}
+
 /// A function that the client defined.
 #[derive(Debug)]
 pub(crate) struct Body {

@@ -4,6 +4,7 @@ mod cli;
 mod conformance;
 mod constructs;
 mod errors;
+mod jit;
 mod limits;
 mod random;
 mod report;

@@ -57,7 +57,9 @@ impl Module for JITModule {
         linkage: Linkage,
         signature: &Signature,
     ) -> ModuleResult<FuncId> {
-        let (id, _) = self.declarations.declare_function(name, linkage, signature)?;
+        let (id, _) = self
+            .declarations
+            .declare_function(name, linkage, signature)?;
         declared(&mut self.declared.functions, id.as_u32());
         Ok(id)
     }
@@ -79,7 +81,9 @@ impl Module for JITModule {
         tls: bool,
     ) -> ModuleResult<DataId> {
         assert!(!tls, "JIT doesn't yet support TLS");
-        let (id, _) = self.declarations.declare_data(name, linkage, writable, tls)?;
+        let (id, _) = self
+            .declarations
+            .declare_data(name, linkage, writable, tls)?;
         declared(&mut self.declared.data, id.as_u32());
         Ok(id)
     }

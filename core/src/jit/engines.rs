@@ -106,7 +106,10 @@ mod tests {
     #[test]
     fn equal_settings_share_an_engine() {
         let isa = |verify| {
-            let settings = [("enable_verifier", "true"), ("enable_nan_canonicalization", verify)];
+            let settings = [
+                ("enable_verifier", "true"),
+                ("enable_nan_canonicalization", verify),
+            ];
             // The tiers' own settings are equal for both.
             TierIsas::native(&settings).unwrap().tier1
         };

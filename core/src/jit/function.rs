@@ -119,7 +119,9 @@ pub(super) fn generate_error(error: GenerateError) -> ModuleError {
 fn compile_error(error: CompileError) -> ModuleError {
     match error {
         CompileError::Memory(_) => out_of_memory(error),
-        CompileError::Panic(_) => ModuleError::Compilation(CodegenError::Unsupported(error.to_string())),
+        CompileError::Panic(_) => {
+            ModuleError::Compilation(CodegenError::Unsupported(error.to_string()))
+        }
         error => ModuleError::Backend(error.into()),
     }
 }

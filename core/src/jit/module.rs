@@ -22,8 +22,8 @@ use cranelift_codegen::ir::LibCall;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_jit::{BranchProtection, JITMemoryProvider};
 use cranelift_module::{
-    DataId, FuncId, Linkage, ModuleDeclarations, ModuleReloc, ModuleRelocTarget,
-    ModuleResult, default_libcall_names,
+    DataId, FuncId, Linkage, ModuleDeclarations, ModuleReloc, ModuleRelocTarget, ModuleResult,
+    default_libcall_names,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -256,10 +256,12 @@ impl JITModule {
         let Some(definition) = self.functions.get_mut(&id) else {
             return Ok(());
         };
-        definition.finish(engine, &addresses).inspect_err(|_| {
+        let finished = definition.finish(engine, &addresses);
+        if finished.is_err() {
             engine.inner.withdraw_local(&definition.unit, None);
             self.functions.remove(&id);
-        })
+        }
+        finished
     }
 
     /// Allocates data memory.
@@ -284,7 +286,10 @@ impl JITModule {
             name: name.to_string(),
         };
         match *name {
-            ModuleRelocTarget::User { namespace: 0, index } => {
+            ModuleRelocTarget::User {
+                namespace: 0,
+                index,
+            } => {
                 let id = FuncId::from_u32(index);
                 if let Some(definition) = self.functions.get(&id) {
                     return Ok(definition.unit.slot.stub_address());
@@ -296,7 +301,10 @@ impl JITModule {
                 let anonymous = || declaration.linkage_name(id).into_owned();
                 self.find_symbol(declaration.name.as_deref(), declaration.linkage, anonymous)
             }
-            ModuleRelocTarget::User { namespace: 1, index } => {
+            ModuleRelocTarget::User {
+                namespace: 1,
+                index,
+            } => {
                 let id = DataId::from_u32(index);
                 if let Some(data) = self.data.get(&id) {
                     return Ok(data.address());

@@ -98,10 +98,12 @@ impl ObjectCode {
 
     /// The names that need an address.
     pub fn names(&self) -> impl Iterator<Item = &ModuleRelocTarget> {
-        self.relocations.iter().filter_map(|reloc| match &reloc.target {
-            Target::Name(name) => Some(name),
-            Target::Own(_) | Target::Unknown => None,
-        })
+        self.relocations
+            .iter()
+            .filter_map(|reloc| match &reloc.target {
+                Target::Name(name) => Some(name),
+                Target::Own(_) | Target::Unknown => None,
+            })
     }
 }
 

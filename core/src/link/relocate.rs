@@ -51,7 +51,12 @@ fn resolve_one(
     entry: usize,
     writable: usize,
 ) -> Result<Resolved, LinkError> {
-    let &Relocation { kind, offset, addend, .. } = reloc;
+    let &Relocation {
+        kind,
+        offset,
+        addend,
+        ..
+    } = reloc;
     let out_of_range = || LinkError::OutOfRange {
         offset,
         name: reloc.target.to_string(),
@@ -173,8 +178,14 @@ mod tests {
 
     #[test]
     fn absolute_targets_do_not() {
-        assert_eq!(resolve(Reloc::Abs8, usize::MAX).unwrap().address, usize::MAX);
-        assert_eq!(resolve(Reloc::Abs4, 0xffff_ffff).unwrap().address, 0xffff_ffff);
+        assert_eq!(
+            resolve(Reloc::Abs8, usize::MAX).unwrap().address,
+            usize::MAX
+        );
+        assert_eq!(
+            resolve(Reloc::Abs4, 0xffff_ffff).unwrap().address,
+            0xffff_ffff
+        );
         assert!(resolve(Reloc::Abs4, 0x1_0000_0000).is_err());
         assert!(matches!(
             resolve(Reloc::X86GOTPCRel4, 0),

@@ -154,7 +154,10 @@ fn relative_calls_reach_their_target_or_are_refused() {
     let (caller, _) = try_link(&arena, &isas.tier1, &near, &|_| Some(callee.entry)).unwrap();
     assert_eq!(call(&caller, 4), 50);
     let far = try_link(&arena, &isas.tier1, &near, &|_| Some(1)).unwrap_err();
-    assert!(matches!(far, LinkError::OutOfReach { address, .. } if address <= 1), "{far}");
+    assert!(
+        matches!(far, LinkError::OutOfReach { address, .. } if address <= 1),
+        "{far}"
+    );
 }
 
 #[test]
