@@ -160,7 +160,8 @@ block0(v0: i64):
 block1(v2: f64):
     v3 = ceil v2
     v4 = fcvt_to_sint_sat.i64 v3
-    v5 = icmp_imm sgt v4, 1000
+    v6 = iconst.i64 1000
+    v5 = icmp sgt v4, v6
     brif v5, block1(v3), block2
 block2:
     return v4
