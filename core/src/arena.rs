@@ -33,6 +33,7 @@ compile_error!("regraft's code memory needs memfd_create, which only Linux has")
 
 mod extents;
 mod mapping;
+mod owned;
 
 use std::io;
 use std::ptr::NonNull;
@@ -42,6 +43,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use self::extents::Extents;
 pub use self::extents::{GRANULE, RangeStats};
 use self::mapping::{Mapping, code_file, page_size};
+pub use self::owned::{OwnedCode, OwnedData};
 use crate::arch;
 
 /// The reservation stays below this, so that a signed 32-bit displacement spans it.

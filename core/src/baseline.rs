@@ -6,6 +6,8 @@ use crate::engine::OwnData;
 use crate::error::CompileError;
 use crate::formed::Formed;
 use crate::names;
+use crate::reclaim::Releasable;
+use crate::slots::OwnedSlot;
 use cranelift_codegen::ir::Function;
 use regraft_outliner::{Interface, OutlineError};
 use regraft_regions::{
@@ -32,6 +34,8 @@ pub(crate) struct LoopHook {
     pub interface: Interface,
     /// The region's unit.
     pub unit: u32,
+    /// The unit's slot, until the code that loads it is reclaimed.
+    pub slot: Releasable<OwnedSlot>,
 }
 
 /// Analyses, counters and state of an instrumented function.
@@ -60,6 +64,8 @@ pub(crate) struct Analysis {
 pub(crate) struct TierState {
     pub hooks: Vec<HotState>,
     pub whole: HotState,
+    /// The body was redefined or removed: nothing of it is published any more.
+    pub retired: bool,
 }
 
 /// What has become of one hot part.

@@ -12,10 +12,11 @@
 //! pinning can undo it. Counts are then off by what was armed, and a pinned
 //! hook waits for its next re-arming; nothing else depends on them.
 
-use crate::arena::{Arena, ArenaError, DataBlock};
+use crate::arena::{Arena, ArenaError, OwnedData};
+use crate::engine::{read, write};
 use crate::layout::CounterLayout;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, RwLock};
 
 /// How far below zero a pinned countdown is taken.
 const PIN: i64 = 1 << 62;
@@ -23,11 +24,20 @@ const PIN: i64 = 1 << 62;
 /// A function's counters.
 #[derive(Debug)]
 pub struct Counters {
-    data: OwnedData,
+    cells: RwLock<Cells>,
     layout: CounterLayout,
     /// What each countdown was armed with in total: the function's entry
     /// first, then the hooks.
     armed: Vec<AtomicI64>,
+}
+
+/// Where the cells are.
+#[derive(Debug)]
+enum Cells {
+    /// In data memory, where generated code changes them.
+    Live(OwnedData),
+    /// What they held when the code that changed them was freed.
+    Frozen(Box<[AtomicI64]>),
 }
 
 impl Counters {
@@ -44,15 +54,31 @@ impl Counters {
         // Whole cache lines, so that two functions never share one.
         let bytes = layout.bytes().next_multiple_of(CACHE_LINE);
         Ok(Self {
-            data: OwnedData::new(arena, bytes)?,
+            cells: RwLock::new(Cells::Live(OwnedData::new(arena, bytes, CACHE_LINE)?)),
             layout,
             armed: (0..=hooks).map(|_| AtomicI64::new(0)).collect(),
         })
     }
 
-    /// The address of the first cell, for the linker.
+    /// The address of the first cell, for the linker; 0 if they are frozen.
     pub fn address(&self) -> usize {
-        self.data.address()
+        match &*read(&self.cells) {
+            Cells::Live(data) => data.address(),
+            Cells::Frozen(_) => 0,
+        }
+    }
+
+    /// Gives the data memory back and keeps the counts. No code that changes them runs any more: this is
+    /// the caller's to know.
+    pub fn freeze(&self) {
+        let offsets = 0..self.layout.bytes() / size_of::<AtomicI64>();
+        let counts = offsets.map(|cell| {
+            let offset = i32::try_from(cell * size_of::<AtomicI64>()).unwrap_or(-1);
+            let count = self.with_cell(offset, |cell| cell.load(Ordering::Relaxed));
+            AtomicI64::new(count.unwrap_or(0))
+        });
+        let frozen = Cells::Frozen(counts.collect());
+        *write(&self.cells) = frozen;
     }
 
     /// Where the counters lie.
@@ -62,7 +88,7 @@ impl Counters {
 
     /// The count in the cell at `offset`; negative counts read as 0.
     pub fn count(&self, offset: i32) -> u64 {
-        let count = self.cell(offset).map(|cell| cell.load(Ordering::Relaxed));
+        let count = self.with_cell(offset, |cell| cell.load(Ordering::Relaxed));
         u64::try_from(count.unwrap_or(0)).unwrap_or(0)
     }
 
@@ -83,11 +109,11 @@ impl Counters {
 
     /// Takes the countdown of a hook below zero for good.
     pub fn pin_hook(&self, hook: usize) {
-        if let Some(cell) = self.cell(self.layout.countdown(hook))
-            && cell.load(Ordering::Relaxed) > -(PIN / 2)
-        {
-            cell.fetch_sub(PIN, Ordering::Relaxed);
-        }
+        self.with_cell(self.layout.countdown(hook), |cell| {
+            if cell.load(Ordering::Relaxed) > -(PIN / 2) {
+                cell.fetch_sub(PIN, Ordering::Relaxed);
+            }
+        });
     }
 
     /// How often the header of a hook was executed at tier 0.
@@ -97,64 +123,44 @@ impl Counters {
 
     fn arm(&self, countdown: usize, offset: i32, amount: u64) {
         let amount = i64::try_from(amount).unwrap_or(i64::MAX).min(PIN / 4);
-        if let Some(cell) = self.cell(offset) {
+        self.with_cell(offset, |cell| {
             let old = unpinned(cell.swap(amount, Ordering::Relaxed));
             self.armed[countdown].fetch_add(amount - old, Ordering::Relaxed);
-        }
+        });
     }
 
     fn counted(&self, countdown: usize, offset: i32) -> u64 {
-        let Some(cell) = self.cell(offset) else {
+        let Some(left) = self.with_cell(offset, |cell| cell.load(Ordering::Relaxed)) else {
             return 0;
         };
-        let left = unpinned(cell.load(Ordering::Relaxed));
+        let left = unpinned(left);
         let armed = self.armed[countdown].load(Ordering::Relaxed);
         u64::try_from(armed - left).unwrap_or(0)
     }
 
-    fn cell(&self, offset: i32) -> Option<&AtomicI64> {
-        let block = self.data.block.as_ref()?;
+    fn with_cell<R>(&self, offset: i32, work: impl FnOnce(&AtomicI64) -> R) -> Option<R> {
         let offset = usize::try_from(offset).ok()?;
-        if offset + size_of::<AtomicI64>() > block.len() || !offset.is_multiple_of(8) {
+        if !offset.is_multiple_of(size_of::<AtomicI64>()) {
+            return None;
+        }
+        let cells = read(&self.cells);
+        let data = match &*cells {
+            Cells::Live(data) => data,
+            Cells::Frozen(counts) => {
+                return counts.get(offset / size_of::<AtomicI64>()).map(work);
+            }
+        };
+        let block = data.block()?;
+        if offset + size_of::<AtomicI64>() > block.len() {
             return None;
         }
         // SAFETY: the cell lies in the block (checked above), which is aligned
-        // to a cache line, zeroed, and mapped as long as `self.arena` lives.
+        // to a cache line, zeroed, and mapped as long as `cells` is locked.
         // Rust code accesses it through this function only, atomically;
         // generated code accesses it with aligned 64-bit moves, which are
         // single-copy atomic on every supported architecture.
-        Some(unsafe { AtomicI64::from_ptr(block.address().as_ptr().add(offset).cast()) })
-    }
-}
-
-/// A block of data memory, on cache lines of its own, that goes back with its owner.
-#[derive(Debug)]
-struct OwnedData {
-    arena: Arc<Arena>,
-    /// There until it is dropped.
-    block: Option<DataBlock>,
-}
-
-impl OwnedData {
-    fn new(arena: &Arc<Arena>, bytes: usize) -> Result<Self, ArenaError> {
-        let block = arena.alloc_data(bytes, CACHE_LINE)?;
-        Ok(Self {
-            arena: Arc::clone(arena),
-            block: Some(block),
-        })
-    }
-
-    fn address(&self) -> usize {
-        let block = self.block.as_ref();
-        block.map_or(0, |block| block.address().as_ptr().expose_provenance())
-    }
-}
-
-impl Drop for OwnedData {
-    fn drop(&mut self) {
-        if let Some(block) = self.block.take() {
-            self.arena.free_data(block);
-        }
+        let cell = unsafe { AtomicI64::from_ptr(block.address().as_ptr().add(offset).cast()) };
+        Some(work(cell))
     }
 }
 
@@ -169,8 +175,8 @@ impl AddressTable {
     ///
     /// [`ArenaError`] when data memory is full.
     pub fn new(arena: &Arc<Arena>, addresses: &[usize]) -> Result<Self, ArenaError> {
-        let data = OwnedData::new(arena, size_of_val(addresses))?;
-        if let Some(block) = &data.block {
+        let data = OwnedData::new(arena, size_of_val(addresses), CACHE_LINE)?;
+        if let Some(block) = data.block() {
             let first = block.address().cast::<usize>();
             for (at, &address) in addresses.iter().enumerate() {
                 // SAFETY: the block is aligned to a cache line and holds as many bytes as

@@ -3,10 +3,10 @@
 //! Panics of the code generator (it has some, for constructs that a backend
 //! lacks) end here, as errors.
 
-use crate::arena::CodeBlock;
-use crate::codemap::{CodeTables, Listing};
+use crate::codemap::CodeTables;
 use crate::error::CompileError;
 use crate::link::{ObjectCode, Place, link};
+use crate::reclaim::{Code, Releasable};
 use cranelift_codegen::binemit::CodeOffset;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{Function, GlobalValueData};
@@ -18,16 +18,13 @@ use std::time::{Duration, Instant};
 
 /// One compiled body of a unit.
 #[derive(Debug)]
-pub struct Version {
+pub(crate) struct Version {
     /// 0 or 1.
     pub tier: u8,
     /// The address of its first instruction, in the executable view.
     pub entry: usize,
-    /// Its code memory.
-    #[expect(dead_code, reason = "versions are reclaimed with their engine")]
-    pub code: CodeBlock,
-    /// Its entry in the code map, as long as it exists.
-    pub listing: Option<Listing>,
+    /// The code itself, until it is reclaimed.
+    pub code: Releasable<Code>,
     /// Bytes of machine code, constants included.
     pub code_bytes: usize,
     /// CLIF instructions handed to the code generator.
@@ -138,8 +135,11 @@ pub fn link_version(
         tier: generated.tier,
         entry: linked.entry,
         code_bytes: linked.len,
-        code: linked.code,
-        listing: None,
+        code: Releasable::new(Code {
+            listing: None,
+            account: None,
+            memory: linked.code,
+        }),
         instructions_before: generated.instructions_before,
         instructions_after: generated.instructions_after,
         compile_time: generated.compile_time + start.elapsed(),

@@ -38,6 +38,26 @@ pub enum Compilation {
     AtFirstCall,
 }
 
+/// When code that was replaced is freed.
+///
+/// It can be freed when no thread is inside it. The engine knows that of calls through
+/// [`TypedFn`](crate::TypedFn), [`Engine::call`](crate::Engine::call), [`Engine::catch`](crate::Engine::catch) and
+/// [`Engine::pinned`](crate::Engine::pinned); it cannot know of calls through raw pointers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reclamation {
+    /// By itself, as long as no raw pointer was handed out: by [`Engine::pointer`](crate::Engine::pointer), by
+    /// [`TypedFn::address`](crate::TypedFn::address), or to generated code that takes the address of a function.
+    /// After that, as with `Announced`.
+    #[default]
+    Automatic,
+    /// By itself. The client calls raw pointers, and addresses that generated code took, inside of
+    /// [`Engine::pinned`](crate::Engine::pinned) or of safe calls only.
+    Pinned,
+    /// When the client says that no thread is inside: [`Engine::quiescent`](crate::Engine::quiescent). Calls cost
+    /// nothing more than a call.
+    Announced,
+}
+
 /// The configuration of an engine.
 ///
 /// ```
@@ -90,6 +110,8 @@ pub struct Config {
     /// Whether functions without source locations get the numbers of their
     /// blocks as such, so that a trap can be located.
     pub block_locations: bool,
+    /// When code that was replaced is freed.
+    pub reclamation: Reclamation,
 }
 
 impl Default for Config {
@@ -111,6 +133,7 @@ impl Default for Config {
             check: false,
             side_exits: true,
             block_locations: true,
+            reclamation: Reclamation::default(),
         }
     }
 }

@@ -12,18 +12,17 @@
 //!
 //! Not here: CLIF text (`clif`), instrumentation, placement in memory.
 
-use crate::arena::{Arena, ArenaStats};
-use crate::baseline::Baseline;
+use crate::arena::Arena;
 use crate::codemap::{CodeMap, locate_by_block};
 use crate::config::{Compilation, CompileMode, Config, Mode};
 use crate::error::Error;
 use crate::externals::Externals;
 use crate::invoke::{InvokeError, Invoker};
 use crate::isa::TierIsas;
-use crate::lazy::Lazy;
 use crate::link::{default_libcall_address, process_symbol};
 use crate::names;
-use crate::slots::{Runtime, SlotRef, SlotTable};
+use crate::reclaim::Reclaimer;
+use crate::slots::{OwnedSlot, Runtime, SlotRef, SlotTable};
 use crate::typed::{ClifArgs, ClifReturn, TypedFn};
 use crate::unit::{Body, FuncId, FunctionUnit, Unit, UnitTable};
 use crate::worker::Worker;
@@ -33,7 +32,9 @@ use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_module::ModuleRelocTarget;
 use regraft_regions::{Profile, SavedFunction};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
 
 /// A tier-up JIT engine.
 ///
@@ -48,12 +49,22 @@ pub(crate) struct Inner {
     pub config: Config,
     pub isas: TierIsas,
     pub arena: Arc<Arena>,
-    pub slots: SlotTable,
+    pub slots: Arc<SlotTable>,
     pub invoker: Invoker,
     pub symbols: RwLock<HashMap<String, usize>>,
     pub units: RwLock<UnitTable>,
     pub worker: OnceLock<Option<Worker>>,
     pub codemap: Arc<CodeMap>,
+    pub reclaimer: Reclaimer,
+}
+
+impl Drop for Inner {
+    /// Functions that call each other hold each other.
+    fn drop(&mut self) {
+        for function in self.functions() {
+            function.replace_body(None);
+        }
+    }
 }
 
 /// What cells call back: the engine, as long as it exists.
@@ -107,8 +118,13 @@ impl Engine {
         let slots = SlotTable::new(Arc::clone(&arena), Box::new(callbacks.clone()))?;
         let codemap = CodeMap::new(Arc::clone(&arena), slots.trap_stub_address());
         // The runtime's entry point is an import like any other: unit 0.
-        let runtime = slots.allocate(RUNTIME_UNIT)?;
+        let slots = Arc::new(slots);
+        let mut units = UnitTable::default();
+        let number = units.number().unwrap_or(RUNTIME_UNIT);
+        let runtime = OwnedSlot::lazy(&slots, number)?;
         runtime.publish(slots.hot_address());
+        units.insert(number, Unit::Runtime(Arc::new(runtime)));
+        let reclaimer = Reclaimer::new(config.reclamation);
         let inner = Arc::new(Inner {
             invoker: Invoker::new(Arc::clone(&arena), Arc::clone(&isas.tier0)),
             config,
@@ -116,12 +132,10 @@ impl Engine {
             arena,
             slots,
             symbols: RwLock::default(),
-            units: RwLock::new(UnitTable {
-                units: vec![Unit::Runtime(runtime)],
-                ..UnitTable::default()
-            }),
+            units: RwLock::new(units),
             worker: OnceLock::new(),
             codemap,
+            reclaimer,
         });
         // Nothing has set it before: the callbacks are new.
         let _ = callbacks.0.set(Arc::downgrade(&inner));
@@ -221,8 +235,10 @@ impl Engine {
         Ok(self.inner.function(id)?.signature.clone())
     }
 
-    /// The stable address of a function: valid as long as the engine, and
-    /// always leading to the newest version.
+    /// The stable address of a function: valid until the function is removed or
+    /// the engine is gone, and always leading to the newest version.
+    ///
+    /// Calls of it are not pinned: see [`Reclamation`](crate::Reclamation).
     ///
     /// # Errors
     ///
@@ -231,6 +247,7 @@ impl Engine {
     pub fn pointer(&self, id: FuncId) -> Result<*const u8, Error> {
         let function = self.inner.function(id)?;
         self.inner.check_resolvable(&function)?;
+        self.inner.reclaimer.pointer_left();
         Ok(std::ptr::with_exposed_provenance(
             function.slot.stub_address(),
         ))
@@ -246,12 +263,15 @@ impl Engine {
         let function = self.inner.function(id)?;
         self.inner.check_resolvable(&function)?;
         let host = self.inner.isas.tier1.default_call_conv();
-        let keepalive = Arc::<Inner>::clone(&self.inner);
+        // The function first: its slot goes back to the engine's table.
+        let keepalive = Arc::new((Arc::clone(&function), Arc::<Inner>::clone(&self.inner)));
         let address = function.slot.stub_address();
-        TypedFn::new(address, &function.signature, host, keepalive).map_err(|source| Error::Typed {
+        let typed = TypedFn::new(address, &function.signature, host, keepalive);
+        let typed = typed.map_err(|source| Error::Typed {
             function: function.name.clone(),
             source,
-        })
+        })?;
+        Ok(typed.pinned_by(Arc::<Inner>::clone(&self.inner)))
     }
 
     /// Calls a function of any signature with values; a trap in generated
@@ -269,9 +289,12 @@ impl Engine {
         let function = self.inner.function(id)?;
         self.inner.check_resolvable(&function)?;
         let entry = function.slot.stub_address();
-        // SAFETY: the stub is callable with the function's signature; the rest
-        // is the caller's contract.
-        let results = unsafe { self.inner.invoker.invoke(&function.signature, entry, args) };
+        let invoke = || {
+            // SAFETY: the stub is callable with the function's signature; the rest
+            // is the caller's contract.
+            unsafe { self.inner.invoker.invoke(&function.signature, entry, args) }
+        };
+        let results = self.inner.pinned(invoke);
         results.map_err(|source| match source {
             InvokeError::Trap(trap) => Error::Trap(trap),
             source => Error::Invoke {
@@ -285,7 +308,10 @@ impl Engine {
     pub fn profile(&self) -> Profile {
         let mut profile = Profile::new();
         for function in self.inner.functions() {
-            let Some((body, _, tiering)) = tiered(&function) else {
+            let Some(body) = function.body() else {
+                continue;
+            };
+            let Some(tiering) = body.tiering() else {
                 continue;
             };
             let counts = tiering.profile(&body.source);
@@ -298,11 +324,6 @@ impl Engine {
         profile
     }
 
-    /// How code and data memory are used.
-    pub fn memory(&self) -> ArenaStats {
-        self.inner.arena.stats()
-    }
-
     /// Waits until nothing is left to compile in the background.
     pub fn wait_idle(&self) {
         if let Some(Some(worker)) = self.inner.worker.get() {
@@ -313,16 +334,6 @@ impl Engine {
 
 /// The unit of the runtime's entry point.
 const RUNTIME_UNIT: u32 = 0;
-
-/// The definition, first version and tiering state of a function, where it
-/// has them.
-pub(crate) fn tiered(
-    function: &FunctionUnit,
-) -> Option<(&Body, &Baseline, &crate::baseline::Tiering)> {
-    let body = function.body.get()?;
-    let baseline = body.baseline.get()?.as_ref().ok()?;
-    Some((body, baseline, baseline.tiering.as_ref()?))
-}
 
 impl Inner {
     pub fn function(&self, id: FuncId) -> Result<Arc<FunctionUnit>, Error> {
@@ -337,7 +348,7 @@ impl Inner {
     /// All functions, in the order of their declaration.
     pub fn functions(&self) -> Vec<Arc<FunctionUnit>> {
         let units = read(&self.units);
-        let functions = units.units.iter().filter_map(|unit| match unit {
+        let functions = units.iter().filter_map(|unit| match unit {
             Unit::Function(function) => Some(Arc::clone(function)),
             _ => None,
         });
@@ -356,30 +367,44 @@ impl Inner {
             }
             return Ok(Arc::clone(function));
         }
-        let unit = units.next().unwrap_or(u32::MAX);
-        let function = Arc::new(FunctionUnit {
-            unit,
-            name: name.to_string(),
-            signature: signature.clone(),
-            slot: self.slots.allocate(unit)?,
-            body: OnceLock::new(),
-            local: false,
-            lazy: Lazy::default(),
-        });
-        units.units.push(Unit::Function(Arc::clone(&function)));
+        let unit = units.number().ok_or(Error::TooManyUnits)?;
+        let slot = OwnedSlot::lazy(&self.slots, unit)?;
+        let signature = signature.clone();
+        let function = Arc::new(FunctionUnit::new(unit, name.to_string(), signature, slot));
+        units.insert(unit, Unit::Function(Arc::clone(&function)));
         units
             .functions
             .insert(name.to_string(), Arc::clone(&function));
         Ok(function)
     }
 
-    pub fn define_now(&self, id: FuncId, mut func: Function) -> Result<(), Error> {
+    pub fn define_now(&self, id: FuncId, func: Function) -> Result<(), Error> {
         let function = self.function(id)?;
-        if function.body.get().is_some() {
+        let _changing = lock(&function.changing);
+        if function.body().is_some() {
             return Err(Error::DuplicateDefinition {
                 function: function.name.clone(),
             });
         }
+        let body = self.make_body(&function, func)?;
+        if self.config.compilation == Compilation::AtDefinition {
+            self.compile_body(&function, &body)?;
+        }
+        function.replace_body(Some(Arc::clone(&body)));
+        if let Some(baseline) = body.compiled() {
+            // A call from another thread may have published a newer version.
+            let entry = baseline.version.entry;
+            function.slot.replace(function.slot.lazy_address(), entry);
+        }
+        Ok(())
+    }
+
+    /// Checks a definition and turns its names into numbers.
+    pub fn make_body(
+        &self,
+        function: &FunctionUnit,
+        mut func: Function,
+    ) -> Result<Arc<Body>, Error> {
         if function.signature != func.signature {
             return Err(Error::IncompatibleSignature {
                 function: function.name.clone(),
@@ -395,37 +420,26 @@ impl Inner {
             })?;
         }
         let references = crate::references::number_references(self, &function.name, &mut func)?;
+        if references.takes_address {
+            self.reclaimer.pointer_left();
+        }
         let block_locations = self.config.block_locations && locate_by_block(&mut func);
-        let body = Body {
+        Ok(Arc::new(Body {
             source: func,
             block_locations,
             references,
             externals: None,
             baseline: OnceLock::new(),
-        };
-        let eager = self.config.compilation == Compilation::AtDefinition;
-        if eager {
-            self.compile_baseline(&function, &body)
-                .map_err(|source| Error::Compile {
-                    function: function.name.clone(),
-                    source,
-                })?;
-        }
-        let entry = match body.baseline.get() {
-            Some(Ok(baseline)) => Some(baseline.version.entry),
-            _ => None,
-        };
-        function
-            .body
-            .set(body)
-            .map_err(|_| Error::DuplicateDefinition {
-                function: function.name.clone(),
-            })?;
-        if let Some(entry) = entry {
-            // A call from another thread may have published a newer version.
-            function.slot.replace(function.slot.lazy_address(), entry);
-        }
-        Ok(())
+        }))
+    }
+
+    /// Compiles the first version of a definition; an error names the function.
+    pub fn compile_body(&self, function: &FunctionUnit, body: &Arc<Body>) -> Result<(), Error> {
+        let compiled = self.compile_baseline(function, body);
+        compiled.map(|_| ()).map_err(|source| Error::Compile {
+            function: function.name.clone(),
+            source,
+        })
     }
 
     /// Finds the code of a unit whose lazy stub was called; 0 if there is none.
@@ -435,16 +449,22 @@ impl Inner {
             Some(Unit::Function(function)) => function,
             Some(Unit::Continuation {
                 function,
+                body,
                 formed,
                 side,
                 slot,
-            }) => return self.resolve_continuation(&function, &formed, side, slot),
+            }) => {
+                let alive = body.upgrade().zip(formed.upgrade());
+                return alive.map_or(0, |(body, formed)| {
+                    self.resolve_continuation(&function, &body, &formed, side, slot)
+                });
+            }
             _ => return 0,
         };
-        if function.body.get().is_none() {
+        if function.body().is_none() {
             self.define_pending(&function);
         }
-        let Some(body) = function.body.get() else {
+        let Some(body) = function.body() else {
             if function.local {
                 tracing::error!(function = %function.name, "called before its module was finalized");
                 return 0;
@@ -453,11 +473,13 @@ impl Inner {
             if address == 0 {
                 tracing::error!(function = %function.name, "called, but never defined");
             } else {
-                function.slot.publish(address);
+                // A redefinition may have been published meanwhile.
+                function.slot.replace(function.slot.lazy_address(), address);
+                return function.slot.current();
             }
-            return address;
+            return 0;
         };
-        match self.compile_baseline(&function, body) {
+        match self.compile_baseline(&function, &body) {
             Ok(baseline) => {
                 // A newer version may have been published meanwhile.
                 let entry = baseline.version.entry;
@@ -482,7 +504,7 @@ impl Inner {
         let mut seen = HashSet::from([root.unit]);
         let mut pending = vec![(Arc::clone(root), "the client".to_string())];
         while let Some((function, referenced_by)) = pending.pop() {
-            let Some(body) = function.body.get() else {
+            let Some(body) = function.body() else {
                 let known = || function.local || self.symbol_address(&function.name).is_some();
                 if !function.lazy.is_pending() && !known() {
                     return Err(Error::UndefinedSymbol {
@@ -492,12 +514,9 @@ impl Inner {
                 }
                 continue;
             };
-            let units = read(&self.units);
-            for &reference in &body.references.units {
-                if seen.insert(reference)
-                    && let Some(next) = units.function(reference)
-                {
-                    pending.push((Arc::clone(next), function.name.clone()));
+            for callee in &body.references.callees {
+                if seen.insert(callee.unit) {
+                    pending.push((Arc::clone(callee), function.name.clone()));
                 }
             }
         }
@@ -521,7 +540,7 @@ impl Inner {
             ModuleRelocTarget::LibCall(libcall) => return default_libcall_address(libcall),
             _ => return None,
         };
-        let slot = |unit: u32| read(&self.units).get(unit)?.slot();
+        let slot = |unit: u32| Some(read(&self.units).get(unit)?.slot());
         match namespace {
             names::FUNCTIONS if externals.is_some() => None,
             names::FUNCTIONS | names::UNITS => slot(index).map(SlotRef::stub_address),
@@ -567,4 +586,9 @@ pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
 /// Locks for writing; a panic elsewhere leaves the data usable.
 pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks; a panic elsewhere leaves the data usable.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

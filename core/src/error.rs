@@ -63,6 +63,9 @@ pub enum Error {
         /// The function that refers to it, if one does.
         referenced_by: Option<String>,
     },
+    /// All numbers for functions, regions and continuations were given, 2³² in the life of an engine.
+    #[error("the engine has no numbers left for functions and regions")]
+    TooManyUnits,
     /// Compilation failed.
     #[error("function {function}: {source}")]
     Compile {

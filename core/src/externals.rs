@@ -8,10 +8,11 @@
 //!
 //! Not here: how a module finds an address (`jit`).
 
+use crate::unit::FunctionUnit;
 use cranelift_codegen::binemit::CodeOffset;
 use cranelift_codegen::ir::LibCall;
 use cranelift_module::{FuncId, ModuleRelocTarget};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Addresses by name.
 #[derive(Debug, Default)]
@@ -24,11 +25,17 @@ struct Addresses {
     libcalls: Box<[(LibCall, usize)]>,
     /// Places in functions, sorted.
     offsets: Box<[((FuncId, CodeOffset), usize)]>,
+    _functions: Vec<Arc<FunctionUnit>>,
 }
 
 impl Externals {
-    /// Settles the addresses, unless they are settled already.
-    pub fn settle<'a>(&self, names: impl IntoIterator<Item = (&'a ModuleRelocTarget, usize)>) {
+    /// Settles the addresses, unless they are settled already. The functions among what is named stay
+    /// callable as long as this.
+    pub fn settle<'a>(
+        &self,
+        names: impl IntoIterator<Item = (&'a ModuleRelocTarget, usize)>,
+        functions: Vec<Arc<FunctionUnit>>,
+    ) {
         let mut users = vec![];
         let mut libcalls = vec![];
         let mut offsets = vec![];
@@ -53,6 +60,7 @@ impl Externals {
             users: users.into(),
             libcalls: libcalls.into(),
             offsets: offsets.into(),
+            _functions: functions,
         });
     }
 
@@ -93,8 +101,11 @@ mod tests {
             [(0, 7), (1, 7)].map(|(namespace, index)| ModuleRelocTarget::user(namespace, index));
         let floor = ModuleRelocTarget::LibCall(LibCall::FloorF64);
         assert_eq!(externals.address_of(&function), None);
-        externals.settle([(&data, 2), (&function, 1), (&floor, 3), (&data, 2)]);
-        externals.settle([(&function, 9)]);
+        externals.settle(
+            [(&data, 2), (&function, 1), (&floor, 3), (&data, 2)],
+            vec![],
+        );
+        externals.settle([(&function, 9)], vec![]);
         assert_eq!(externals.address_of(&function), Some(1));
         assert_eq!(externals.address_of(&data), Some(2));
         assert_eq!(externals.address_of(&floor), Some(3));

@@ -19,13 +19,14 @@ use crate::baseline::{LoopHook, Tiering};
 use crate::cells::{AddressTable, Counters};
 use crate::codemap::{CodeUnit, Origin};
 use crate::compile::Version;
-use crate::engine::{Inner, OwnData, read, tiered, write};
+use crate::engine::{Inner, OwnData, write};
 use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::instrument::{HookCounters, count_calls, count_continuation};
 use crate::layout::CounterLayout;
 use crate::names;
-use crate::slots::SlotRef;
+use crate::reclaim::Releasable;
+use crate::slots::{OwnedSlot, SlotRef};
 use crate::tierup::HotPart;
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::ir::{
@@ -44,8 +45,8 @@ pub(crate) struct Formed {
     /// The interface, for a region that has no hook of its own.
     pub interface: Option<Interface>,
     pub sides: Vec<Side>,
-    /// The tables of the region's code.
-    pub tables: OnceLock<Vec<AddressTable>>,
+    /// The tables of the region's code, until that is reclaimed.
+    pub tables: Releasable<Vec<AddressTable>>,
 }
 
 /// A cold block that side exits lead to.
@@ -56,7 +57,9 @@ pub(crate) struct Side {
     /// The number of the first side exit that leads to it.
     pub number: u32,
     /// The continuation's unit.
-    pub unit: OnceLock<u32>,
+    pub unit: u32,
+    /// The unit's slot, until the code that calls it is reclaimed.
+    pub slot: Releasable<OwnedSlot>,
     /// Counts its calls.
     pub counters: Counters,
     /// The continuation, once it has been called.
@@ -84,12 +87,14 @@ impl Inner {
     pub(crate) fn make_formed(
         &self,
         function: &FunctionUnit,
+        body: &Arc<Body>,
         part: HotPart,
         region: Region,
         interface: Option<Interface>,
         threshold: u64,
     ) -> Result<Arc<Formed>, CompileError> {
         self.fault(Stage::Memory, &function.name)?;
+        let full = || CompileError::Memory("the unit table is full".into());
         let mut sides: Vec<Side> = vec![];
         let mut started = HashSet::new();
         for side_exit in region.side_exits() {
@@ -99,10 +104,12 @@ impl Inner {
             let layout = CounterLayout::new([], 0);
             let counters = Counters::new(&self.arena, layout, 0)?;
             counters.arm_entry(threshold);
+            let unit = write(&self.units).number().ok_or_else(full)?;
             sides.push(Side {
                 start: side_exit.to,
                 number: side_exit.number,
-                unit: OnceLock::new(),
+                unit,
+                slot: Releasable::new(OwnedSlot::lazy(&self.slots, unit)?),
                 counters,
                 version: OnceLock::new(),
             });
@@ -112,46 +119,40 @@ impl Inner {
             region,
             interface,
             sides,
-            tables: OnceLock::new(),
+            tables: Releasable::default(),
         });
         let mut units = write(&self.units);
-        let full = || CompileError::Memory("the unit table is full".into());
-        let owner = units.function(function.unit).cloned().ok_or_else(full)?;
+        let owner = units.function(function.unit).cloned();
+        let Some(owner) = owner else {
+            return Err(CompileError::Memory(
+                "the function was removed meanwhile".into(),
+            ));
+        };
         for (index, side) in formed.sides.iter().enumerate() {
-            let unit = units.next().ok_or_else(full)?;
-            let slot = self.slots.allocate(unit)?;
-            units.units.push(Unit::Continuation {
-                function: Arc::clone(&owner),
-                formed: Arc::clone(&formed),
-                side: index,
-                slot,
-            });
-            // The unit was new a moment ago.
-            let _ = side.unit.set(unit);
-        }
-        Ok(formed)
-    }
-
-    /// Takes the slots of a formed region back that was never published.
-    pub(crate) fn discard(&self, formed: &Formed) {
-        let mut units = write(&self.units);
-        for unit in formed.sides.iter().filter_map(|side| side.unit.get()) {
-            if let Some(entry) = units.units.get_mut(*unit as usize) {
-                let slot = std::mem::replace(entry, Unit::Vacant).slot();
-                slot.into_iter().for_each(|slot| self.slots.free(slot));
+            if let Some(slot) = side.slot.with(|slot| **slot) {
+                let continuation = Unit::Continuation {
+                    function: Arc::clone(&owner),
+                    body: Arc::downgrade(body),
+                    formed: Arc::downgrade(&formed),
+                    side: index,
+                    slot,
+                };
+                units.insert(side.unit, continuation);
             }
         }
+        Ok(formed)
     }
 
     /// Compiles a continuation when it is first called; 0 if that fails.
     pub(crate) fn resolve_continuation(
         &self,
         function: &FunctionUnit,
+        body: &Body,
         formed: &Formed,
         side: usize,
         slot: SlotRef,
     ) -> usize {
-        let Some((body, _, tiering)) = tiered(function) else {
+        let Some(tiering) = body.tiering() else {
             return 0;
         };
         let side = &formed.sides[side];
@@ -183,7 +184,7 @@ impl Inner {
     ) -> Result<Version, CompileError> {
         let missing = || CompileError::Transform("a continuation without an interface".into());
         let interface = formed.interface(tiering).ok_or_else(missing)?;
-        let unit = *side.unit.get().ok_or_else(missing)?;
+        let unit = side.unit;
         let analysis = &tiering.analysis;
         let Extracted {
             function: mut continuation,
@@ -255,9 +256,8 @@ impl Inner {
         let sides = formed.sides_by_start();
         for &(number, callee) in &extracted.side_calls {
             let side_exit = side_exits.get(number as usize).ok_or_else(missing)?;
-            let side = sides.get(&side_exit.to);
-            let unit = side.and_then(|side| side.unit.get()).ok_or_else(missing)?;
-            name_unit(&mut extracted.function, callee, *unit);
+            let side = sides.get(&side_exit.to).ok_or_else(missing)?;
+            name_unit(&mut extracted.function, callee, side.unit);
         }
         Ok(())
     }
@@ -278,12 +278,11 @@ impl Inner {
         let mut own = vec![];
         for (number, side_table) in (0..).zip(&extracted.side_tables) {
             let mut stubs = Vec::with_capacity(side_table.side_exits.len());
-            let units = read(&self.units);
             for side_exit in &side_table.side_exits {
                 let stub = side_exit.map(|side_exit| {
                     let side_exit = side_exits.get(side_exit as usize)?;
-                    let unit = sides.get(&side_exit.to)?.unit.get()?;
-                    Some(units.get(*unit)?.slot()?.stub_address())
+                    let slot = &sides.get(&side_exit.to)?.slot;
+                    slot.with(|slot| slot.stub_address())
                 });
                 stubs.push(match stub {
                     Some(stub) => stub.ok_or_else(missing)?,
@@ -301,8 +300,7 @@ impl Inner {
                 *symbol = ExternalName::user(name);
             }
         }
-        // A formed region is compiled once; if it had tables they would stay the same.
-        let _ = formed.tables.set(tables);
+        formed.tables.set(tables);
         Ok(own)
     }
 }

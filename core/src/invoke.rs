@@ -160,7 +160,6 @@ impl Invoker {
         // Another thread may have been faster: then its sequence stays, and this one goes.
         let mut sequences = self.sequences();
         if let Some(first) = sequences.get(signature) {
-            self.arena.free_code(linked.code);
             return Ok(first.entry);
         }
         let entry = linked.entry;
@@ -251,16 +250,6 @@ impl Invoker {
     fn sequences(&self) -> MutexGuard<'_, HashMap<Signature, Linked>> {
         let sequences = self.sequences.lock();
         sequences.unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Invoker {
-    /// Frees the sequences: no call through this invoker runs any more, as `invoke` borrows it.
-    fn drop(&mut self) {
-        let sequences = self.sequences.get_mut();
-        for (_, linked) in sequences.unwrap_or_else(PoisonError::into_inner).drain() {
-            self.arena.free_code(linked.code);
-        }
     }
 }
 

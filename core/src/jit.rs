@@ -64,10 +64,13 @@
 //!
 //! Not here: how code gets hot and is compiled again (the engine).
 
+#![expect(clippy::result_large_err, reason = "the error is cranelift-module's")]
+
 mod builder;
 mod data;
 mod define;
 mod engines;
+mod extensions;
 mod function;
 mod module;
 mod resolve;

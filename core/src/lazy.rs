@@ -47,6 +47,13 @@ impl Lazy {
             Err(TryLockError::WouldBlock) => true,
         }
     }
+
+    /// Drops the closure, if there is one that does not run.
+    pub fn forget(&self) {
+        if let Ok(mut closure) = self.0.try_lock() {
+            *closure = None;
+        }
+    }
 }
 
 impl Engine {
@@ -87,7 +94,7 @@ impl Engine {
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if function.body.get().is_some() || closure.is_some() {
+        if function.body().is_some() || closure.is_some() {
             return Err(Error::DuplicateDefinition {
                 function: function.name.clone(),
             });

@@ -16,7 +16,7 @@
 //!
 //! Everything that could make cranelift-jit panic (unknown names, overflowing addends, distances) is
 //! checked before it sees the code. Constants are part of Cranelift's code buffer, so that a version
-//! is one block; freeing it is [`Arena::free_code`].
+//! is one block, which goes back to the arena with its owner.
 //!
 //! Limitations: cranelift-jit writes perf maps (`PERF_BUILDID_DIR`) with writable addresses.
 //!
@@ -36,7 +36,7 @@ use cranelift_module::{
 
 use self::relocate::{Resolved, resolve_all};
 use crate::arch;
-use crate::arena::{Arena, ArenaError, CodeBlock, GRANULE};
+use crate::arena::{Arena, ArenaError, GRANULE, OwnedCode};
 use crate::cells::CACHE_LINE;
 
 pub use self::libcalls::{default_libcall_address, process_symbol};
@@ -53,8 +53,8 @@ pub struct Linked {
     pub entry: usize,
     /// Bytes of machine code and constants.
     pub len: usize,
-    /// The memory it occupies; given back with [`Arena::free_code`].
-    pub code: CodeBlock,
+    /// The memory it occupies, which goes back when this is dropped.
+    pub code: OwnedCode,
 }
 
 /// Why code could not be linked.
@@ -126,8 +126,7 @@ pub enum LinkError {
 #[derive(Debug)]
 pub struct Place {
     arena: Arc<Arena>,
-    /// There until the code is linked.
-    block: Option<CodeBlock>,
+    block: OwnedCode,
     /// Where the code starts in code memory, in the block's first granule.
     start: usize,
     /// Bytes from there to the end of the block.
@@ -138,14 +137,6 @@ impl Place {
     /// Where the code will be called: an address of the executable view.
     pub fn entry(&self) -> usize {
         self.arena.executable(self.start).expose_provenance()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(block) = self.block.take() {
-            self.arena.free_code(block);
-        }
     }
 }
 
@@ -177,7 +168,7 @@ pub fn place(arena: &Arc<Arena>, code: &ObjectCode) -> Result<Place, LinkError> 
         arena: Arc::clone(arena),
         start: block.offset() + gap,
         room: block.len() - gap,
-        block: Some(block),
+        block: OwnedCode::new(arena, block),
     })
 }
 
@@ -192,7 +183,7 @@ pub fn place(arena: &Arc<Arena>, code: &ObjectCode) -> Result<Place, LinkError> 
 /// # Complexity
 /// O(bytes + relocations), plus about 2 µs for the module, measured by the test `cost_of_a_module`.
 pub fn link(
-    mut place: Place,
+    place: Place,
     isa: &OwnedTargetIsa,
     name: &str,
     code: &ObjectCode,
@@ -202,10 +193,11 @@ pub fn link(
         return Err(LinkError::PositionIndependent);
     }
     let entry = place.entry();
-    let writable = place.arena.writable(place.start).expose_provenance();
+    let arena = &place.arena;
+    let writable = arena.writable(place.start).expose_provenance();
     let relocs = resolve_all(code, entry, writable, resolve)?;
     let memory = VersionMemory {
-        arena: Arc::clone(&place.arena),
+        arena: Arc::clone(arena),
         start: place.start,
         room: place.room,
     };
@@ -213,18 +205,13 @@ pub fn link(
         message: error.to_string(),
     })?;
     // SAFETY: the place lies inside the executable view.
-    unsafe { arch::synchronize(place.arena.executable(place.start), place.room) }
+    unsafe { arch::synchronize(arena.executable(place.start), place.room) }
         .map_err(LinkError::Synchronize)?;
-    match place.block.take() {
-        Some(block) => Ok(Linked {
-            entry,
-            len: code.bytes.len(),
-            code: block,
-        }),
-        None => Err(LinkError::Module {
-            message: String::from("the place was used before"),
-        }),
-    }
+    Ok(Linked {
+        entry,
+        len: code.bytes.len(),
+        code: place.block,
+    })
 }
 
 /// Lets cranelift-jit copy the code and write the addresses.

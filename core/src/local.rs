@@ -18,25 +18,27 @@ use crate::baseline::{Baseline, Tiering};
 use crate::codemap::{CodeUnit, Origin};
 use crate::compile::{GenerateError, Generated, panic_message};
 use crate::config::Mode;
-use crate::engine::{Inner, write};
+use crate::engine::{Inner, lock, write};
 use crate::error::{CompileError, Error};
 use crate::externals::Externals;
-use crate::lazy::Lazy;
 use crate::link::{ObjectCode, Place, place};
+use crate::reclaim::Retired;
+use crate::redefine::close;
 use crate::references::References;
+use crate::slots::OwnedSlot;
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{Function, Signature};
-use cranelift_module::ModuleRelocTarget;
+use std::collections::HashSet;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
-/// A function that is compiled but not linked.
+/// A definition that is compiled but not linked.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    body: Body,
+    body: Arc<Body>,
     tiering: Option<Tiering>,
     generated: Generated,
     place: Place,
@@ -52,10 +54,6 @@ impl Prepared {
     pub fn entry(&self) -> usize {
         self.place.entry()
     }
-
-    fn hook_units(&self) -> Vec<u32> {
-        hook_units(self.tiering.as_ref())
-    }
 }
 
 impl Inner {
@@ -66,33 +64,24 @@ impl Inner {
         signature: &Signature,
     ) -> Result<Arc<FunctionUnit>, Error> {
         let mut units = write(&self.units);
-        let unit = units.next().unwrap_or(u32::MAX);
-        let function = Arc::new(FunctionUnit {
-            unit,
-            name: name.to_string(),
-            signature: signature.clone(),
-            slot: self.slots.allocate(unit)?,
-            body: OnceLock::new(),
-            local: true,
-            lazy: Lazy::default(),
-        });
-        units.units.push(Unit::Function(Arc::clone(&function)));
+        let unit = units.number().ok_or(Error::TooManyUnits)?;
+        let slot = OwnedSlot::lazy(&self.slots, unit)?;
+        let mut function = FunctionUnit::new(unit, name.to_string(), signature.clone(), slot);
+        function.local = true;
+        let function = Arc::new(function);
+        units.insert(unit, Unit::Function(Arc::clone(&function)));
         Ok(function)
     }
 
-    /// Takes back the units of a function that was never published.
-    pub fn withdraw_local(&self, function: &FunctionUnit, prepared: Option<&Prepared>) {
-        let hooks = prepared.map(Prepared::hook_units).unwrap_or_default();
-        self.withdraw(hooks.into_iter().chain([function.unit]));
+    /// Takes a function out of the table that was never published, or that nobody can call any more.
+    pub fn forget_local(&self, function: &FunctionUnit) {
+        write(&self.units).remove(function.unit);
     }
 
-    fn withdraw(&self, withdrawn: impl IntoIterator<Item = u32>) {
-        let mut units = write(&self.units);
-        for unit in withdrawn {
-            if let Some(entry) = units.units.get_mut(unit as usize) {
-                let slot = mem::replace(entry, Unit::Vacant).slot();
-                slot.into_iter().for_each(|slot| self.slots.free(slot));
-            }
+    /// Takes back what a definition has that was not published.
+    pub fn abandon(&self, prepared: Prepared) {
+        if let Some(tiering) = &prepared.tiering {
+            self.forget_hooks(tiering);
         }
     }
 
@@ -107,20 +96,23 @@ impl Inner {
         control: &mut ControlPlane,
     ) -> Result<Prepared, GenerateError> {
         self.check_reserve()?;
-        let (tiering, generated) = self.first_code(function, context, control)?;
+        let body = Arc::new(Body {
+            source: context.func.clone(),
+            block_locations: false,
+            references: References::default(),
+            externals: Some(Arc::default()),
+            baseline: OnceLock::new(),
+        });
+        let (tiering, generated) = self.first_code(function, &body, context, control)?;
         let placed = place(&self.arena, &generated.code);
         let place = placed.map_err(|error| {
-            self.withdraw(hook_units(tiering.as_ref()));
+            tiering
+                .iter()
+                .for_each(|tiering| self.forget_hooks(tiering));
             CompileError::Memory(error.to_string())
         })?;
         Ok(Prepared {
-            body: Body {
-                source: context.func.clone(),
-                block_locations: false,
-                references: References::default(),
-                externals: Some(Arc::new(Externals::default())),
-                baseline: OnceLock::new(),
-            },
+            body,
             tiering,
             generated,
             place,
@@ -132,12 +124,13 @@ impl Inner {
     fn first_code(
         &self,
         function: &FunctionUnit,
+        body: &Arc<Body>,
         context: &mut Context,
         control: &mut ControlPlane,
     ) -> Result<(Option<Tiering>, Generated), GenerateError> {
         let name = &function.name;
         if self.config.mode != Mode::Eager {
-            let instrument = AssertUnwindSafe(|| self.instrument(function, &context.func));
+            let instrument = AssertUnwindSafe(|| self.instrument(function, body));
             let instrumented = catch_unwind(instrument)
                 .unwrap_or_else(|payload| Err(CompileError::Panic(panic_message(&*payload))));
             let error = match instrumented {
@@ -145,16 +138,19 @@ impl Inner {
                     match self.generate_in(0, name, context, instrumented, control) {
                         Ok(generated) => return Ok((Some(tiering), generated)),
                         Err(error) => {
-                            self.withdraw(hook_units(Some(&tiering)));
+                            self.forget_hooks(&tiering);
                             error.into()
                         }
                     }
                 }
-                Err(error) => error,
+                Err(error) => {
+                    self.forget_regions(body);
+                    error
+                }
             };
             tracing::warn!(function = %name, %error, "no tier 0; compiling it as it is");
         }
-        let plain = context.func.clone();
+        let plain = body.source.clone();
         let generated = self.generate_in(1, name, context, plain, control)?;
         Ok((None, generated))
     }
@@ -187,39 +183,68 @@ impl Inner {
         generated
     }
 
-    /// Links and publishes a prepared function. `addresses` are those of its names.
-    pub fn finish<'a>(
+    /// Links and publishes a prepared definition, in the place of what the function had. `externals` are
+    /// what its names lead to.
+    pub fn finish(
         &self,
         function: &FunctionUnit,
         prepared: Prepared,
-        addresses: impl IntoIterator<Item = (&'a ModuleRelocTarget, usize)>,
-    ) -> Result<(), CompileError> {
-        let hook_units = prepared.hook_units();
+        externals: impl FnOnce(&Externals),
+    ) -> Result<(), Error> {
         let Prepared {
             body,
             tiering,
             generated,
             place,
         } = prepared;
-        if let Some(externals) = &body.externals {
-            externals.settle(addresses);
-        }
+        body.externals.as_deref().map(externals);
         let origin = Origin::new(function, &body, CodeUnit::Function);
-        let own = tiering
-            .as_ref()
-            .map(|tiering| tiering.own_data(function.unit));
+        let own = tiering.as_ref();
+        let own = own.map(|tiering| tiering.own_data(function.unit));
         let linked = self.link(place, &origin, generated, own.as_slice());
-        let version = linked.inspect_err(|_| self.withdraw(hook_units))?;
-        let entry = version.entry;
-        // Both are new: nobody else knows of this function.
+        let version = linked.map_err(|source| {
+            tiering
+                .iter()
+                .for_each(|tiering| self.forget_hooks(tiering));
+            Error::Compile {
+                function: function.name.clone(),
+                source,
+            }
+        })?;
+        // The body is new: nobody has compiled it.
         let _ = body.baseline.set(Ok(Baseline { version, tiering }));
-        let _ = function.body.set(body);
-        function.slot.publish(entry);
-        Ok(())
+        // A module hands out nothing but raw pointers.
+        self.reclaimer.pointer_left();
+        let _changing = lock(&function.changing);
+        self.replace_definition(function, body)
     }
-}
-
-fn hook_units(tiering: Option<&Tiering>) -> Vec<u32> {
-    let hooks = tiering.into_iter().flat_map(|tiering| &tiering.hooks);
-    hooks.map(|hook| hook.unit).collect()
+    /// Frees functions at once, and `older` definitions of them that were retired.
+    ///
+    /// Nobody is inside of them or calls them any more: the caller's contract.
+    pub fn free_functions(
+        &self,
+        functions: impl IntoIterator<Item = Arc<FunctionUnit>>,
+        older: &[Weak<Body>],
+    ) {
+        let mut bodies: HashSet<*const Body> = older.iter().map(Weak::as_ptr).collect();
+        let mut newest = vec![];
+        for function in functions {
+            let _changing = lock(&function.changing);
+            self.forget_local(&function);
+            let body = function.replace_body(None);
+            close(body.as_deref());
+            function.slot.close();
+            if let Some(body) = body {
+                bodies.insert(Arc::as_ptr(&body));
+                newest.push(body);
+            }
+        }
+        let waiting = self
+            .reclaimer
+            .take(|body| bodies.contains(&Arc::as_ptr(body)));
+        let newest = newest.into_iter().map(Retired::Body);
+        for retired in waiting.into_iter().chain(newest) {
+            self.free(retired);
+        }
+    }
 }

@@ -4,11 +4,12 @@
 //!
 //! * Publication is the last step: code is complete, placed and synchronised
 //!   before the cell changes, and the state is on record before that.
+//! * It happens under the lock of the tiering state, and not any more when the body is retired.
 //! * What cannot be compiled leaves the current version in place.
 //!
 //! Not here: what is worth compiling (`tierup`, `regraft_regions`).
 
-use crate::baseline::{Analysis, Tiering};
+use crate::baseline::{Analysis, Status, Tiering};
 use crate::codemap::{CodeUnit, Origin};
 use crate::compile::Version;
 use crate::engine::Inner;
@@ -17,8 +18,9 @@ use crate::faults::Stage;
 use crate::formed::{Formed, grown_blocks};
 use crate::instrument::{HookCounters, count_region};
 use crate::names;
+use crate::reclaim::Retired;
 use crate::tierup::{BACKOFF_SHIFT, HotPart};
-use crate::unit::{Body, FunctionUnit, Unit};
+use crate::unit::{Body, FunctionUnit};
 use cranelift_codegen::ir::Function;
 use regraft_outliner::{
     Extracted, Interface, OutlineError, check_region, check_side_tables, extract_region,
@@ -47,7 +49,7 @@ impl Inner {
     pub(crate) fn form_again(
         &self,
         function: &FunctionUnit,
-        body: &Body,
+        body: &Arc<Body>,
         tiering: &Tiering,
         formed: &Formed,
     ) {
@@ -79,7 +81,7 @@ impl Inner {
     pub(crate) fn publish_region(
         &self,
         function: &FunctionUnit,
-        body: &Body,
+        body: &Arc<Body>,
         tiering: &Tiering,
         hook: usize,
         region: Region,
@@ -87,29 +89,59 @@ impl Inner {
         let part = HotPart::Loop(hook);
         let threshold = self.side_exit_threshold(tiering, part, 0);
         let compiled = self
-            .make_formed(function, part, region, None, threshold)
+            .make_formed(function, body, part, region, None, threshold)
             .and_then(|formed| {
                 let version = self.compile_region(function, body, tiering, hook, &formed);
                 self.or_discard(formed, version)
             });
-        let unit = tiering.hooks[hook].unit;
-        let slot = crate::engine::read(&self.units)
-            .get(unit)
-            .and_then(Unit::slot);
-        match (compiled, slot) {
-            (Ok((formed, version)), Some(slot)) => {
+        match compiled {
+            Ok((formed, version)) => {
                 tracing::debug!(
                     function = %function.name, header = %formed.region.entry(),
                     side_exits = formed.sides.len(),
                     micros = version.compile_time.as_micros(), "region at tier 1"
                 );
-                let entry = version.entry;
-                tiering.state().part_mut(part).published(version, formed);
-                slot.publish(entry);
-                tiering.pin(part);
+                self.publish(function, body, tiering, version, formed);
             }
-            (Err(error), _) => tiering.fail(part, error, self),
-            (Ok(_), None) => {}
+            Err(error) => tiering.fail(part, error, self),
+        }
+    }
+
+    /// Lets calls reach a version, unless its body was retired meanwhile; retires what it replaces.
+    fn publish(
+        &self,
+        function: &FunctionUnit,
+        body: &Arc<Body>,
+        tiering: &Tiering,
+        version: Version,
+        formed: Arc<Formed>,
+    ) {
+        let part = formed.part;
+        let entry = version.entry;
+        let mut state = tiering.state();
+        let slot = match part {
+            HotPart::Function => Some(*function.slot),
+            HotPart::Loop(hook) => tiering.hooks[hook].slot.with(|slot| **slot),
+        };
+        let Some(slot) = slot.filter(|_| !state.retired) else {
+            state.part_mut(part).status = Status::WholeFunction;
+            drop(state);
+            self.discard(&formed);
+            return;
+        };
+        let replaced = state.part_mut(part).published(version, formed);
+        slot.publish(entry);
+        drop(state);
+        tiering.pin(part);
+        let body = || Arc::clone(body);
+        match (replaced, part) {
+            (Some(version), _) => self.retire(Retired::Formation {
+                body: body(),
+                part,
+                version,
+            }),
+            (None, HotPart::Function) => self.retire(Retired::Baseline(body())),
+            (None, HotPart::Loop(_)) => {}
         }
     }
 
@@ -198,7 +230,7 @@ impl Inner {
     pub(crate) fn publish_function(
         &self,
         function: &FunctionUnit,
-        body: &Body,
+        body: &Arc<Body>,
         tiering: &Tiering,
         region: Option<Region>,
     ) {
@@ -218,19 +250,14 @@ impl Inner {
                 None => Region::pruned(&body.source, flow, region.entry(), flow.rpo(), |_| true)
                     .map_err(OutlineError::from)?,
             };
-            let formed = self.make_formed(function, part, region, interface, threshold)?;
+            let formed = self.make_formed(function, body, part, region, interface, threshold)?;
             let version = self
                 .prune(body, tiering, &formed)
                 .and_then(|pruned| self.compile(1, &origin, pruned, &[]));
             self.or_discard(formed, version)
         });
         match compiled {
-            Ok((formed, version)) => {
-                let entry = version.entry;
-                tiering.state().part_mut(part).published(version, formed);
-                function.slot.publish(entry);
-                tiering.pin(part);
-            }
+            Ok((formed, version)) => self.publish(function, body, tiering, version, formed),
             Err(error) => tiering.fail(part, error, self),
         }
     }

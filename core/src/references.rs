@@ -7,23 +7,28 @@
 use crate::engine::{Inner, read, write};
 use crate::error::Error;
 use crate::names;
+use crate::unit::FunctionUnit;
 use cranelift_codegen::ir::{
-    ExternalName, FuncRef, Function, GlobalValue, GlobalValueData, Signature, UserExternalName,
+    ExternalName, FuncRef, Function, GlobalValue, GlobalValueData, Opcode, Signature,
+    UserExternalName,
 };
+use std::sync::Arc;
 
 /// What numbering found, and what it replaced.
 #[derive(Debug, Default)]
 pub(crate) struct References {
-    /// The units of the functions that are referred to, sorted.
-    pub units: Vec<u32>,
-    callees: Vec<(FuncRef, ExternalName)>,
+    /// The functions that are referred to, by number: kept as long as they can be called.
+    pub callees: Vec<Arc<FunctionUnit>>,
+    /// Whether the code takes the address of a function.
+    pub takes_address: bool,
+    names: Vec<(FuncRef, ExternalName)>,
     symbols: Vec<(GlobalValue, ExternalName)>,
 }
 
 impl References {
     /// Puts the client's names back.
     pub fn restore(&self, func: &mut Function) {
-        for (callee, name) in &self.callees {
+        for (callee, name) in &self.names {
             func.dfg.ext_funcs[*callee].name = name.clone();
         }
         for (global, original) in &self.symbols {
@@ -51,10 +56,10 @@ pub(crate) fn number_references(
     for callee in callees {
         let data = &func.dfg.ext_funcs[callee];
         let signature = func.dfg.signatures[data.signature].clone();
-        let number = match &data.name {
+        let function = match &data.name {
             ExternalName::TestCase(callee) => {
                 let callee = String::from_utf8_lossy(callee.raw()).into_owned();
-                engine.declare(&callee, &signature)?.unit
+                engine.declare(&callee, &signature)?
             }
             ExternalName::User(reference) => {
                 let user = func.params.user_named_funcs().get(*reference);
@@ -72,18 +77,20 @@ pub(crate) fn number_references(
             }
             ExternalName::LibCall(_) | ExternalName::KnownSymbol(_) => continue,
         };
-        references.push(number);
-        let user = UserExternalName::new(names::FUNCTIONS, number);
+        let user = UserExternalName::new(names::FUNCTIONS, function.unit);
+        references.push(function);
         let user = func.declare_imported_user_function(user);
         let name = &mut func.dfg.ext_funcs[callee].name;
         originals.push((callee, std::mem::replace(name, ExternalName::user(user))));
     }
-    let symbols = number_data(engine, name, func)?;
-    references.sort_unstable();
-    references.dedup();
+    let symbols = number_data(engine, name, func, &mut references)?;
+    let takes_address = references.len() > originals.len() || takes_address(func);
+    references.sort_unstable_by_key(|function| function.unit);
+    references.dedup_by_key(|function| function.unit);
     Ok(References {
-        units: references,
-        callees: originals,
+        callees: references,
+        takes_address,
+        names: originals,
         symbols,
     })
 }
@@ -93,7 +100,7 @@ fn check_declared(
     name: &str,
     index: u32,
     signature: &Signature,
-) -> Result<u32, Error> {
+) -> Result<Arc<FunctionUnit>, Error> {
     let units = read(&engine.units);
     let callee = units.function(index).ok_or(Error::UnknownFunction {
         index,
@@ -106,7 +113,14 @@ fn check_declared(
             found: Box::new(signature.clone()),
         });
     }
-    Ok(index)
+    Ok(Arc::clone(callee))
+}
+
+/// Whether an instruction takes the address of a function.
+fn takes_address(func: &Function) -> bool {
+    let blocks = func.layout.blocks();
+    let mut insts = blocks.flat_map(|block| func.layout.block_insts(block));
+    insts.any(|inst| func.dfg.insts[inst].opcode() == Opcode::FuncAddr)
 }
 
 /// Symbols that are global values: data of the host, or functions whose
@@ -115,6 +129,7 @@ fn number_data(
     engine: &Inner,
     name: &str,
     func: &mut Function,
+    references: &mut Vec<Arc<FunctionUnit>>,
 ) -> Result<Vec<(GlobalValue, ExternalName)>, Error> {
     let mut renamed = vec![];
     for (global, data) in func.global_values.iter() {
@@ -125,9 +140,13 @@ fn number_data(
             ExternalName::TestCase(symbol) => {
                 let symbol = String::from_utf8_lossy(symbol.raw()).into_owned();
                 let mut units = write(&engine.units);
-                let function = units.functions.get(&symbol).map(|function| function.unit);
+                let function = units.functions.get(&symbol).cloned();
                 let user = match function {
-                    Some(unit) => UserExternalName::new(names::FUNCTIONS, unit),
+                    Some(function) => {
+                        let user = UserExternalName::new(names::FUNCTIONS, function.unit);
+                        references.push(function);
+                        user
+                    }
                     None => {
                         let known = units.data_names.iter().position(|known| *known == symbol);
                         let index = known.unwrap_or(units.data_names.len());
@@ -143,14 +162,13 @@ fn number_data(
             ExternalName::User(reference) => {
                 let user = func.params.user_named_funcs().get(*reference);
                 let index = user.map_or(u32::MAX, |user| user.index);
-                let known = user.is_some_and(|user| user.namespace == names::FUNCTIONS)
-                    && read(&engine.units).function(index).is_some();
-                if !known {
-                    return Err(Error::UnknownFunction {
-                        index,
-                        referenced_by: Some(name.to_string()),
-                    });
-                }
+                let function = user
+                    .filter(|user| user.namespace == names::FUNCTIONS)
+                    .and_then(|_| read(&engine.units).function(index).cloned());
+                references.push(function.ok_or_else(|| Error::UnknownFunction {
+                    index,
+                    referenced_by: Some(name.to_string()),
+                })?);
             }
             ExternalName::LibCall(_) | ExternalName::KnownSymbol(_) => {}
         }

@@ -7,7 +7,7 @@
 use crate::baseline::{Analysis, HotState, LoopHook, Status, Tiering};
 use crate::compile::{Version, instruction_count};
 use crate::config::Mode;
-use crate::engine::{Engine, tiered};
+use crate::engine::Engine;
 use crate::formed::Side;
 use crate::unit::FunctionUnit;
 use cranelift_codegen::entity::SecondaryMap;
@@ -246,7 +246,7 @@ impl Engine {
 }
 
 fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
-    let body = function.body.get()?;
+    let body = function.body()?;
     let mut report = FunctionReport {
         instructions: instruction_count(&body.source),
         blocks: body.source.layout.blocks().count(),
@@ -259,11 +259,11 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
         irreducible: vec![],
     };
     let mut micros_by_tier = [0, 0];
-    if let Some(Ok(baseline)) = body.baseline.get() {
+    if let Some(baseline) = body.compiled() {
         report.tier = Some(baseline.version.tier);
         add_version(&mut report.versions, &mut micros_by_tier, &baseline.version);
     }
-    if let Some((_, _, tiering)) = tiered(function) {
+    if let Some(tiering) = body.tiering() {
         report.entries = tiering.counters.entry_count();
         let profile = tiering.profile(&body.source);
         let state = tiering.state();

@@ -17,6 +17,8 @@ use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::instrument::{Plan, instrument};
 use crate::link::{Place, place};
+use crate::reclaim::Releasable;
+use crate::slots::OwnedSlot;
 use crate::tierup::NEVER;
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::Context;
@@ -34,11 +36,13 @@ impl Inner {
     pub(crate) fn compile_baseline<'b>(
         self: &Inner,
         function: &FunctionUnit,
-        body: &'b Body,
+        body: &'b Arc<Body>,
     ) -> Result<&'b Baseline, CompileError> {
         let baseline = body.baseline.get_or_init(|| match self.config.mode {
             Mode::Eager => self.eager_version(function, body),
-            Mode::Tiered | Mode::Tier0 => self.instrumented_version(function, body),
+            Mode::Tiered | Mode::Tier0 => self
+                .instrumented_version(function, body)
+                .inspect_err(|_| self.forget_regions(body)),
         });
         baseline.as_ref().map_err(Clone::clone)
     }
@@ -118,11 +122,14 @@ impl Inner {
         let tier = generated.tier;
         self.fault(Stage::Link(tier), name)?;
         let resolve = |target: &_| self.address_of(target, origin.externals(), own);
-        let (mut version, tables) = link_version(place, self.isa(tier), name, generated, &resolve)?;
+        let (version, tables) = link_version(place, self.isa(tier), name, generated, &resolve)?;
         let listing = self
             .codemap
             .list(version.entry, tier, origin.clone(), tables);
-        version.listing = Some(listing);
+        version.code.with(|code| {
+            code.account = Some(self.reclaimer.ledger.open(tier, code.memory.len()));
+            code.listing = Some(listing);
+        });
         Ok(version)
     }
 
@@ -137,9 +144,9 @@ impl Inner {
     fn instrumented_version(
         &self,
         function: &FunctionUnit,
-        body: &Body,
+        body: &Arc<Body>,
     ) -> Result<Baseline, CompileError> {
-        let (instrumented, tiering) = self.instrument(function, &body.source)?;
+        let (instrumented, tiering) = self.instrument(function, body)?;
         let origin = Origin::new(function, body, CodeUnit::Function);
         let own = [tiering.own_data(function.unit)];
         let version = self.compile(0, &origin, instrumented, &own)?;
@@ -157,8 +164,9 @@ impl Inner {
     pub(crate) fn instrument(
         &self,
         function: &FunctionUnit,
-        func: &Function,
+        body: &Arc<Body>,
     ) -> Result<(Function, Tiering), CompileError> {
+        let func = &body.source;
         self.fault(Stage::Transform, &function.name)?;
         let flow = Flow::compute(func).map_err(OutlineError::from)?;
         let loops = LoopForest::compute(func, &flow);
@@ -176,7 +184,7 @@ impl Inner {
                 Err(reason) => refused.push((loop_id, reason)),
             }
         }
-        let hooks = self.allocate_regions(function, hooks)?;
+        let hooks = self.allocate_regions(function, body, hooks)?;
 
         let frequencies = estimate(func, &analysis.flow, &analysis.loops);
         let known = known_counts(&analysis.flow, hooks.iter().map(|hook| &hook.region));
@@ -229,6 +237,7 @@ impl Inner {
     fn allocate_regions(
         &self,
         function: &FunctionUnit,
+        body: &Arc<Body>,
         hooks: Vec<(LoopId, Region, Interface)>,
     ) -> Result<Vec<LoopHook>, CompileError> {
         let mut units = write(&self.units);
@@ -237,19 +246,22 @@ impl Inner {
         let mut allocated = Vec::with_capacity(hooks.len());
         for (hook, (loop_id, region, interface)) in hooks.into_iter().enumerate() {
             let unit = units
-                .next()
+                .number()
                 .ok_or_else(|| CompileError::Memory("the unit table is full".into()))?;
-            let slot = self.slots.allocate_empty(unit)?;
-            units.units.push(Unit::Region {
+            let slot = OwnedSlot::empty(&self.slots, unit)?;
+            let region_unit = Unit::Region {
                 function: Arc::clone(&owner),
+                body: Arc::downgrade(body),
                 hook,
-                slot,
-            });
+                slot: *slot,
+            };
+            units.insert(unit, region_unit);
             allocated.push(LoopHook {
                 loop_id,
                 region,
                 interface,
                 unit,
+                slot: Releasable::new(slot),
             });
         }
         Ok(allocated)

@@ -19,7 +19,7 @@
 
 use crate::baseline::{HotState, Status, TierState, Tiering};
 use crate::compile::{Version, panic_message};
-use crate::engine::{Inner, tiered};
+use crate::engine::Inner;
 use crate::error::CompileError;
 use crate::formed::Formed;
 use crate::unit::{Body, FunctionUnit, Unit};
@@ -66,25 +66,35 @@ impl Inner {
         let Some(unit) = crate::engine::read(&self.units).get(unit).cloned() else {
             return 0;
         };
-        let (function, part, slot) = match unit {
-            Unit::Function(function) => (function, HotPart::Function, None),
+        let (function, body, part, slot) = match unit {
+            Unit::Function(function) => {
+                let body = function.body();
+                (function, body, HotPart::Function, None)
+            }
             Unit::Region {
                 function,
+                body,
                 hook,
                 slot,
-            } => (function, HotPart::Loop(hook), Some(slot)),
+            } => (function, body.upgrade(), HotPart::Loop(hook), Some(slot)),
             Unit::Continuation {
                 function,
+                body,
                 formed,
                 side,
                 ..
             } => {
-                self.hot_side_exit(function, formed, side);
+                if let Some((body, formed)) = body.upgrade().zip(formed.upgrade()) {
+                    self.hot_side_exit(function, body, formed, side);
+                }
                 return 0;
             }
-            Unit::Runtime(_) | Unit::Vacant => return 0,
+            Unit::Runtime(_) => return 0,
         };
-        let Some((_, _, tiering)) = tiered(&function) else {
+        let Some(body) = body else {
+            return 0;
+        };
+        let Some(tiering) = body.tiering() else {
             return 0;
         };
         let compile = {
@@ -116,7 +126,7 @@ impl Inner {
             }
         };
         if compile {
-            self.compile_later(function, part, Cause::Hot);
+            self.compile_later(function, Arc::clone(&body), part, Cause::Hot);
         }
         slot.map_or(0, |slot| slot.current())
     }
@@ -126,11 +136,12 @@ impl Inner {
     fn hot_side_exit(
         self: &Arc<Inner>,
         function: Arc<FunctionUnit>,
+        body: Arc<Body>,
         formed: Arc<Formed>,
         side: usize,
     ) {
         let counters = &formed.sides[side].counters;
-        let Some((_, _, tiering)) = tiered(&function) else {
+        let Some(tiering) = body.tiering() else {
             return;
         };
         counters.arm_entry(NEVER);
@@ -155,12 +166,18 @@ impl Inner {
             hot.status = Status::Compiling;
         }
         let part = formed.part;
-        self.compile_later(function, part, Cause::SideExit(formed));
+        self.compile_later(function, Arc::clone(&body), part, Cause::SideExit(formed));
     }
 
-    fn compile_later(self: &Arc<Inner>, function: Arc<FunctionUnit>, part: HotPart, cause: Cause) {
+    fn compile_later(
+        self: &Arc<Inner>,
+        function: Arc<FunctionUnit>,
+        body: Arc<Body>,
+        part: HotPart,
+        cause: Cause,
+    ) {
         if self.synchronous() {
-            return self.tier_up(&function, part, cause);
+            return self.tier_up(&function, &body, part, cause);
         }
         let worker = self.worker.get_or_init(|| match Worker::start() {
             Ok(worker) => Some(worker),
@@ -172,6 +189,7 @@ impl Inner {
         let job = Job {
             engine: Arc::downgrade(self),
             function,
+            body,
             part,
             cause,
         };
@@ -183,10 +201,19 @@ impl Inner {
 
     /// Forms, compiles and publishes what `part` of `function` calls for. A
     /// panic on the way counts as a failed compilation.
-    pub(crate) fn tier_up(&self, function: &FunctionUnit, part: HotPart, cause: Cause) {
-        let Some((body, _, tiering)) = tiered(function) else {
+    pub(crate) fn tier_up(
+        &self,
+        function: &FunctionUnit,
+        body: &Arc<Body>,
+        part: HotPart,
+        cause: Cause,
+    ) {
+        let Some(tiering) = body.tiering() else {
             return;
         };
+        if tiering.state().retired {
+            return;
+        }
         let work = AssertUnwindSafe(|| self.tier_up_part(function, body, tiering, part, cause));
         if let Err(payload) = catch_unwind(work) {
             let error = CompileError::Panic(panic_message(&*payload));
@@ -197,7 +224,7 @@ impl Inner {
     fn tier_up_part(
         &self,
         function: &FunctionUnit,
-        body: &Body,
+        body: &Arc<Body>,
         tiering: &Tiering,
         part: HotPart,
         cause: Cause,
@@ -232,7 +259,7 @@ impl Inner {
     fn carry_out(
         &self,
         function: &FunctionUnit,
-        body: &Body,
+        body: &Arc<Body>,
         tiering: &Tiering,
         part: HotPart,
         formation: Formation,
@@ -278,10 +305,13 @@ impl Inner {
 }
 
 impl HotState {
-    pub(crate) fn published(&mut self, version: Version, formed: Arc<Formed>) {
+    /// Puts a version on record; returns the position of the one that it replaces.
+    pub(crate) fn published(&mut self, version: Version, formed: Arc<Formed>) -> Option<usize> {
+        let replaced = self.versions.len().checked_sub(1);
         self.versions.push(version);
         self.formed.push(formed);
         self.status = Status::Published;
+        replaced
     }
 }
 

@@ -33,6 +33,7 @@ mod thread;
 use crate::arch::Entered;
 use crate::codemap::{CodeLocation, locate};
 use crate::engine::Engine;
+use crate::epoch;
 use crate::typed::{ClifArgs, ClifReturn, TypedFn};
 use cranelift_codegen::ir::TrapCode;
 use std::any::Any;
@@ -154,9 +155,14 @@ pub(crate) unsafe fn call_safely(
     first: usize,
     second: *mut u8,
 ) -> Result<(), Trap> {
+    let pins = epoch::depth();
     // SAFETY: the caller's contract.
     let called = unsafe { protect(function, first, second) };
-    called.map_err(|caught| Trap::new(&caught))
+    called.map_err(|caught| {
+        // Those of the frames that were skipped.
+        epoch::restore(pins);
+        Trap::new(&caught)
+    })
 }
 
 /// What a callback works on: what it consumes, and what it leaves.
@@ -207,10 +213,10 @@ impl<A: ClifArgs, R: ClifReturn> TypedFn<A, R> {
     pub unsafe fn try_call(&self, args: A) -> Result<R, Trap> {
         let callback = |(function, args): (*const Self, A)| {
             // SAFETY: the pointer is to `self`; the rest is the caller's contract.
-            unsafe { (*function).call(args) }
+            unsafe { (*function).call_here(args) }
         };
         // SAFETY: the callback owns nothing but numbers; the rest is the caller's contract.
-        let result = unsafe { exchange((&raw const *self, args), callback) }?;
+        let result = self.pinned(|| unsafe { exchange((&raw const *self, args), callback) })?;
         match result {
             Some(result) => Ok(result),
             // Without a trap, the callback has run to its end.
@@ -246,8 +252,11 @@ impl Engine {
     /// # Panics
     /// As `body` does.
     pub unsafe fn catch<R>(&self, body: impl FnOnce() -> R) -> Result<R, Trap> {
-        // SAFETY: panics are contained; the rest is the caller's contract.
-        let result = unsafe { exchange(body, contained) }?;
+        let safely = || {
+            // SAFETY: panics are contained; the rest is the caller's contract.
+            unsafe { exchange(body, contained) }
+        };
+        let result = self.inner.pinned(safely)?;
         match result {
             Some(Ok(result)) => Ok(result),
             Some(Err(payload)) => resume_unwind(payload),

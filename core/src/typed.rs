@@ -19,6 +19,7 @@ use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use crate::engine::Inner;
 use cranelift_codegen::ir::{AbiParam, ArgumentExtension, ArgumentPurpose, Signature, Type, types};
 use cranelift_codegen::isa::CallConv;
 
@@ -292,6 +293,8 @@ fn plain(param: &AbiParam, extension: ArgumentExtension) -> Result<(), Signature
 pub struct TypedFn<A, R> {
     address: usize,
     keepalive: Arc<dyn Any + Send + Sync>,
+    /// Whose code it is, if calls are to be pinned.
+    engine: Option<Arc<Inner>>,
     types: PhantomData<fn(A) -> R>,
 }
 
@@ -313,8 +316,25 @@ impl<A: ClifArgs, R: ClifReturn> TypedFn<A, R> {
         Ok(Self {
             address,
             keepalive,
+            engine: None,
             types: PhantomData,
         })
+    }
+
+    /// Lets calls count as being inside generated code of `engine`.
+    pub(crate) fn pinned_by(self, engine: Arc<Inner>) -> Self {
+        Self {
+            engine: Some(engine),
+            ..self
+        }
+    }
+
+    /// Runs `body`, which calls the function.
+    pub(crate) fn pinned<T>(&self, body: impl FnOnce() -> T) -> T {
+        match &self.engine {
+            Some(engine) => engine.pinned(body),
+            None => body(),
+        }
     }
 
     /// Calls the function. A trap in it is a signal; [`TypedFn::try_call`] makes it an error.
@@ -324,13 +344,25 @@ impl<A: ClifArgs, R: ClifReturn> TypedFn<A, R> {
     /// alive, and running it with these arguments is sound: generated code can do anything, above
     /// all with pointers. It must not unwind.
     pub unsafe fn call(&self, args: A) -> R {
+        // SAFETY: the caller's contract.
+        self.pinned(|| unsafe { self.call_here(args) })
+    }
+
+    /// Calls the function on a thread that is pinned already.
+    ///
+    /// # Safety
+    /// As for [`TypedFn::call`].
+    pub(crate) unsafe fn call_here(&self, args: A) -> R {
         let address = std::ptr::with_exposed_provenance(self.address);
         // SAFETY: the caller's contract; the types were checked by `new`.
         unsafe { args.call(address) }
     }
 
-    /// The address that is called.
+    /// The address that is called. Calls of it are not pinned: see [`Reclamation`](crate::Reclamation).
     pub fn address(&self) -> usize {
+        if let Some(engine) = &self.engine {
+            engine.reclaimer.pointer_left();
+        }
         self.address
     }
 }
@@ -340,6 +372,7 @@ impl<A, R> Clone for TypedFn<A, R> {
         Self {
             address: self.address,
             keepalive: Arc::clone(&self.keepalive),
+            engine: self.engine.clone(),
             types: PhantomData,
         }
     }

@@ -4,17 +4,19 @@
 //! index of an entry is what a cell holds, and what CLIF names refer to.
 
 use crate::baseline::Baseline;
+use crate::baseline::Tiering;
+use crate::engine::{read, write};
 use crate::error::CompileError;
 use crate::externals::Externals;
 use crate::formed::Formed;
 use crate::lazy::Lazy;
 use crate::references::References;
-use crate::slots::SlotRef;
+use crate::slots::{OwnedSlot, SlotRef};
 use cranelift_codegen::ir::{Function, Signature};
 use regraft_regions::function_hash;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 /// A function of an engine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,20 +41,49 @@ impl fmt::Debug for FuncId {
 }
 
 /// What a function of the table is, and what is known of it.
+///
+/// Whoever may call it holds it: the unit table until it is removed, bodies that refer to it, handles of the
+/// client. Its slot goes back with the last of them.
 #[derive(Debug)]
 pub(crate) struct FunctionUnit {
     pub unit: u32,
     pub name: String,
     pub signature: Signature,
-    pub slot: SlotRef,
-    pub body: OnceLock<Body>,
+    pub slot: OwnedSlot,
     /// Whether its name means nothing outside of the module that owns it.
     pub local: bool,
+    /// Its definition, once there is one; replaced by a redefinition.
+    body: RwLock<Option<Arc<Body>>>,
     /// How it is defined when it is first called.
     pub lazy: Lazy,
+    /// Held while the function is defined, redefined or removed.
+    pub changing: Mutex<()>,
 }
 
 impl FunctionUnit {
+    pub fn new(unit: u32, name: String, signature: Signature, slot: OwnedSlot) -> Self {
+        Self {
+            unit,
+            name,
+            signature,
+            slot,
+            local: false,
+            body: RwLock::default(),
+            lazy: Lazy::default(),
+            changing: Mutex::default(),
+        }
+    }
+
+    /// The definition, if there is one.
+    pub fn body(&self) -> Option<Arc<Body>> {
+        read(&self.body).clone()
+    }
+
+    /// Makes `body` the definition; returns what it was before.
+    pub fn replace_body(&self, body: Option<Arc<Body>>) -> Option<Arc<Body>> {
+        std::mem::replace(&mut *write(&self.body), body)
+    }
+
     /// Its name, or where that is taken, the name and the number.
     pub fn unique_name(&self, taken: impl FnOnce(&str) -> bool) -> String {
         match taken(&self.name) {
@@ -78,6 +109,16 @@ pub(crate) struct Body {
 }
 
 impl Body {
+    /// The first version, if it was compiled.
+    pub fn compiled(&self) -> Option<&Baseline> {
+        self.baseline.get()?.as_ref().ok()
+    }
+
+    /// What tiering up needs, if the first version counts.
+    pub fn tiering(&self) -> Option<&Tiering> {
+        self.compiled()?.tiering.as_ref()
+    }
+
     /// The hash of the function as the client defined it: without numbers
     /// for names, and without the locations that the engine added.
     pub fn client_hash(&self) -> u64 {
@@ -98,50 +139,69 @@ pub(crate) enum Unit {
     /// The region of a hook of a function.
     Region {
         function: Arc<FunctionUnit>,
+        body: Weak<Body>,
         hook: usize,
         slot: SlotRef,
     },
     /// The continuation of side exits of a formed region.
     Continuation {
         function: Arc<FunctionUnit>,
-        formed: Arc<Formed>,
+        body: Weak<Body>,
+        formed: Weak<Formed>,
         /// The position in the formed region's sides.
         side: usize,
         slot: SlotRef,
     },
     /// An entry point of the runtime.
-    Runtime(SlotRef),
-    /// Nothing any more; the number is not given again.
-    Vacant,
+    Runtime(Arc<OwnedSlot>),
 }
 
 impl Unit {
-    pub fn slot(&self) -> Option<SlotRef> {
+    pub fn slot(&self) -> SlotRef {
         match self {
-            Self::Vacant => None,
-            Self::Function(function) => Some(function.slot),
-            Self::Region { slot, .. } | Self::Continuation { slot, .. } | Self::Runtime(slot) => {
-                Some(*slot)
-            }
+            Self::Function(function) => *function.slot,
+            Self::Runtime(slot) => ***slot,
+            Self::Region { slot, .. } | Self::Continuation { slot, .. } => *slot,
         }
     }
 }
 
 /// All units of an engine, the names of functions, and data symbols.
+///
+/// A number is given once: what it stood for is never mistaken for something newer.
 #[derive(Debug, Default)]
 pub(crate) struct UnitTable {
-    pub units: Vec<Unit>,
+    units: BTreeMap<u32, Unit>,
+    next: u32,
     pub functions: HashMap<String, Arc<FunctionUnit>>,
     pub data_names: Vec<String>,
 }
 
 impl UnitTable {
-    pub fn next(&self) -> Option<u32> {
-        u32::try_from(self.units.len()).ok()
+    /// Takes the next number, if there is one left.
+    pub fn number(&mut self) -> Option<u32> {
+        let number = self.next;
+        self.next = number.checked_add(1)?;
+        Some(number)
+    }
+
+    /// Enters a unit under its number.
+    pub fn insert(&mut self, number: u32, unit: Unit) {
+        self.units.insert(number, unit);
+    }
+
+    /// Takes a unit out: nothing refers to it any more.
+    pub fn remove(&mut self, number: u32) -> Option<Unit> {
+        self.units.remove(&number)
+    }
+
+    /// Keeps the units for which `keep` is true.
+    pub fn retain(&mut self, keep: impl Fn(&Unit) -> bool) {
+        self.units.retain(|_, unit| keep(unit));
     }
 
     pub fn get(&self, unit: u32) -> Option<&Unit> {
-        self.units.get(unit as usize)
+        self.units.get(&unit)
     }
 
     pub fn function(&self, unit: u32) -> Option<&Arc<FunctionUnit>> {
@@ -149,5 +209,10 @@ impl UnitTable {
             Unit::Function(function) => Some(function),
             _ => None,
         }
+    }
+
+    /// All units, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = &Unit> {
+        self.units.values()
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::engine::Inner;
 use crate::tierup::{Cause, HotPart};
-use crate::unit::FunctionUnit;
+use crate::unit::{Body, FunctionUnit};
 use crossbeam_channel::{Sender, unbounded};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 pub(crate) struct Job {
     pub engine: Weak<Inner>,
     pub function: Arc<FunctionUnit>,
+    pub body: Arc<Body>,
     pub part: HotPart,
     pub cause: Cause,
 }
@@ -23,7 +24,7 @@ impl Job {
     /// Carries the job out, if its engine still exists.
     pub fn run(self) {
         if let Some(engine) = self.engine.upgrade() {
-            engine.tier_up(&self.function, self.part, self.cause);
+            engine.tier_up(&self.function, &self.body, self.part, self.cause);
         }
     }
 }

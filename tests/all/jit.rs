@@ -1,5 +1,7 @@
 //! `regraft::jit` beside cranelift-jit: every scenario runs on both, and at threshold 1.
 
+#![expect(clippy::result_large_err, reason = "the error is cranelift-module's")]
+
 mod data;
 mod errors;
 mod kinds;

@@ -1,5 +1,6 @@
 //! Integration tests, in one binary.
 
+mod churn;
 mod cli;
 mod conformance;
 mod constructs;
@@ -7,6 +8,7 @@ mod errors;
 mod jit;
 mod limits;
 mod random;
+mod reclaim;
 mod report;
 mod threads;
 mod tiering;

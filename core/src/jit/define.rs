@@ -33,6 +33,15 @@ impl JITModule {
         }
         Ok(name)
     }
+
+    /// Verifies a function, if the target's settings say so.
+    pub(super) fn verify(&self, ctx: &Context) -> ModuleResult<()> {
+        if self.isa.flags().enable_verifier() {
+            let verified = cranelift_codegen::verify_function(&ctx.func, &*self.isa);
+            verified.map_err(CodegenError::Verifier)?;
+        }
+        Ok(())
+    }
 }
 
 fn unit_error(error: Error) -> ModuleError {
@@ -106,21 +115,19 @@ impl Module for JITModule {
     ) -> ModuleResult<()> {
         let name = self.check_function(id)?;
         tracing::debug!(function = %name, "define");
-        if self.isa.flags().enable_verifier() {
-            let verified = cranelift_codegen::verify_function(&ctx.func, &*self.isa);
-            verified.map_err(CodegenError::Verifier)?;
-        }
+        self.verify(ctx)?;
         let engine = &self.engine()?.inner;
         let unit = engine.declare_local(&name, &ctx.func.signature);
         let unit = unit.map_err(unit_error)?;
         let prepared = engine.prepare(&unit, ctx, ctrl_plane).map_err(|error| {
-            engine.withdraw_local(&unit, None);
+            engine.forget_local(&unit);
             generate_error(error)
         })?;
         let definition = Definition {
             entry: prepared.entry(),
             unit,
             state: State::Prepared(Box::new(prepared)),
+            older: vec![],
         };
         self.functions.insert(id, definition);
         self.functions_to_finalize.push(id);
@@ -149,6 +156,7 @@ impl Module for JITModule {
             unit,
             entry: place.entry(),
             state: State::Placed(Box::new((code, place))),
+            older: vec![],
         };
         self.functions.insert(id, definition);
         self.functions_to_finalize.push(id);

@@ -1,6 +1,6 @@
 //! A module's functions on their way into the engine.
 
-use crate::arena::CodeBlock;
+use crate::arena::OwnedCode;
 use crate::compile::GenerateError;
 use crate::engine::Engine;
 use crate::error::{CompileError, Error};
@@ -8,11 +8,12 @@ use crate::externals::Externals;
 use crate::link::{LinkError, ObjectCode, Place, link, place};
 use crate::local::Prepared;
 use crate::names::is_own;
-use crate::unit::FunctionUnit;
+use crate::reclaim::Retired;
+use crate::unit::{Body, FunctionUnit};
 use cranelift_codegen::CodegenError;
 use cranelift_module::{ModuleError, ModuleRelocTarget, ModuleResult};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A function that has a definition.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Definition {
     /// Where its first version is.
     pub entry: usize,
     pub state: State,
+    /// Definitions that it had before, which may wait to be freed.
+    pub older: Vec<Weak<Body>>,
 }
 
 /// How far a definition is.
@@ -31,71 +34,126 @@ pub(super) enum State {
     Prepared(Box<Prepared>),
     /// Machine code of the client, placed.
     Placed(Box<(ObjectCode, Place)>),
-    /// Published; machine code of the client stays the module's.
-    Finalized(Option<CodeBlock>),
+    /// Published.
+    Finalized(Option<MachineCode>),
 }
 
-impl Definition {
+/// Published machine code of the client, which stays the module's.
+#[derive(Debug)]
+pub(super) struct MachineCode {
+    code: OwnedCode,
+    /// What it refers to, kept as long as it.
+    _externals: Externals,
+}
+
+/// What the names in a definition lead to.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    pub addresses: Vec<(ModuleRelocTarget, usize)>,
+    /// The functions of the module among them.
+    pub functions: Vec<Arc<FunctionUnit>>,
+}
+
+impl Resolved {
+    fn settle(self, externals: &Externals) {
+        let Self {
+            addresses,
+            functions,
+        } = self;
+        let addresses = addresses.iter().map(|(name, address)| (name, *address));
+        externals.settle(addresses, functions);
+    }
+}
+
+impl State {
     /// The client's names that it refers to, while it is not linked.
     pub fn names(&self) -> Vec<ModuleRelocTarget> {
-        match &self.state {
-            State::Prepared(prepared) => {
+        match self {
+            Self::Prepared(prepared) => {
                 let names = prepared.code().names();
                 names.filter(|name| !is_own(name)).cloned().collect()
             }
-            State::Placed(placed) => placed.0.names().cloned().collect(),
-            State::Finalized(_) => vec![],
+            Self::Placed(placed) => placed.0.names().cloned().collect(),
+            Self::Finalized(_) => vec![],
         }
     }
 
-    /// Links and publishes it, if that has not happened. The addresses are those of its names.
+    /// Takes back what was never published.
+    pub fn abandon(self, engine: &Engine) {
+        if let Self::Prepared(prepared) = self {
+            engine.inner.abandon(*prepared);
+        }
+    }
+
+    /// Links and publishes it as the definition of a function, if that has not happened.
     ///
     /// # Errors
     ///
-    /// `Backend`; what it was is gone then.
+    /// `Backend`, `Allocation`.
     pub fn finish(
-        &mut self,
+        self,
         engine: &Engine,
-        addresses: &[(ModuleRelocTarget, usize)],
-    ) -> ModuleResult<()> {
-        let addresses = addresses.iter().map(|(name, address)| (name, *address));
-        match std::mem::replace(&mut self.state, State::Finalized(None)) {
-            State::Prepared(prepared) => {
-                let finished = engine.inner.finish(&self.unit, *prepared, addresses);
-                finished.map_err(compile_error)?;
+        unit: &FunctionUnit,
+        names: Resolved,
+    ) -> ModuleResult<Option<MachineCode>> {
+        match self {
+            Self::Prepared(prepared) => {
+                let settle = |externals: &Externals| names.settle(externals);
+                let finished = engine.inner.finish(unit, *prepared, settle);
+                finished.map_err(|error| match error {
+                    Error::Compile { source, .. } => compile_error(source),
+                    error => ModuleError::Backend(error.into()),
+                })?;
+                Ok(None)
             }
-            State::Placed(placed) => {
+            Self::Placed(placed) => {
                 let (code, place) = *placed;
                 let externals = Externals::default();
-                externals.settle(addresses);
+                names.settle(&externals);
                 let resolve = |name: &ModuleRelocTarget| externals.address_of(name);
-                let linked = link(place, engine.inner.isa(1), &self.unit.name, &code, &resolve);
+                let linked = link(place, engine.inner.isa(1), &unit.name, &code, &resolve);
                 let linked = linked.map_err(|error| ModuleError::Backend(error.into()))?;
-                self.unit.slot.publish(linked.entry);
-                self.state = State::Finalized(Some(linked.code));
+                unit.slot.publish(linked.entry);
+                Ok(Some(MachineCode {
+                    code: linked.code,
+                    _externals: externals,
+                }))
             }
-            finalized @ State::Finalized(_) => self.state = finalized,
+            Self::Finalized(code) => Ok(code),
         }
-        Ok(())
     }
 }
 
 impl Definition {
-    /// Takes back what was never published.
-    pub fn abandon(self, engine: &Engine) {
-        let prepared = match &self.state {
-            State::Prepared(prepared) => Some(&**prepared),
-            State::Placed(_) | State::Finalized(_) => None,
-        };
-        engine.inner.withdraw_local(&self.unit, prepared);
+    /// Links and publishes it, if that has not happened. After an error it is no definition any more.
+    pub fn finish(&mut self, engine: &Engine, names: Resolved) -> ModuleResult<()> {
+        let state = std::mem::replace(&mut self.state, State::Finalized(None));
+        self.state = State::Finalized(state.finish(engine, &self.unit, names)?);
+        Ok(())
     }
 
-    /// Frees what was published. Nobody may use it any more: the caller's contract.
-    pub fn free(self, engine: &Engine) {
-        if let State::Finalized(Some(code)) = self.state {
-            engine.inner.withdraw_local(&self.unit, None);
-            engine.inner.arena.free_code(code);
+    /// Takes back what was never published.
+    pub fn abandon(self, engine: &Engine) {
+        self.state.abandon(engine);
+        engine.inner.forget_local(&self.unit);
+    }
+
+    /// Lets calls trap; what is published is freed when no thread can be inside.
+    pub fn remove(self, engine: &Engine) {
+        match self.state {
+            State::Finalized(code) => {
+                engine.inner.remove_function(&self.unit);
+                retire(engine, code);
+            }
+            State::Prepared(_) | State::Placed(_) => self.abandon(engine),
         }
+    }
+}
+
+/// Frees client's machine code when no thread can be inside.
+pub(super) fn retire(engine: &Engine, code: Option<MachineCode>) {
+    if let Some(code) = code {
+        engine.inner.retire(Retired::Code(code.code));
     }
 }
 

@@ -10,14 +10,14 @@
 
 use super::builder::{JITBuilder, LibcallNames};
 use super::data::DataObject;
-use super::function::{Definition, engine_error};
+use super::function::{Definition, Resolved, engine_error};
 use super::resolve::ResolveError;
 use super::symbols::Symbols;
 use super::{SystemMemoryProvider, engines};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::link::default_libcall_address;
-use crate::unit::FuncId as EngineFuncId;
+use crate::unit::FunctionUnit;
 use cranelift_codegen::ir::LibCall;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_jit::{BranchProtection, JITMemoryProvider};
@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// also when the module is behind an `Arc` or gone.
 pub struct JITModule {
     pub(super) isa: OwnedTargetIsa,
-    engine: Result<Engine, Arc<Error>>,
+    pub(super) engine: Result<Engine, Arc<Error>>,
     symbols: Symbols,
     libcall_names: LibcallNames,
     memory: Mutex<Memory>,
@@ -46,6 +46,8 @@ pub struct JITModule {
     pub(super) data: BTreeMap<DataId, DataObject>,
     pub(super) functions_to_finalize: Vec<FuncId>,
     pub(super) data_to_finalize: Vec<(DataId, Box<[ModuleReloc]>)>,
+    /// The functions that data refer to, kept as long as those.
+    functions_in_data: Vec<Arc<FunctionUnit>>,
 }
 
 /// How many functions and data objects are declared.
@@ -110,23 +112,8 @@ impl JITModule {
             data: BTreeMap::new(),
             functions_to_finalize: vec![],
             data_to_finalize: vec![],
+            functions_in_data: vec![],
         }
-    }
-
-    /// The engine that compiles and runs the functions. Not in cranelift-jit.
-    ///
-    /// # Errors
-    ///
-    /// `Backend`: why there is none.
-    pub fn engine(&self) -> ModuleResult<&Engine> {
-        self.engine.as_ref().map_err(engine_error)
-    }
-
-    /// What the engine knows a defined function as, for [`Engine::get`] and [`Engine::call`]. Not in
-    /// cranelift-jit.
-    pub fn engine_function(&self, func_id: FuncId) -> Option<EngineFuncId> {
-        let definition = self.functions.get(&func_id)?;
-        Some(EngineFuncId::from_u32(definition.unit.unit))
     }
 
     /// Frees the code and the data of the module.
@@ -137,6 +124,7 @@ impl JITModule {
     /// data any more: neither the host nor code of other modules.
     pub unsafe fn free_memory(mut self) {
         self.free_functions();
+        self.functions_in_data.clear();
         let memory = self.memory.get_mut();
         let memory = memory.unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the caller's contract.
@@ -152,9 +140,14 @@ impl JITModule {
                 definition.abandon(engine);
             }
         }
-        for definition in std::mem::take(&mut self.functions).into_values() {
-            definition.free(engine);
-        }
+        let definitions = std::mem::take(&mut self.functions);
+        let definitions: Vec<_> = definitions.into_values().collect();
+        let units = definitions
+            .iter()
+            .map(|definition| Arc::clone(&definition.unit));
+        let older = definitions.iter().flat_map(|definition| &definition.older);
+        let older: Vec<_> = older.cloned().collect();
+        engine.inner.free_functions(units, &older);
     }
 
     /// The address that a name in this module stands for.
@@ -225,6 +218,9 @@ impl JITModule {
         }
         let mut pending = std::mem::take(&mut self.data_to_finalize);
         for (at, (id, relocs)) in pending.iter().enumerate() {
+            let functions = relocs.iter().filter_map(|reloc| self.unit_of(&reloc.name));
+            let functions: Vec<_> = functions.collect();
+            self.functions_in_data.extend(functions);
             let pointer_bytes = self.isa.pointer_bytes();
             let data = self.data.get(id);
             let relocated =
@@ -246,22 +242,49 @@ impl JITModule {
 
     /// Links and publishes a function. One that cannot be linked is not defined any more.
     fn finalize_function(&mut self, id: FuncId) -> ModuleResult<()> {
-        let names = self.functions.get(&id).map(Definition::names);
-        let addresses = names.into_iter().flatten().map(|name| {
-            let address = self.find(&name)?;
-            Ok((name, address))
-        });
-        let addresses: Vec<_> = addresses.collect::<Result<_, ResolveError>>()?;
+        let Some(definition) = self.functions.get(&id) else {
+            return Ok(());
+        };
+        let names = self.resolve(definition.state.names())?;
         let engine = self.engine.as_ref().map_err(engine_error)?;
         let Some(definition) = self.functions.get_mut(&id) else {
             return Ok(());
         };
-        let finished = definition.finish(engine, &addresses);
+        let finished = definition.finish(engine, names);
         if finished.is_err() {
-            engine.inner.withdraw_local(&definition.unit, None);
+            engine.inner.forget_local(&definition.unit);
             self.functions.remove(&id);
         }
         finished
+    }
+
+    /// Finds the addresses of names.
+    pub(super) fn resolve(&self, names: Vec<ModuleRelocTarget>) -> Result<Resolved, ResolveError> {
+        let mut resolved = Resolved::default();
+        for name in names {
+            let address = self.find(&name)?;
+            resolved.functions.extend(self.unit_of(&name));
+            resolved.addresses.push((name, address));
+        }
+        resolved
+            .functions
+            .sort_unstable_by_key(|function| function.unit);
+        resolved.functions.dedup_by_key(|function| function.unit);
+        Ok(resolved)
+    }
+
+    /// The function of the module that a name stands for, if it is defined.
+    fn unit_of(&self, name: &ModuleRelocTarget) -> Option<Arc<FunctionUnit>> {
+        let id = match *name {
+            ModuleRelocTarget::User {
+                namespace: 0,
+                index,
+            } => FuncId::from_u32(index),
+            ModuleRelocTarget::FunctionOffset(id, _) => id,
+            _ => return None,
+        };
+        let definition = self.functions.get(&id)?;
+        Some(Arc::clone(&definition.unit))
     }
 
     /// Allocates data memory.
@@ -358,6 +381,8 @@ impl JITModule {
 impl Drop for JITModule {
     /// What was finalized stays. What was not goes.
     fn drop(&mut self) {
+        // The data stay too.
+        std::mem::forget(std::mem::take(&mut self.functions_in_data));
         let Ok(engine) = &self.engine else { return };
         for id in &self.functions_to_finalize {
             if let Some(definition) = self.functions.remove(id) {

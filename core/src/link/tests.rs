@@ -202,7 +202,7 @@ fn freed_versions_make_room_for_new_ones() {
     for argument in 0..1000 {
         let (linked, _) = link_alone(&arena, &isas.tier1, ADD_ONE);
         assert_eq!(call(&linked, argument), argument + 1);
-        arena.free_code(linked.code);
+        drop(linked.code);
     }
     assert_eq!(arena.stats().code.live, 0);
 }
@@ -219,7 +219,7 @@ fn cost_of_a_module() {
         for _ in 0..10_000 {
             let place = place(&arena, &code).unwrap();
             let linked = link(place, &isas.tier0, "test", &code, &|_| Some(64)).unwrap();
-            arena.free_code(linked.code);
+            drop(linked.code);
         }
         println!(
             "{} relocations: {:?}",

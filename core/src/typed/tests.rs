@@ -18,7 +18,8 @@ fn host() -> CallConv {
 fn typed<A: ClifArgs, R: ClifReturn>(clif: &str) -> TypedFn<A, R> {
     let (arena, isas) = (arena(), isas());
     let (linked, signature) = link_alone(&arena, &isas.tier1, clif);
-    TypedFn::new(linked.entry, &signature, host(), arena).unwrap()
+    let code = Arc::new(linked.code);
+    TypedFn::new(linked.entry, &signature, host(), code).unwrap()
 }
 
 #[test]

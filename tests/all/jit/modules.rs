@@ -303,3 +303,136 @@ fn one_module_per_function() {
         println!("{name}: 2,000 modules in {time:?}, {memory} KiB");
     }
 }
+
+/// Adds a number to the argument.
+fn adds(n: i64) -> String {
+    format!(
+        "function %f(i64) -> i64 system_v {{
+block0(v0: i64):
+    v1 = iconst.i64 {n}
+    v2 = iadd v0, v1
+    return v2
+}}"
+    )
+}
+
+fn redefine(module: &mut JITModule, id: FuncId, clif: &str) -> ModuleResult<()> {
+    let mut context = Context::for_function(parse(clif));
+    module.redefine_function(id, &mut context)
+}
+
+const CALLS_FIRST: &str = "function %caller(i64) -> i64 system_v {
+    fn0 = colocated u0:0(i64) -> i64 system_v
+block0(v0: i64):
+    v1 = call fn0(v0)
+    return v1
+}";
+
+#[test]
+fn calls_reach_the_newest_definition() {
+    let mut module = kinds::AtThresholdOne::module();
+    let id = define(&mut module, "f", &adds(0));
+    // Not finalized yet: it is defined anew.
+    redefine(&mut module, id, &adds(1)).unwrap();
+    let caller = define(&mut module, "caller", CALLS_FIRST);
+    module.finalize();
+    let [code, caller] = [id, caller].map(|id| module.code(id));
+    assert_eq!([code, caller].map(|code| call(code, 10)), [11, 11]);
+    for n in 2..20 {
+        redefine(&mut module, id, &adds(n)).unwrap();
+        for _ in 0..3 {
+            assert_eq!([code, caller].map(|code| call(code, 10)), [10 + n; 2]);
+        }
+    }
+    assert_eq!(module.code(id), code);
+
+    let other = "function %f(i32) -> i64 system_v {
+block0(v0: i32):
+    v1 = sextend.i64 v0
+    return v1
+}";
+    let unresolved = CALLS_FIRST.replace("u0:0", "u0:99");
+    for wrong in [other, &unresolved] {
+        redefine(&mut module, id, wrong).unwrap_err();
+        assert_eq!(call(caller, 10), 29);
+    }
+    // SAFETY: nothing runs.
+    unsafe { module.engine().unwrap().quiescent() };
+    assert_eq!(call(caller, 10), 29);
+    assert_eq!(module.engine().unwrap().memory().waiting, 0);
+}
+
+#[test]
+fn calls_of_a_removed_function_trap() {
+    let mut module = kinds::AtThresholdOne::module();
+    let id = define(&mut module, "f", &adds(1));
+    let caller = define(&mut module, "caller", CALLS_FIRST);
+    module.finalize();
+    let engine = module.engine().unwrap().clone();
+    let typed = engine
+        .get::<(i64,), i64>(module.engine_function(caller).unwrap())
+        .unwrap();
+    // SAFETY: the code touches no memory.
+    let try_call = || unsafe { typed.try_call((10,)) };
+    assert_eq!(try_call().unwrap(), 11);
+    module.remove_function(id).unwrap();
+    let trap = try_call().unwrap_err();
+    assert_eq!(trap.kind, regraft::TrapKind::Unresolvable);
+    assert!(module.remove_function(id).is_err());
+    // What is defined under the number now is another function.
+    try_define(&mut module, id, &adds(5)).unwrap();
+    module.finalize();
+    assert_eq!(call(module.code(id), 10), 15);
+    assert!(try_call().is_err());
+    redefine(&mut module, caller, CALLS_FIRST).unwrap();
+    assert_eq!(try_call().unwrap(), 15);
+    let pending = define(&mut module, "pending", &adds(7));
+    module.remove_function(pending).unwrap();
+    module.finalize();
+}
+
+/// Modules that come and go on one engine leave nothing, whatever became of their functions.
+#[test]
+fn free_memory_frees_all_of_a_module() {
+    let engine = engine_at_threshold_one();
+    let mut live = vec![];
+    for cycle in 0..40 {
+        let mut module = module_on(&engine);
+        let sum = define(&mut module, "sum", SUM);
+        let caller = define(&mut module, "caller", CALLS_FIRST);
+        let bytes = module
+            .declare_anonymous_function(&signature("(i64) -> i64"))
+            .unwrap();
+        module
+            .define_function_bytes(bytes, 16, &[0; 100], &[])
+            .unwrap();
+        module.finalize();
+        for _ in 0..3 {
+            assert_eq!(call(module.code(caller), 100), 4950);
+        }
+        redefine(&mut module, sum, SUM).unwrap();
+        redefine(&mut module, bytes, SUM).unwrap();
+        for _ in 0..3 {
+            assert_eq!(call(module.code(caller), 100), 4950);
+            assert_eq!(call(module.code(bytes), 100), 4950);
+        }
+        if cycle % 2 == 0 {
+            let pending = define(&mut module, "pending", SUM);
+            redefine(&mut module, pending, &adds(1)).unwrap();
+        }
+        // SAFETY: nothing runs, and no pointer is used any more.
+        unsafe { module.free() };
+        // SAFETY: nothing runs.
+        unsafe { engine.quiescent() };
+        let memory = engine.memory();
+        live.push((
+            memory.code.live,
+            memory.data.live,
+            memory.tiers[0].live,
+            memory.tiers[1].live,
+        ));
+    }
+    assert_eq!(live[5..].iter().max(), live[5..].iter().min(), "{live:?}");
+    assert_eq!((live[0].2, live[0].3), (0, 0));
+    assert_eq!(engine.report().functions.len(), 0);
+}

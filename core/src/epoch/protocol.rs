@@ -1,0 +1,71 @@
+//! The protocol of reclamation epochs: when nothing that was retired can be reached any more.
+//!
+//! ```text
+//!   reader                          reclaimer
+//!   inside = now      (enter)       cell = new             (unlink)
+//!   light fence                     epoch = now++          (retire)
+//!   read the cell, run the code     heavy fence
+//!   inside = 0        (leave)       free if epoch < every inside ≠ 0
+//! ```
+//!
+//! Claim: what was unlinked before it was retired at epoch *e* is not used by a reader whose `inside`, as the
+//! reclaimer reads it, is 0 or greater than *e*.
+//!
+//! * The reclaimer reads an older value than what the reader stored on entering: then its fence comes before
+//!   the reader's in the order of the fences, and the reader sees the unlinked cell.
+//! * It reads a value greater than *e*: the reader's `now` was read from the increment of *e* or from a later
+//!   one, an acquire load of a release sequence, so that the unlinking happened before.
+//! * It reads the 0 of a leaving: a release store, so that all that the reader did happened before the freeing.
+//!
+//! The source is compiled a second time in the tests, with the atomics of a model checker.
+
+use super::atomic::{AtomicU64, Ordering, heavy_fence, light_fence};
+
+/// The epochs of a domain, counted from 1.
+#[derive(Debug)]
+pub(crate) struct Clock(AtomicU64);
+
+/// A thread's part in the protocol: the epoch in which it entered, 0 outside.
+#[derive(Debug)]
+pub(crate) struct Participant(AtomicU64);
+
+impl Clock {
+    /// A clock at its first epoch.
+    pub fn new() -> Self {
+        Self(AtomicU64::new(1))
+    }
+
+    /// Enters; what is read from now on stays until the participant leaves.
+    pub fn enter(&self, participant: &Participant) {
+        let now = self.0.load(Ordering::Acquire);
+        participant.0.store(now, Ordering::Relaxed);
+        light_fence();
+    }
+
+    /// Ends an epoch and returns it. What was unlinked before can be freed when [`oldest`] is greater.
+    pub fn retire(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::AcqRel)
+    }
+}
+
+impl Participant {
+    /// A participant that is outside.
+    pub fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Leaves.
+    pub fn leave(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+}
+
+/// The epoch in which the participant entered that has been inside longest; the largest number if none is.
+pub(crate) fn oldest<'p>(participants: impl IntoIterator<Item = &'p Participant>) -> u64 {
+    heavy_fence();
+    let inside = participants.into_iter().filter_map(|participant| {
+        let entered = participant.0.load(Ordering::Acquire);
+        (entered != 0).then_some(entered)
+    });
+    inside.min().unwrap_or(u64::MAX)
+}

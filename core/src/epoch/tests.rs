@@ -1,0 +1,87 @@
+//! Tests of pins: nesting, skipped frames, threads that end. The protocol itself is model-checked.
+
+use super::*;
+use std::sync::mpsc::channel;
+
+#[test]
+fn a_pin_holds_up_what_is_retired_after_it_began() {
+    let epochs = Epochs::new();
+    let before = epochs.retire();
+    let during = epochs.pinned(|| {
+        let during = epochs.retire();
+        assert!(before < epochs.oldest());
+        assert!(during >= epochs.oldest());
+        epochs.pinned(|| assert!(during >= epochs.oldest()));
+        assert!(during >= epochs.oldest());
+        during
+    });
+    assert!(during < epochs.oldest());
+}
+
+#[test]
+fn other_engines_are_not_held_up() {
+    let (inside, other) = (Epochs::new(), Epochs::new());
+    inside.pinned(|| {
+        let retired = other.retire();
+        assert!(retired < other.oldest());
+    });
+}
+
+#[test]
+fn skipped_pins_end_with_the_call_that_skips_them() {
+    let epochs = Epochs::new();
+    let other = Epochs::new();
+    epochs.pinned(|| {
+        let outside = depth();
+        std::mem::forget(epochs.pin());
+        std::mem::forget(other.pin());
+        assert_ne!(other.oldest(), u64::MAX);
+        restore(outside);
+        assert_eq!(other.oldest(), u64::MAX);
+        assert_ne!(epochs.oldest(), u64::MAX);
+    });
+    assert_eq!(epochs.oldest(), u64::MAX);
+}
+
+#[test]
+fn a_panic_ends_its_pins() {
+    let epochs = Epochs::new();
+    let thrown = std::panic::catch_unwind(|| epochs.pinned(|| panic!("as asked for")));
+    assert!(thrown.is_err());
+    assert_eq!(epochs.oldest(), u64::MAX);
+}
+
+#[test]
+fn threads_that_ended_are_forgotten() {
+    let epochs = Epochs::new();
+    for _ in 0..4 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| epochs.pinned(|| ()));
+        });
+    }
+    let (inside, wait) = channel();
+    let (leave, left) = channel::<()>();
+    std::thread::scope(|scope| {
+        let epochs = &epochs;
+        scope.spawn(move || {
+            epochs.pinned(|| {
+                inside.send(()).unwrap();
+                left.recv().unwrap();
+            });
+        });
+        wait.recv().unwrap();
+        let retired = epochs.retire();
+        assert!(retired >= epochs.oldest());
+        assert_eq!(epochs.participants.lock().unwrap().len(), 1);
+        leave.send(()).unwrap();
+    });
+    assert_eq!(epochs.oldest(), u64::MAX);
+}
+
+#[test]
+fn memberships_of_engines_that_are_gone_are_forgotten() {
+    for _ in 0..100 {
+        Epochs::new().pinned(|| ());
+    }
+    LOCAL.with(|local| assert!(local.borrow().memberships.len() <= 2));
+}

@@ -1,0 +1,538 @@
+//! Reclamation: what no call can reach any more is retired, and freed when no thread can be inside it.
+//!
+//! ```text
+//!   redefine, remove ──▶ body ─────────┐
+//!   function at tier 1 ─▶ its tier 0 ──┼─▶ retired, with an epoch ──▶ freed: code, counters, tables, slots
+//!   formed again ──▶ old formation ────┘         no thread was pinned before, or the client said so
+//! ```
+//!
+//! Invariants:
+//!
+//! * What is retired was unlinked before: no slot that is still called leads to it.
+//! * A body that is retired is not published to any more; both happen under the lock of its tiering state.
+//! * Units are taken out of the table before their slots go back.
+//! * Figures, reports and profiles outlive the code that they are about.
+//!
+//! Not here: epochs ([`crate::epoch`]); the memory ([`crate::arena`]).
+
+use crate::arena::{ArenaStats, OwnedCode, RangeStats};
+use crate::baseline::Tiering;
+use crate::codemap::Listing;
+use crate::compile::Version;
+use crate::config::Reclamation;
+use crate::engine::{Engine, Inner, write};
+use crate::epoch::Epochs;
+use crate::formed::Formed;
+use crate::tierup::HotPart;
+use crate::unit::{Body, FunctionUnit, Unit};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Something that can be taken away from its owner, once.
+#[derive(Debug)]
+pub(crate) struct Releasable<T>(Mutex<Option<T>>);
+
+impl<T> Releasable<T> {
+    pub fn new(value: T) -> Self {
+        Self(Mutex::new(Some(value)))
+    }
+
+    /// Works on the value, if it is still there.
+    pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        value.as_mut().map(work)
+    }
+
+    /// Puts a value in the place of what is there.
+    pub fn set(&self, value: T) {
+        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(value);
+    }
+
+    /// Takes the value away.
+    pub fn take(&self) -> Option<T> {
+        let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        value.take()
+    }
+}
+
+impl<T> Default for Releasable<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+/// The code of a version, as long as it is in memory.
+#[derive(Debug)]
+pub(crate) struct Code {
+    /// Its entry in the code map, which goes before the memory can be given again.
+    pub listing: Option<Listing>,
+    /// Its place in the ledger.
+    pub account: Option<Account>,
+    pub memory: OwnedCode,
+}
+
+/// Bytes of machine code of one tier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TierBytes {
+    /// In use.
+    pub live: u64,
+    /// Unreachable for new calls, waiting until no thread can be inside.
+    pub retired: u64,
+    /// Freed so far, in total.
+    pub freed: u64,
+}
+
+/// How the memory of an engine is used at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryStats {
+    /// Code memory: stubs and versions.
+    pub code: RangeStats,
+    /// Data memory: slots and counters.
+    pub data: RangeStats,
+    /// Machine code of tier 0 and of tier 1.
+    pub tiers: [TierBytes; 2],
+    /// Definitions, versions and functions that were retired and are not freed yet.
+    pub waiting: usize,
+}
+
+/// Bytes of code by tier and fate.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger([LedgerTier; 2]);
+
+#[derive(Debug, Default)]
+struct LedgerTier {
+    live: AtomicU64,
+    retired: AtomicU64,
+    freed: AtomicU64,
+}
+
+/// The bytes of one version in the ledger.
+#[derive(Debug)]
+pub(crate) struct Account {
+    ledger: Arc<Ledger>,
+    tier: usize,
+    bytes: u64,
+    retired: bool,
+}
+
+impl Ledger {
+    /// Enters a version that is in use.
+    pub fn open(self: &Arc<Self>, tier: u8, bytes: usize) -> Account {
+        let account = Account {
+            ledger: Arc::clone(self),
+            tier: usize::from(tier.min(1)),
+            bytes: bytes as u64,
+            retired: false,
+        };
+        account
+            .tier()
+            .live
+            .fetch_add(account.bytes, Ordering::Relaxed);
+        account
+    }
+
+    /// The sums of a tier.
+    pub fn tier(&self, tier: usize) -> TierBytes {
+        let tier = &self.0[tier.min(1)];
+        TierBytes {
+            live: tier.live.load(Ordering::Relaxed),
+            retired: tier.retired.load(Ordering::Relaxed),
+            freed: tier.freed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Account {
+    fn tier(&self) -> &LedgerTier {
+        &self.ledger.0[self.tier]
+    }
+
+    /// From live to retired.
+    pub fn retire(&mut self) {
+        if !std::mem::replace(&mut self.retired, true) {
+            let tier = self.tier();
+            tier.live.fetch_sub(self.bytes, Ordering::Relaxed);
+            tier.retired.fetch_add(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let tier = self.tier();
+        let from = if self.retired {
+            &tier.retired
+        } else {
+            &tier.live
+        };
+        from.fetch_sub(self.bytes, Ordering::Relaxed);
+        tier.freed.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Version {
+    fn retire(&self) {
+        self.code
+            .with(|code| code.account.as_mut().map(Account::retire));
+    }
+}
+
+/// What waits until no thread can be inside.
+#[derive(Debug)]
+pub(crate) enum Retired {
+    /// All of a function's definition, redefined or removed.
+    Body(Arc<Body>),
+    /// The first version and the hooks, after the whole function went to tier 1.
+    Baseline(Arc<Body>),
+    /// A version of a part, which was formed again.
+    Formation {
+        body: Arc<Body>,
+        part: HotPart,
+        /// The position among the part's versions.
+        version: usize,
+    },
+    /// A function that was removed.
+    Function(Arc<FunctionUnit>),
+    /// Machine code that a client brought along.
+    Code(OwnedCode),
+}
+
+impl Retired {
+    /// The definition that it is, or is part of.
+    fn body(&self) -> Option<&Arc<Body>> {
+        match self {
+            Self::Body(body) | Self::Baseline(body) | Self::Formation { body, .. } => Some(body),
+            Self::Function(_) | Self::Code(_) => None,
+        }
+    }
+}
+
+/// What is retired, and who decides when it is freed.
+#[derive(Debug)]
+pub(crate) struct Reclaimer {
+    pub epochs: Arc<Epochs>,
+    pub ledger: Arc<Ledger>,
+    policy: Reclamation,
+    /// A raw pointer was handed out, whose calls are not pinned.
+    raw: AtomicBool,
+    waiting: Mutex<VecDeque<(u64, Retired)>>,
+    /// How many more threads leave generated code before one collects; 0 if there is nothing to free.
+    due: AtomicU32,
+}
+
+/// How many calls return, while what is retired cannot be freed, before one looks again.
+const PATIENCE: u32 = 1024;
+
+impl Reclaimer {
+    pub fn new(policy: Reclamation) -> Self {
+        Self {
+            epochs: Epochs::new(),
+            ledger: Arc::default(),
+            policy,
+            raw: AtomicBool::new(false),
+            waiting: Mutex::default(),
+            due: AtomicU32::new(0),
+        }
+    }
+
+    /// Whether calls are to be pinned: whether there is a use.
+    fn pins(&self) -> bool {
+        self.policy != Reclamation::Announced
+    }
+
+    /// Whether a thread that has left generated code is to see what can be freed: after each retirement one,
+    /// and then now and then, since others may be inside for long.
+    fn is_due(&self) -> bool {
+        let due = self.due.load(Ordering::Relaxed);
+        if due != 0 {
+            // Two threads may count as one.
+            self.due.store(due - 1, Ordering::Relaxed);
+        }
+        due == 1
+    }
+
+    /// Takes note of a pointer that is called without the engine's knowledge.
+    pub fn pointer_left(&self) {
+        self.raw.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether pins say everything about who is inside.
+    fn automatic(&self) -> bool {
+        match self.policy {
+            Reclamation::Automatic => !self.raw.load(Ordering::Relaxed),
+            Reclamation::Pinned => true,
+            Reclamation::Announced => false,
+        }
+    }
+
+    fn push(&self, retired: Retired) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that the queue is in the order of the epochs.
+        let epoch = self.epochs.retire();
+        waiting.push_back((epoch, retired));
+        self.due.store(1, Ordering::Relaxed);
+    }
+
+    /// What was retired before the epoch.
+    fn ripe(&self, oldest: u64) -> Vec<Retired> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let ripe = waiting.partition_point(|&(epoch, _)| epoch < oldest);
+        waiting.drain(..ripe).map(|(_, retired)| retired).collect()
+    }
+
+    /// Takes out what is part of certain definitions.
+    pub fn take(&self, of: impl Fn(&Arc<Body>) -> bool) -> Vec<Retired> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (taken, left) = std::mem::take(&mut *waiting)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|(_, retired)| retired.body().is_some_and(&of));
+        *waiting = left;
+        taken.into_iter().map(|(_, retired)| retired).collect()
+    }
+
+    /// How much is waiting.
+    pub fn waiting(&self) -> usize {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.len()
+    }
+}
+
+impl Inner {
+    /// Retires what was unlinked, and frees what can be.
+    pub(crate) fn retire(&self, retired: Retired) {
+        match &retired {
+            Retired::Body(body) => {
+                each_version(body, Version::retire);
+            }
+            Retired::Baseline(body) => {
+                if let Some(baseline) = body.compiled() {
+                    baseline.version.retire();
+                }
+                if let Some(tiering) = body.tiering() {
+                    each_hook_version(tiering, Version::retire);
+                }
+            }
+            Retired::Formation {
+                body,
+                part,
+                version,
+            } => {
+                if let Some(tiering) = body.tiering() {
+                    each_formed_version(tiering, *part, *version, Version::retire);
+                }
+            }
+            Retired::Function(_) | Retired::Code(_) => {}
+        }
+        self.reclaimer.push(retired);
+        self.collect();
+    }
+
+    /// Frees what no thread can be inside of, if the engine can know.
+    pub(crate) fn collect(&self) {
+        if self.reclaimer.waiting() > 0 && self.reclaimer.automatic() {
+            self.free_older_than(self.reclaimer.epochs.oldest());
+        }
+    }
+
+    /// Runs `body`, which calls generated code: pinned, if there is a use.
+    pub(crate) fn pinned<R>(&self, body: impl FnOnce() -> R) -> R {
+        if !self.reclaimer.pins() {
+            return body();
+        }
+        let result = self.reclaimer.epochs.pinned(body);
+        if self.reclaimer.is_due() {
+            self.collect();
+            if self.reclaimer.waiting() > 0 {
+                self.reclaimer.due.store(PATIENCE, Ordering::Relaxed);
+            }
+        }
+        result
+    }
+
+    fn free_older_than(&self, epoch: u64) {
+        // Nothing is locked while it is freed.
+        for retired in self.reclaimer.ripe(epoch) {
+            self.free(retired);
+        }
+    }
+
+    /// Frees what was retired. A compilation under way may hold the body itself a little longer.
+    pub(crate) fn free(&self, retired: Retired) {
+        match retired {
+            Retired::Body(body) => {
+                if let Some(tiering) = body.tiering() {
+                    let state = tiering.state();
+                    let parts = state.hooks.iter().chain([&state.whole]);
+                    let formed: Vec<_> = parts.flat_map(|part| part.formed.clone()).collect();
+                    drop(state);
+                    formed.iter().for_each(|formed| self.discard(formed));
+                    self.forget_hooks(tiering);
+                }
+            }
+            Retired::Baseline(body) => {
+                if let Some(tiering) = body.tiering() {
+                    // Without a slot, nothing is published any more.
+                    self.forget_hooks(tiering);
+                    for hook in 0..tiering.hooks.len() {
+                        let versions = tiering.state().hooks[hook].versions.len();
+                        for version in 0..versions {
+                            self.free_formation(tiering, HotPart::Loop(hook), version);
+                        }
+                    }
+                    tiering.counters.freeze();
+                }
+                if let Some(baseline) = body.compiled() {
+                    drop(baseline.version.code.take());
+                }
+            }
+            Retired::Formation {
+                body,
+                part,
+                version,
+            } => {
+                if let Some(tiering) = body.tiering() {
+                    self.free_formation(tiering, part, version);
+                }
+            }
+            Retired::Function(function) => drop(function),
+            Retired::Code(code) => drop(code),
+        }
+    }
+
+    fn free_formation(&self, tiering: &Tiering, part: HotPart, version: usize) {
+        let mut state = tiering.state();
+        let hot = state.part_mut(part);
+        let code = hot
+            .versions
+            .get(version)
+            .and_then(|version| version.code.take());
+        let formed = hot.formed.get(version).cloned();
+        drop(state);
+        drop(code);
+        if let Some(formed) = formed {
+            self.discard(&formed);
+        }
+    }
+
+    /// Gives back what a formed region's side exits have: units, slots, counters, continuations, tables.
+    pub(crate) fn discard(&self, formed: &Formed) {
+        {
+            let mut units = write(&self.units);
+            for side in &formed.sides {
+                units.remove(side.unit);
+            }
+        }
+        for side in &formed.sides {
+            drop(side.slot.take());
+            side.counters.freeze();
+            if let Some(Ok(version)) = side.version.get() {
+                drop(version.code.take());
+            }
+        }
+        drop(formed.tables.take());
+    }
+
+    /// Takes the regions out of the table that belong to a body which could not be compiled.
+    pub(crate) fn forget_regions(&self, body: &Arc<Body>) {
+        let unfinished = Arc::downgrade(body);
+        write(&self.units).retain(|unit| match unit {
+            Unit::Region { body, .. } => !body.ptr_eq(&unfinished),
+            _ => true,
+        });
+    }
+
+    /// Gives back the units and slots of all hooks.
+    pub(crate) fn forget_hooks(&self, tiering: &Tiering) {
+        let mut units = write(&self.units);
+        for hook in &tiering.hooks {
+            units.remove(hook.unit);
+        }
+        drop(units);
+        // Publication looks for the slot under the same lock.
+        let _state = tiering.state();
+        for hook in &tiering.hooks {
+            drop(hook.slot.take());
+        }
+    }
+}
+
+/// Visits every version that belongs to a body.
+fn each_version(body: &Body, visit: fn(&Version)) {
+    if let Some(baseline) = body.compiled() {
+        visit(&baseline.version);
+    }
+    if let Some(tiering) = body.tiering() {
+        each_hook_version(tiering, visit);
+        let versions = tiering.state().whole.versions.len();
+        for version in 0..versions {
+            each_formed_version(tiering, HotPart::Function, version, visit);
+        }
+    }
+}
+
+fn each_hook_version(tiering: &Tiering, visit: fn(&Version)) {
+    for hook in 0..tiering.hooks.len() {
+        let versions = tiering.state().hooks[hook].versions.len();
+        for version in 0..versions {
+            each_formed_version(tiering, HotPart::Loop(hook), version, visit);
+        }
+    }
+}
+
+/// Visits a version of a part, and its continuations.
+fn each_formed_version(tiering: &Tiering, part: HotPart, version: usize, visit: fn(&Version)) {
+    let mut state = tiering.state();
+    let hot = state.part_mut(part);
+    hot.versions.get(version).into_iter().for_each(visit);
+    let sides = hot
+        .formed
+        .get(version)
+        .into_iter()
+        .flat_map(|formed| &formed.sides);
+    for side in sides {
+        if let Some(Ok(continuation)) = side.version.get() {
+            visit(continuation);
+        }
+    }
+}
+
+impl Engine {
+    /// How code and data memory are used.
+    pub fn memory(&self) -> MemoryStats {
+        let ArenaStats { code, data } = self.inner.arena.stats();
+        let Reclaimer { ledger, .. } = &self.inner.reclaimer;
+        MemoryStats {
+            code,
+            data,
+            tiers: [ledger.tier(0), ledger.tier(1)],
+            waiting: self.inner.reclaimer.waiting(),
+        }
+    }
+
+    /// Runs `body` while the calling thread counts as inside generated code.
+    ///
+    /// Calls through [`TypedFn`](crate::TypedFn), [`Engine::call`] and [`Engine::catch`] do so by themselves; raw
+    /// pointers called in here are as safe from reclamation as those.
+    pub fn pinned<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.inner.reclaimer.epochs.pinned(body)
+    }
+
+    /// Frees what was retired and what no thread can be inside of, as far as the engine can know
+    /// ([`Reclamation`]). It does so by itself when something is retired, and when calls return later.
+    pub fn collect(&self) {
+        self.inner.collect();
+    }
+
+    /// Frees everything that was retired: the announcement of clients that call raw pointers.
+    ///
+    /// # Safety
+    ///
+    /// No thread is inside generated code of this engine that was retired before: by
+    /// [`Engine::redefine`], by [`Engine::remove`], or because something newer was published. That no thread is in any
+    /// generated code of the engine is enough. Threads may enter it again at any time.
+    pub unsafe fn quiescent(&self) {
+        self.inner.free_older_than(u64::MAX);
+    }
+}
