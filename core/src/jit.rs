@@ -50,9 +50,14 @@
 //! * A function pointer is the address of a *stub* that leads to the newest version; it never changes.
 //!   Offsets from [`Context::compiled_code`](cranelift_codegen::Context::compiled_code), which is that
 //!   of tier 0, are not offsets from it: unwind information that a client registers itself does not fit.
+//!   Functions with user stack maps or `try_call`s, and machine code of the client
+//!   (`define_function_bytes`), have one version whose address is the pointer: they do not tier up, and
+//!   offsets fit.
 //! * `define_function` leaves the client's function in the context, not what the optimiser made of it.
 //! * The target's `opt_level` and register allocator are not used: tier 0 compiles fast, tier 1 well.
 //! * All code is in the engine's code memory, whatever the memory provider; data are in the provider's.
+//!   Machine code of the client that refers to data by distance may be too far from them: that is an
+//!   error of `finalize_definitions`.
 //! * What [`finalize_definitions`](JITModule::finalize_definitions) cannot resolve is an error instead of
 //!   a panic, with the same words. Panics of the code generator are errors.
 //! * Library calls that the process does not export, and whose names are the default ones, are regraft's.
@@ -81,5 +86,6 @@ pub use cranelift_jit::{
     ArenaMemoryProvider, BranchProtection, JITMemoryKind, JITMemoryProvider, SystemMemoryProvider,
     VERSION,
 };
+pub use function::FixedCodeError;
 pub use module::JITModule;
 pub use resolve::ResolveError;

@@ -5,7 +5,8 @@
 //!           (errors of the compiler)                 (addresses of names)
 //! ```
 //!
-//! From then on they are functions like any other.
+//! From then on they are functions like any other, but for those in whose code clients know places:
+//! these are compiled once, as they are.
 //!
 //! Invariants:
 //!
@@ -29,7 +30,7 @@ use crate::slots::OwnedSlot;
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::{Function, Signature};
+use cranelift_codegen::ir::{Function, Opcode, Signature};
 use std::collections::HashSet;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,6 +43,8 @@ pub(crate) struct Prepared {
     tiering: Option<Tiering>,
     generated: Generated,
     place: Place,
+    /// Its code is not exchanged: the client knows places in it.
+    pub fixed: bool,
 }
 
 impl Prepared {
@@ -103,7 +106,11 @@ impl Inner {
             externals: Some(Arc::default()),
             baseline: OnceLock::new(),
         });
-        let (tiering, generated) = self.first_code(function, &body, context, control)?;
+        let fixed = has_places_that_matter(&body.source);
+        let (tiering, generated) = match fixed {
+            true => (None, self.plain_code(function, &body, context, control)?),
+            false => self.first_code(function, &body, context, control)?,
+        };
         let placed = place(&self.arena, &generated.code);
         let place = placed.map_err(|error| {
             tiering
@@ -116,6 +123,7 @@ impl Inner {
             tiering,
             generated,
             place,
+            fixed,
         })
     }
 
@@ -150,9 +158,18 @@ impl Inner {
             };
             tracing::warn!(function = %name, %error, "no tier 0; compiling it as it is");
         }
-        let plain = body.source.clone();
-        let generated = self.generate_in(1, name, context, plain, control)?;
-        Ok((None, generated))
+        Ok((None, self.plain_code(function, body, context, control)?))
+    }
+
+    /// The function as it is, at the tier-1 settings.
+    fn plain_code(
+        &self,
+        function: &FunctionUnit,
+        body: &Body,
+        context: &mut Context,
+        control: &mut ControlPlane,
+    ) -> Result<Generated, GenerateError> {
+        self.generate_in(1, &function.name, context, body.source.clone(), control)
     }
 
     /// Compiles `func` in a client's context, whose own function stays.
@@ -196,6 +213,7 @@ impl Inner {
             tiering,
             generated,
             place,
+            fixed: _,
         } = prepared;
         body.externals.as_deref().map(externals);
         let origin = Origin::new(function, &body, CodeUnit::Function);
@@ -247,4 +265,21 @@ impl Inner {
             self.free(retired);
         }
     }
+}
+
+/// Whether clients find places in the code by offsets from its start, which would not fit another
+/// version: safepoints with stack maps, and calls with exception handlers.
+fn has_places_that_matter(func: &Function) -> bool {
+    let mut insts = func
+        .layout
+        .blocks()
+        .flat_map(|block| func.layout.block_insts(block));
+    insts.any(|inst| {
+        let opcode = func.dfg.insts[inst].opcode();
+        func.dfg.user_stack_map_entries(inst).is_some()
+            || matches!(
+                opcode,
+                Opcode::TryCall | Opcode::TryCallIndirect | Opcode::GetExceptionHandlerAddress
+            )
+    })
 }

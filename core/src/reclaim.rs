@@ -195,8 +195,6 @@ pub(crate) enum Retired {
     },
     /// A function that was removed.
     Function(Arc<FunctionUnit>),
-    /// Machine code that a client brought along.
-    Code(OwnedCode),
 }
 
 impl Retired {
@@ -204,7 +202,7 @@ impl Retired {
     fn body(&self) -> Option<&Arc<Body>> {
         match self {
             Self::Body(body) | Self::Baseline(body) | Self::Formation { body, .. } => Some(body),
-            Self::Function(_) | Self::Code(_) => None,
+            Self::Function(_) => None,
         }
     }
 }
@@ -323,7 +321,7 @@ impl Inner {
                     each_formed_version(tiering, *part, *version, Version::retire);
                 }
             }
-            Retired::Function(_) | Retired::Code(_) => {}
+            Retired::Function(_) => {}
         }
         self.reclaimer.push(retired);
         self.collect();
@@ -397,7 +395,6 @@ impl Inner {
                 }
             }
             Retired::Function(function) => drop(function),
-            Retired::Code(code) => drop(code),
         }
     }
 

@@ -125,6 +125,7 @@ impl Module for JITModule {
         })?;
         let definition = Definition {
             entry: prepared.entry(),
+            fixed: prepared.fixed,
             unit,
             state: State::Prepared(Box::new(prepared)),
             older: vec![],
@@ -155,6 +156,7 @@ impl Module for JITModule {
         let definition = Definition {
             unit,
             entry: place.entry(),
+            fixed: true,
             state: State::Placed(Box::new((code, place))),
             older: vec![],
         };

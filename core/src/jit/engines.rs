@@ -16,10 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The variable that sets when code is hot.
 const THRESHOLD: &str = "REGRAFT_THRESHOLD";
 
-/// Address space for one engine. Code that a client brings along reaches what is less than 2 GiB away.
+/// Address space for one engine: so small that machine code of clients, which reaches 2 GiB far, reaches
+/// data that are mapped next to both views.
 const ARENA: ArenaConfig = ArenaConfig {
-    code_bytes: 1 << 30,
-    data_bytes: 256 << 20,
+    code_bytes: 512 << 20,
+    data_bytes: 128 << 20,
 };
 
 /// The part of its memory, as a divisor, that an engine must have free to get another module.

@@ -1,6 +1,6 @@
 //! What [`JITModule`] can do that cranelift-jit's cannot.
 
-use super::function::{State, engine_error, generate_error, retire};
+use super::function::{FixedCodeError, State, engine_error, generate_error};
 use super::module::JITModule;
 use crate::engine::Engine;
 use crate::unit::FuncId as EngineFuncId;
@@ -38,11 +38,14 @@ impl JITModule {
     /// # Errors
     ///
     /// As `define_function`, but for `DuplicateDefinition`; `Backend` for a name that cannot be resolved;
-    /// `IncompatibleSignature`. The old definition stays in place then.
+    /// `IncompatibleSignature`; `Backend` with a [`FixedCodeError`] where the old or the new function has
+    /// stack maps or exception handlers, or the old one is machine code of the client. The old definition
+    /// stays in place then.
     pub fn redefine_function(&mut self, func_id: FuncId, ctx: &mut Context) -> ModuleResult<()> {
         let Some(definition) = self.functions.get(&func_id) else {
             return self.define_function(func_id, ctx);
         };
+        definition.check_exchangeable()?;
         let unit = Arc::clone(&definition.unit);
         if unit.signature != ctx.func.signature {
             return Err(ModuleError::IncompatibleSignature(
@@ -57,6 +60,11 @@ impl JITModule {
             .inner
             .prepare(&unit, ctx, &mut ControlPlane::default());
         let prepared = prepared.map_err(generate_error)?;
+        if prepared.fixed {
+            engine.inner.abandon(prepared);
+            let function = unit.name.clone();
+            return Err(ModuleError::Backend(FixedCodeError { function }.into()));
+        }
         let entry = prepared.entry();
         let state = State::Prepared(Box::new(prepared));
         if self.functions_to_finalize.contains(&func_id) {
@@ -75,15 +83,11 @@ impl JITModule {
             }
         };
         let old = unit.body();
-        let code = state.finish(&engine, &unit, names)?;
+        state.finish(&engine, &unit, names)?;
         if let Some(definition) = self.functions.get_mut(&func_id) {
             definition.entry = entry;
             definition.older.retain(|older| older.strong_count() > 0);
             definition.older.extend(old.as_ref().map(Arc::downgrade));
-            let old = std::mem::replace(&mut definition.state, State::Finalized(code));
-            if let State::Finalized(code) = old {
-                retire(&engine, code);
-            }
         }
         Ok(())
     }
@@ -97,12 +101,14 @@ impl JITModule {
     ///
     /// # Errors
     ///
-    /// `Undeclared` where it is not defined; `Backend` where there is no engine.
+    /// `Undeclared` where it is not defined; `Backend` with a [`FixedCodeError`] as for
+    /// [`redefine_function`](Self::redefine_function).
     pub fn remove_function(&mut self, func_id: FuncId) -> ModuleResult<()> {
         let engine = self.engine()?.clone();
-        let Some(definition) = self.functions.remove(&func_id) else {
-            return Err(ModuleError::Undeclared(func_id.to_string()));
-        };
+        let undeclared = || ModuleError::Undeclared(func_id.to_string());
+        let definition = self.functions.get(&func_id).ok_or_else(undeclared)?;
+        definition.check_exchangeable()?;
+        let definition = self.functions.remove(&func_id).ok_or_else(undeclared)?;
         self.functions_to_finalize.retain(|id| *id != func_id);
         definition.remove(&engine);
         Ok(())

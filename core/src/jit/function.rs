@@ -8,7 +8,6 @@ use crate::externals::Externals;
 use crate::link::{LinkError, ObjectCode, Place, link, place};
 use crate::local::Prepared;
 use crate::names::is_own;
-use crate::reclaim::Retired;
 use crate::unit::{Body, FunctionUnit};
 use cranelift_codegen::CodegenError;
 use cranelift_module::{ModuleError, ModuleRelocTarget, ModuleResult};
@@ -22,6 +21,8 @@ pub(super) struct Definition {
     pub unit: Arc<FunctionUnit>,
     /// Where its first version is.
     pub entry: usize,
+    /// Whether that is its only version: the client may know places in it.
+    pub fixed: bool,
     pub state: State,
     /// Definitions that it had before, which may wait to be freed.
     pub older: Vec<Weak<Body>>,
@@ -41,7 +42,7 @@ pub(super) enum State {
 /// Published machine code of the client, which stays the module's.
 #[derive(Debug)]
 pub(super) struct MachineCode {
-    code: OwnedCode,
+    _code: OwnedCode,
     /// What it refers to, kept as long as it.
     _externals: Externals,
 }
@@ -115,7 +116,7 @@ impl State {
                 let linked = linked.map_err(|error| ModuleError::Backend(error.into()))?;
                 unit.slot.publish(linked.entry);
                 Ok(Some(MachineCode {
-                    code: linked.code,
+                    _code: linked.code,
                     _externals: externals,
                 }))
             }
@@ -124,7 +125,35 @@ impl State {
     }
 }
 
+/// The code of a function was to be exchanged in which the client may know places. Found behind
+/// [`ModuleError::Backend`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the code of {function} has a fixed address: it cannot be exchanged")]
+pub struct FixedCodeError {
+    /// The function's name.
+    pub function: String,
+}
+
 impl Definition {
+    /// The function's address: that of its stub, or of its code if that is fixed.
+    pub fn address(&self) -> usize {
+        match self.fixed {
+            true => self.entry,
+            false => self.unit.slot.stub_address(),
+        }
+    }
+
+    /// Fails for fixed code.
+    pub fn check_exchangeable(&self) -> ModuleResult<()> {
+        match self.fixed {
+            true => {
+                let function = self.unit.name.clone();
+                Err(ModuleError::Backend(FixedCodeError { function }.into()))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Links and publishes it, if that has not happened. After an error it is no definition any more.
     pub fn finish(&mut self, engine: &Engine, names: Resolved) -> ModuleResult<()> {
         let state = std::mem::replace(&mut self.state, State::Finalized(None));
@@ -141,19 +170,9 @@ impl Definition {
     /// Lets calls trap; what is published is freed when no thread can be inside.
     pub fn remove(self, engine: &Engine) {
         match self.state {
-            State::Finalized(code) => {
-                engine.inner.remove_function(&self.unit);
-                retire(engine, code);
-            }
+            State::Finalized(_) => engine.inner.remove_function(&self.unit),
             State::Prepared(_) | State::Placed(_) => self.abandon(engine),
         }
-    }
-}
-
-/// Frees client's machine code when no thread can be inside.
-pub(super) fn retire(engine: &Engine, code: Option<MachineCode>) {
-    if let Some(code) = code {
-        engine.inner.retire(Retired::Code(code.code));
     }
 }
 

@@ -175,9 +175,7 @@ impl JITModule {
         let pending = self.functions_to_finalize.contains(&func_id);
         assert!(!pending, "function not yet finalized");
         match self.functions.get(&func_id) {
-            Some(definition) => {
-                std::ptr::with_exposed_provenance(definition.unit.slot.stub_address())
-            }
+            Some(definition) => std::ptr::with_exposed_provenance(definition.address()),
             None => panic!("function must be compiled before it can be finalized"),
         }
     }
@@ -315,7 +313,7 @@ impl JITModule {
             } => {
                 let id = FuncId::from_u32(index);
                 if let Some(definition) = self.functions.get(&id) {
-                    return Ok(definition.unit.slot.stub_address());
+                    return Ok(definition.address());
                 }
                 if index >= self.declared.functions {
                     return Err(undeclared());

@@ -120,6 +120,7 @@ fn places_in_functions<K: Kind>() {
         .unwrap();
     let starts = ids.map(|id| module.address(&ModuleRelocTarget::FunctionOffset(id, 0)));
     module.finalize();
+    assert_eq!(starts, ids.map(|id| module.code(id)));
     // SAFETY: the function has that many bytes.
     let bytes = unsafe { std::slice::from_raw_parts(starts[0], 24) };
     let word = |at: usize| usize::from_ne_bytes(bytes[at..at + 8].try_into().unwrap());

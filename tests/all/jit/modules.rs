@@ -391,6 +391,48 @@ fn calls_of_a_removed_function_trap() {
     module.finalize();
 }
 
+/// What clients with a stack walker look up is where they expect it.
+#[test]
+fn functions_with_handlers_or_stack_maps_stay_where_they_are() {
+    let engine = engine_at_threshold_one();
+    let mut module = module_on(&engine);
+    define(&mut module, "f", &adds(1));
+    let caller = "function %caller(i64) -> i64 system_v {
+    ss0 = explicit_slot 8
+    sig0 = (i64) -> i64 system_v
+    fn0 = colocated u0:0(i64) -> i64 system_v
+block0(v0: i64):
+    CALL
+block1(v1: i64):
+    return v1
+}";
+    let calls = [
+        "try_call fn0(v0), sig0, block1(ret0), []",
+        "v2 = call fn0(v0), stack_map=[i64 @ ss0+0]\n    jump block1(v2)",
+    ];
+    for (at, text) in calls.into_iter().enumerate() {
+        let clif = caller.replace("CALL", text);
+        let id = declare(&mut module, &format!("caller{at}"), &clif);
+        let mut context = Context::for_function(parse(&clif));
+        module.define_function(id, &mut context).unwrap();
+        module.finalize();
+        for _ in 0..3 {
+            assert_eq!(call(module.code(id), 10), 11);
+        }
+        let code = context.compiled_code().unwrap();
+        let found = module.code(id);
+        // SAFETY: the code is that long.
+        let found = unsafe { std::slice::from_raw_parts(found, code.code_buffer().len()) };
+        // All but the address of the callee.
+        let pairs = found.iter().zip(code.code_buffer());
+        assert!(pairs.filter(|(one, other)| one != other).count() <= 8);
+        assert_eq!(code.buffer.user_stack_maps().len(), at);
+        assert!(redefine(&mut module, id, &adds(1)).is_err());
+        let first = cranelift_module::FuncId::from_u32(0);
+        assert!(redefine(&mut module, first, &clif).is_err());
+    }
+}
+
 /// Modules that come and go on one engine leave nothing, whatever became of their functions.
 #[test]
 fn free_memory_frees_all_of_a_module() {
@@ -411,10 +453,11 @@ fn free_memory_frees_all_of_a_module() {
             assert_eq!(call(module.code(caller), 100), 4950);
         }
         redefine(&mut module, sum, SUM).unwrap();
-        redefine(&mut module, bytes, SUM).unwrap();
+        let fixed = redefine(&mut module, bytes, SUM).unwrap_err();
+        assert!(fixed.to_string().contains("fixed address"), "{fixed}");
+        assert!(module.remove_function(bytes).is_err());
         for _ in 0..3 {
             assert_eq!(call(module.code(caller), 100), 4950);
-            assert_eq!(call(module.code(bytes), 100), 4950);
         }
         if cycle % 2 == 0 {
             let pending = define(&mut module, "pending", SUM);
