@@ -42,13 +42,16 @@
 
 mod arch;
 mod arena;
+mod atomic;
 mod baseline;
 mod cells;
 pub mod clif;
 mod codemap;
 mod compile;
 mod config;
+mod countdown;
 mod engine;
+mod entry;
 mod epoch;
 mod error;
 mod externals;
@@ -63,6 +66,7 @@ mod lazy;
 mod link;
 mod local;
 mod names;
+mod priority;
 mod publish;
 mod reclaim;
 mod redefine;
@@ -78,7 +82,7 @@ mod worker;
 
 pub use arena::{ArenaConfig, ArenaError, RangeStats};
 pub use codemap::{CodeLocation, CodeUnit, locate};
-pub use config::{Compilation, CompileMode, Config, Mode, Reclamation};
+pub use config::{Compilation, CompileMode, Config, Mode, Reclamation, WorkerPriority};
 pub use engine::Engine;
 pub use error::{CompileError, Error};
 pub use faults::{Faults, Stage};
@@ -90,8 +94,8 @@ pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;
 pub use report::{
     ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, PartReport,
-    REPORT_VERSION, RegionReport, Report, SideExitReport, VersionReport, report_exits,
-    report_live_ins, report_live_outs,
+    REPORT_VERSION, RegionReport, Report, SideExitReport, VersionReport, WorkersReport,
+    report_exits, report_live_ins, report_live_outs,
 };
 pub use slots::SlotError;
 pub use trap::{Trap, TrapKind};

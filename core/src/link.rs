@@ -131,6 +131,8 @@ pub struct Place {
     start: usize,
     /// Bytes from there to the end of the block.
     room: usize,
+    /// Whether other code may have been there before.
+    reused: bool,
 }
 
 impl Place {
@@ -168,6 +170,7 @@ pub fn place(arena: &Arc<Arena>, code: &ObjectCode) -> Result<Place, LinkError> 
         arena: Arc::clone(arena),
         start: block.offset() + gap,
         room: block.len() - gap,
+        reused: block.is_reused(),
         block: OwnedCode::new(arena, block),
     })
 }
@@ -205,7 +208,7 @@ pub fn link(
         message: error.to_string(),
     })?;
     // SAFETY: the place lies inside the executable view.
-    unsafe { arch::synchronize(arena.executable(place.start), place.room) }
+    unsafe { arch::synchronize(arena.executable(place.start), place.room, place.reused) }
         .map_err(LinkError::Synchronize)?;
     Ok(Linked {
         entry,

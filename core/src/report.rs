@@ -10,6 +10,7 @@ use crate::config::Mode;
 use crate::engine::Engine;
 use crate::formed::Side;
 use crate::unit::FunctionUnit;
+use crate::worker::WorkerFigures;
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, Function};
 use indexmap::IndexMap;
@@ -33,9 +34,24 @@ pub struct Report {
     pub mode: String,
     /// The target triple.
     pub target: String,
+    /// What tier-1 compilation has done.
+    pub workers: WorkersReport,
     /// The defined functions, by name, in the order of their declaration. Where functions of modules
     /// have the same name, the number of the function follows it: `main#17`.
     pub functions: IndexMap<String, FunctionReport>,
+}
+
+/// Tier-1 compilation, wherever it happens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkersReport {
+    /// Compile threads that run now: none before the first job, after a shutdown, and in synchronous mode.
+    pub threads: usize,
+    /// Jobs finished, whatever came of them.
+    pub jobs: u64,
+    /// Panics that were contained. Each is a defect, of regraft, of Cranelift or of what the client plugged in.
+    pub panics: u64,
+    /// Jobs that wait or are in hand.
+    pub queued: usize,
 }
 
 /// One function.
@@ -47,6 +63,8 @@ pub struct FunctionReport {
     pub blocks: usize,
     /// The tier that a call reaches now; absent if it was never compiled.
     pub tier: Option<u8>,
+    /// Why it has no code: its lazy definition or its first compilation failed. Absent otherwise.
+    pub definition_error: Option<String>,
     /// Calls that reached a counting version.
     pub entries: u64,
     /// Why the function itself was or was not compiled again.
@@ -104,8 +122,8 @@ pub struct PartReport {
     pub reason: String,
     /// A short stable name of a refusal; empty otherwise.
     pub reason_code: String,
-    /// `cold`, `compiling`, `published`, `skipped`, `refused`, `failed` or
-    /// `superseded`.
+    /// `cold`, `compiling`, `published`, `skipped`, `refused`, `failed`,
+    /// `superseded` or `stopped`.
     pub state: String,
     /// How often its counter asked the runtime.
     pub requests: u32,
@@ -240,24 +258,37 @@ impl Engine {
             }
             .to_string(),
             target: self.inner.isas.triple().to_string(),
+            workers: report_workers(self.inner.workers.figures()),
             functions,
         }
     }
 }
 
+fn report_workers(figures: WorkerFigures) -> WorkersReport {
+    WorkersReport {
+        threads: figures.threads,
+        jobs: figures.finished,
+        panics: figures.panics,
+        queued: figures.open,
+    }
+}
+
 fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
-    let body = function.body()?;
+    let Some(body) = function.body() else {
+        let failure = function.lazy.failure()?;
+        return Some(FunctionReport {
+            definition_error: Some(failure),
+            ..empty_function()
+        });
+    };
     let mut report = FunctionReport {
         instructions: instruction_count(&body.source),
         blocks: body.source.layout.blocks().count(),
-        tier: None,
-        entries: 0,
-        whole_function: undecided(),
-        versions: vec![],
-        compile_micros: IndexMap::new(),
-        regions: vec![],
-        irreducible: vec![],
+        ..empty_function()
     };
+    if let Some(Err(error)) = body.baseline.get() {
+        report.definition_error = Some(error.to_string());
+    }
     let mut micros_by_tier = [0, 0];
     if let Some(baseline) = body.compiled() {
         report.tier = Some(baseline.version.tier);
@@ -315,6 +346,21 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
         }
     }
     Some(report)
+}
+
+fn empty_function() -> FunctionReport {
+    FunctionReport {
+        instructions: 0,
+        blocks: 0,
+        tier: None,
+        definition_error: None,
+        entries: 0,
+        whole_function: undecided(),
+        versions: vec![],
+        compile_micros: IndexMap::new(),
+        regions: vec![],
+        irreducible: vec![],
+    }
 }
 
 /// How many instructions were executed in each loop, nested loops included.
@@ -397,6 +443,12 @@ fn report_part(hot: &HotState) -> PartReport {
             "the whole function is compiled at tier 1 instead".to_string(),
             "",
             "superseded",
+        ),
+        Status::Stopped => (
+            "none",
+            "the engine was shut down before it was compiled".to_string(),
+            "",
+            "stopped",
         ),
         Status::Failed(error) => ("take", error.to_string(), "", "failed"),
     };

@@ -21,9 +21,10 @@ use crate::baseline::{HotState, Status, TierState, Tiering};
 use crate::compile::{Version, panic_message};
 use crate::engine::Inner;
 use crate::error::CompileError;
+use crate::faults::Stage;
 use crate::formed::Formed;
 use crate::unit::{Body, FunctionUnit, Unit};
-use crate::worker::{Job, Worker};
+use crate::worker::Job;
 use regraft_regions::{Decision, Formation, HotEntry, LoopId, Region, SkipReason, form};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -110,7 +111,7 @@ impl Inner {
                     tiering.arm(part, PENDING_COUNTDOWN);
                     false
                 }
-                Status::WholeFunction => {
+                Status::WholeFunction | Status::Stopped => {
                     tiering.arm(part, NEVER);
                     false
                 }
@@ -176,16 +177,6 @@ impl Inner {
         part: HotPart,
         cause: Cause,
     ) {
-        if self.synchronous() {
-            return self.tier_up(&function, &body, part, cause);
-        }
-        let worker = self.worker.get_or_init(|| match Worker::start() {
-            Ok(worker) => Some(worker),
-            Err(error) => {
-                tracing::error!(%error, "no compile thread; compiling in the calling thread");
-                None
-            }
-        });
         let job = Job {
             engine: Arc::downgrade(self),
             function,
@@ -193,21 +184,36 @@ impl Inner {
             part,
             cause,
         };
-        match worker {
-            Some(worker) => worker.send(job),
-            None => job.run(),
+        match self.synchronous() {
+            true => self.workers.run(job),
+            false => self.workers.send(job),
         }
     }
 
-    /// Forms, compiles and publishes what `part` of `function` calls for. A
-    /// panic on the way counts as a failed compilation.
-    pub(crate) fn tier_up(
+    /// Carries a job out, unless a fault strikes before.
+    pub(crate) fn take_on(
         &self,
         function: &FunctionUnit,
         body: &Arc<Body>,
         part: HotPart,
         cause: Cause,
     ) {
+        match self.fault(Stage::Job, &function.name) {
+            Ok(()) => self.tier_up(function, body, part, cause),
+            Err(error) => self.record_failure(body, part, error),
+        }
+    }
+
+    /// Records that a job failed.
+    pub(crate) fn record_failure(&self, body: &Body, part: HotPart, error: CompileError) {
+        if let Some(tiering) = body.tiering() {
+            tiering.record_failure(part, error, self);
+        }
+    }
+
+    /// Forms, compiles and publishes what `part` of `function` calls for. A
+    /// panic on the way counts as a failed compilation.
+    fn tier_up(&self, function: &FunctionUnit, body: &Arc<Body>, part: HotPart, cause: Cause) {
         let Some(tiering) = body.tiering() else {
             return;
         };
@@ -216,6 +222,7 @@ impl Inner {
         }
         let work = AssertUnwindSafe(|| self.tier_up_part(function, body, tiering, part, cause));
         if let Err(payload) = catch_unwind(work) {
+            self.workers.count_panic();
             let error = CompileError::Panic(panic_message(&*payload));
             tiering.fail(part, error, self);
         }
@@ -274,7 +281,7 @@ impl Inner {
                 Some(hook) => {
                     if part != HotPart::Loop(hook) {
                         tiering.skip(part, SkipReason::CoveredBy { header }, self);
-                        if !tiering.state().claim(HotPart::Loop(hook)) {
+                        if !tiering.claim(HotPart::Loop(hook)) {
                             return;
                         }
                     }
@@ -286,7 +293,7 @@ impl Inner {
         } else if formation.whole_function {
             if part != HotPart::Function {
                 tiering.state().part_mut(part).status = Status::WholeFunction;
-                if !tiering.state().claim(HotPart::Function) {
+                if !tiering.claim(HotPart::Function) {
                     return;
                 }
             }
@@ -322,19 +329,45 @@ impl TierState {
             HotPart::Function => &mut self.whole,
         }
     }
-
-    /// Takes on the compilation of a part that did not ask for it itself.
-    fn claim(&mut self, part: HotPart) -> bool {
-        let hot = self.part_mut(part);
-        let free = matches!(hot.status, Status::Cold | Status::Skipped(_));
-        if free {
-            hot.status = Status::Compiling;
-        }
-        free
-    }
 }
 
 impl Tiering {
+    /// Takes on the compilation of a part that did not ask for it itself.
+    fn claim(&self, part: HotPart) -> bool {
+        let mut state = self.state();
+        let hot = state.part_mut(part);
+        let free = matches!(hot.status, Status::Cold | Status::Skipped(_));
+        if free {
+            hot.status = Status::Compiling;
+            // Bounds how long the part waits if its pinning is lost.
+            self.arm(part, PENDING_COUNTDOWN);
+        }
+        free
+    }
+
+    /// Nothing is compiled any more: the part keeps what it has, and does not ask again.
+    pub(crate) fn stop(&self, part: HotPart) {
+        let why = "the engine was shut down";
+        let mut state = self.state();
+        let hot = state.part_mut(part);
+        if hot.versions.is_empty() {
+            hot.status = Status::Stopped;
+            self.arm(part, NEVER);
+        } else {
+            hot.status = Status::Published;
+            hot.settled = Some(why.to_string());
+        }
+    }
+
+    /// Pins the published hooks whose pinning was lost.
+    pub(crate) fn pin_again(&self) {
+        let state = self.state();
+        let published = |hot: &HotState| matches!(hot.status, Status::Published);
+        for (hook, _) in (0..).zip(&state.hooks).filter(|(_, hot)| published(hot)) {
+            self.counters.pin_hook(hook);
+        }
+    }
+
     fn arm(&self, part: HotPart, amount: u64) {
         match part {
             HotPart::Loop(hook) => self.counters.arm_hook(hook, amount),
@@ -362,6 +395,10 @@ impl Tiering {
 
     pub(crate) fn fail(&self, part: HotPart, error: CompileError, engine: &Inner) {
         tracing::warn!(?part, %error, "tier 1 failed");
+        self.record_failure(part, error, engine);
+    }
+
+    fn record_failure(&self, part: HotPart, error: CompileError, engine: &Inner) {
         let mut state = self.state();
         let hot = state.part_mut(part);
         // A region that could not be formed again stays as it is.

@@ -285,23 +285,32 @@ fn resident() -> usize {
 /// Run with `--nocapture` to see time and memory.
 #[test]
 fn one_module_per_function() {
-    fn cycle<K: Kind>(isa: &isa::OwnedTargetIsa) -> (Duration, usize) {
-        let (start, before) = (Instant::now(), resident());
+    fn cycle<K: Kind>(name: &str, isa: &isa::OwnedTargetIsa) {
+        let mut times = [Duration::ZERO; 3];
+        let before = resident();
         for n in 0..2000 {
+            let start = Instant::now();
             let mut module = K::make(Some(Arc::clone(isa)), &[]);
+            let made = start.elapsed();
             let sum = define(&mut module, "sum", SUM);
+            let defined = start.elapsed();
             module.finalize();
             assert_eq!(call(module.code(sum), n), n * (n - 1) / 2);
+            drop(module);
+            let steps = [made, defined - made, start.elapsed() - defined];
+            for (time, step) in times.iter_mut().zip(steps) {
+                *time += step;
+            }
         }
-        (start.elapsed(), resident().saturating_sub(before))
+        let [made, defined, finalized] = times.map(|time| time / 2000);
+        let memory = resident().saturating_sub(before);
+        println!(
+            "{name}: a module {made:?}, define {defined:?}, finalize {finalized:?}; {memory} KiB"
+        );
     }
     let isa = host(&[]);
-    for (name, (time, memory)) in [
-        ("cranelift-jit", cycle::<kinds::Original>(&isa)),
-        ("regraft::jit", cycle::<kinds::DropIn>(&isa)),
-    ] {
-        println!("{name}: 2,000 modules in {time:?}, {memory} KiB");
-    }
+    cycle::<kinds::Original>("cranelift-jit", &isa);
+    cycle::<kinds::DropIn>("regraft::jit", &isa);
 }
 
 /// Adds a number to the argument.

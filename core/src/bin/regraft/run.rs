@@ -10,7 +10,7 @@ use cranelift_codegen::data_value::DataValue;
 use regraft::clif::{Command, Program, Target, TestFile, Verdict};
 use regraft::isa::TierIsas;
 use regraft::regions::{Profile, function_hash};
-use regraft::{CompileMode, Config, FuncId, Mode, REPORT_VERSION, Report};
+use regraft::{CompileMode, Config, FuncId, Mode, REPORT_VERSION, Report, WorkersReport};
 use std::path::{Path, PathBuf};
 
 /// Run the `; run:` and `; print:` comments of CLIF test files
@@ -291,11 +291,18 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
         names.find(|name| !taken(name)).unwrap_or(long)
     };
     let report = program.engine().report();
-    let mut functions = report.functions;
+    let (mut functions, workers) = (report.functions, report.workers);
     let merged = totals.report.get_or_insert_with(|| Report {
         functions: Default::default(),
+        workers: Default::default(),
         ..report
     });
+    merged.workers = WorkersReport {
+        threads: merged.workers.threads + workers.threads,
+        jobs: merged.workers.jobs + workers.jobs,
+        panics: merged.workers.panics + workers.panics,
+        queued: merged.workers.queued + workers.queued,
+    };
     for (name, mut function) in functions.drain(..) {
         let name = free_name(&name, &|name| merged.functions.contains_key(name));
         for region in &mut function.regions {
@@ -321,6 +328,7 @@ fn empty_report(mode: ModeArg) -> Report {
         version: REPORT_VERSION,
         mode: mode.map_or_else(String::new, |mode| mode.get_name().to_string()),
         target: target_lexicon::Triple::host().to_string(),
+        workers: Default::default(),
         functions: Default::default(),
     }
 }
