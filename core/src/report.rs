@@ -42,7 +42,8 @@ pub struct Report {
     pub workers: WorkersReport,
     /// How code and data memory are used.
     pub memory: MemoryReport,
-    /// The defined functions, by name, in the order of their declaration.
+    /// The defined functions, by name, in the order of their declaration. Where functions of modules
+    /// have the same name, the number of the function follows it: `main#17`.
     pub functions: IndexMap<String, FunctionReport>,
 }
 
@@ -250,7 +251,8 @@ impl Engine {
         let mut functions = IndexMap::new();
         for function in self.inner.functions() {
             if let Some(report) = report_function(&function) {
-                functions.insert(function.name.clone(), report);
+                let name = function.unique_name(|name| functions.contains_key(name));
+                functions.insert(name, report);
             }
         }
         Report {
