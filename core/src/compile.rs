@@ -5,6 +5,7 @@
 
 use crate::arena::Arena;
 use crate::codemap::CodeTables;
+use crate::detect::FoundBy;
 use crate::error::CompileError;
 use crate::link::link;
 use crate::reclaim::{Code, Releasable};
@@ -35,6 +36,8 @@ pub(crate) struct Version {
     pub instructions_after: usize,
     /// From CLIF to linked code.
     pub compile_time: Duration,
+    /// What found its part hot; nothing did for a first version.
+    pub found_by: Option<FoundBy>,
 }
 
 /// Compiles and links `func`; the tables say what its addresses are.
@@ -87,6 +90,7 @@ pub(crate) fn compile(
         instructions_before,
         instructions_after: instruction_count(&context.func),
         compile_time: start.elapsed(),
+        found_by: None,
     };
     Ok((version, tables))
 }

@@ -15,6 +15,7 @@
 use crate::arena::Arena;
 use crate::codemap::{CodeMap, locate_by_block};
 use crate::config::{Compilation, CompileMode, Config, Mode};
+use crate::detect::{SavedProfiles, Wanted};
 use crate::error::Error;
 use crate::invoke::{InvokeError, Invoker};
 use crate::isa::TierIsas;
@@ -55,6 +56,10 @@ pub(crate) struct Inner {
     pub worker: OnceLock<Option<Worker>>,
     pub codemap: Arc<CodeMap>,
     pub reclaimer: Reclaimer,
+    /// What an earlier run has left.
+    pub saved_profiles: Option<SavedProfiles>,
+    /// Set where samples are wanted.
+    pub wanted: OnceLock<Wanted>,
 }
 
 impl Drop for Inner {
@@ -124,6 +129,7 @@ impl Engine {
         runtime.publish(slots.hot_address());
         units.insert(number, Unit::Runtime(Arc::new(runtime)));
         let reclaimer = Reclaimer::new(config.reclamation);
+        let saved_profiles = config.profile.clone().map(SavedProfiles::new);
         let inner = Arc::new(Inner {
             invoker: Invoker::new(Arc::clone(&arena), Arc::clone(&isas.tier0)),
             config,
@@ -135,9 +141,12 @@ impl Engine {
             worker: OnceLock::new(),
             codemap,
             reclaimer,
+            saved_profiles,
+            wanted: OnceLock::new(),
         });
         // Nothing has set it before: the callbacks are new.
         let _ = callbacks.0.set(Arc::downgrade(&inner));
+        inner.want_samples();
         Ok(Self { inner })
     }
 
@@ -293,7 +302,7 @@ impl Engine {
             // is the caller's contract.
             unsafe { self.inner.invoker.invoke(&function.signature, entry, args) }
         };
-        let results = self.inner.reclaimer.pinned(invoke);
+        let results = self.inner.inside(invoke);
         results.map_err(|source| match source {
             InvokeError::Trap(trap) => Error::Trap(trap),
             source => Error::Invoke {
@@ -303,7 +312,8 @@ impl Engine {
         })
     }
 
-    /// The profile of all functions that run at tier 0 with counters.
+    /// The profile of all functions that started at tier 0: what was counted or sampled there, and the regions
+    /// that were formed. For [`Config::profile`](Config) of a later run.
     pub fn profile(&self) -> Profile {
         let mut profile = Profile::new();
         for function in self.inner.functions() {
@@ -317,6 +327,7 @@ impl Engine {
             let mut saved =
                 SavedFunction::from_profile(&body.source, &tiering.analysis.flow, &counts);
             saved.hash = body.client_hash();
+            saved.regions = tiering.state().regions();
             profile.functions.insert(function.name.clone(), saved);
         }
         profile
@@ -376,7 +387,7 @@ impl Inner {
         Ok(function)
     }
 
-    pub fn define_now(&self, id: FuncId, func: Function) -> Result<(), Error> {
+    pub fn define_now(self: &Arc<Self>, id: FuncId, func: Function) -> Result<(), Error> {
         let function = self.function(id)?;
         let _changing = lock(&function.changing);
         if function.body().is_some() {
@@ -394,6 +405,7 @@ impl Inner {
             let entry = baseline.version.entry;
             function.slot.replace(function.slot.lazy_address(), entry);
         }
+        self.detect_saved(&function, &body);
         Ok(())
     }
 
@@ -477,6 +489,7 @@ impl Inner {
                 // A newer version may have been published meanwhile.
                 let entry = baseline.version.entry;
                 function.slot.replace(function.slot.lazy_address(), entry);
+                self.detect_saved(&function, &body);
                 function.slot.current()
             }
             Err(error) => {

@@ -48,6 +48,7 @@ pub mod clif;
 mod codemap;
 mod compile;
 mod config;
+mod detect;
 mod engine;
 mod epoch;
 mod error;
@@ -65,6 +66,7 @@ mod reclaim;
 mod redefine;
 mod references;
 mod report;
+mod signals;
 mod slots;
 mod tier0;
 mod tierup;
@@ -76,6 +78,7 @@ mod worker;
 pub use arena::{ArenaConfig, ArenaError, RangeStats};
 pub use codemap::{CodeLocation, CodeUnit, locate};
 pub use config::{Compilation, CompileMode, Config, Mode, Reclamation};
+pub use detect::{Detection, FoundBy, SampledThread, Sampling};
 pub use engine::Engine;
 pub use error::{CompileError, Error};
 pub use faults::{Faults, Stage};
@@ -87,8 +90,8 @@ pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;
 pub use report::{
     ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, PartReport,
-    REPORT_VERSION, RegionReport, Report, SideExitReport, VersionReport, report_exits,
-    report_live_ins, report_live_outs,
+    REPORT_VERSION, RegionReport, Report, SavedProfileReport, SideExitReport, VersionReport,
+    report_exits, report_live_ins, report_live_outs,
 };
 pub use slots::SlotError;
 pub use trap::{Trap, TrapKind};

@@ -476,6 +476,7 @@ impl Engine {
     /// Calls through [`TypedFn`](crate::TypedFn), [`Engine::call`] and [`Engine::catch`] do so by themselves; raw
     /// pointers called in here are as safe from reclamation as those.
     pub fn pinned<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.inner.sample_thread();
         self.inner.reclaimer.epochs.pinned(body)
     }
 

@@ -36,7 +36,10 @@ impl Engine {
         let function = self.inner.function(id)?;
         let _changing = lock(&function.changing);
         let body = self.inner.make_body(&function, func)?;
-        self.inner.replace_definition(&function, body)
+        self.inner
+            .replace_definition(&function, Arc::clone(&body))?;
+        self.inner.detect_saved(&function, &body);
+        Ok(())
     }
 
     /// Removes a function and everything that was compiled of it.

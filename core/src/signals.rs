@@ -16,12 +16,15 @@ pub(crate) fn action_of(signal: libc::c_int) -> libc::sigaction {
     action
 }
 
-/// Has a signal handled by `handler`, which is async-signal-safe, from now on.
-pub(crate) fn install(signal: libc::c_int, handler: Handler, flags: libc::c_int) {
+/// Has a signal handled by `handler` from now on.
+///
+/// # Safety
+/// The handler is async-signal-safe, and may be called with whatever the kernel passes for this signal.
+pub(crate) unsafe fn install(signal: libc::c_int, handler: Handler, flags: libc::c_int) {
     let mut action = default_action();
     action.sa_sigaction = (handler as *const ()).expose_provenance();
     action.sa_flags = flags | libc::SA_SIGINFO;
-    // SAFETY: the handler has the form that the flags say.
+    // SAFETY: the handler has the form that the flags say; the rest is the caller's contract.
     unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
 }
 

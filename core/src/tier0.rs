@@ -9,9 +9,10 @@
 
 use crate::baseline::{Analysis, Baseline, HotState, LoopHook, TierState, Tiering, known_counts};
 use crate::cells::Counters;
-use crate::codemap::{CodeUnit, Origin};
+use crate::codemap::{CodeUnit, Origin, Places};
 use crate::compile::{Version, compile};
 use crate::config::Mode;
+use crate::detect::{Detection, FunctionSamples};
 use crate::engine::{Inner, OwnData, write};
 use crate::error::CompileError;
 use crate::faults::Stage;
@@ -24,7 +25,7 @@ use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::ir::Function;
 use regraft_outliner::{Hook, Interface, OutlineError};
 use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Region, estimate, place};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// The share of code memory, as a divisor, that is kept for continuations.
 const RESERVE_SHARE: usize = 32;
@@ -143,7 +144,8 @@ impl Inner {
         let frequencies = estimate(func, &analysis.flow, &analysis.loops);
         let known = known_counts(&analysis.flow, hooks.iter().map(|hook| &hook.region));
         let counting = self.config.counting;
-        let placement = place(func, &analysis.flow, &frequencies, &known, counting);
+        let placement = (self.config.detection == Detection::Counters)
+            .then(|| place(func, &analysis.flow, &frequencies, &known, counting));
         let spliced: Vec<Hook<'_>> = hooks
             .iter()
             .map(|hook| Hook {
@@ -156,12 +158,19 @@ impl Inner {
             flow: &analysis.flow,
             hooks: &spliced,
             hook_units: &units,
-            placement: &placement,
+            placement: placement.as_ref(),
             unit: function.unit,
             pointer: self.isas.tier0.pointer_type(),
             call_conv: self.isas.tier0.default_call_conv(),
         };
-        let (instrumented, layout) = instrument(func, &plan)?;
+        let mut origin = Origin::new(function, body, CodeUnit::Function);
+        let mut numbered = None;
+        if placement.is_none() && !body.block_locations {
+            let numbered = numbered.insert(func.clone());
+            origin = origin.with_places(Places::number(numbered));
+        }
+        let source = numbered.as_ref().unwrap_or(func);
+        let (instrumented, layout) = instrument(source, &plan)?;
         let counters = Counters::new(&self.arena, layout, hooks.len())?;
         let (calls, executions) = if self.tiers_up() {
             let config = &self.config;
@@ -173,7 +182,6 @@ impl Inner {
         for hook in 0..hooks.len() {
             counters.arm_hook(hook, executions);
         }
-        let origin = Origin::new(function, body, CodeUnit::Function);
         let version = self.compile(
             0,
             &origin,
@@ -186,6 +194,10 @@ impl Inner {
         );
         let mut state = TierState::default();
         state.hooks.resize_with(hooks.len(), HotState::default);
+        let samples = match self.config.detection {
+            Detection::Sampling(sampling) => Some(FunctionSamples::new(sampling, hooks.len())),
+            Detection::Counters => None,
+        };
         Ok(Baseline {
             version,
             tiering: Some(Tiering {
@@ -194,6 +206,8 @@ impl Inner {
                 refused,
                 placement,
                 counters,
+                samples,
+                saved_use: OnceLock::new(),
                 state: Mutex::new(state),
             }),
         })

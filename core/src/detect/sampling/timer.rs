@@ -50,7 +50,7 @@ thread_local! {
     /// Nanoseconds from one sample to the next.
     static INTERVAL: Cell<u64> = const { Cell::new(STOPPED) };
     /// The thread's timer, once there is one.
-    static TIMER: Cell<libc::timer_t> = const { Cell::new(ptr::null_mut()) };
+    static TIMER: Cell<Option<libc::timer_t>> = const { Cell::new(None) };
     /// What takes the timer away when the thread ends; `None` where none could be made.
     static OWNED: OnceCell<Option<Timer>> = const { OnceCell::new() };
 }
@@ -101,16 +101,10 @@ fn set_timer(nanos: u64) {
         it_interval: every,
         it_value: every,
     };
-    let timer = TIMER.get();
-    if !timer.is_null() || HAS_TIMER.get() {
+    if let Some(timer) = TIMER.get() {
         // SAFETY: the timer is this thread's and exists: it is forgotten before it is deleted.
         unsafe { libc::timer_settime(timer, 0, &raw const times, ptr::null_mut()) };
     }
-}
-
-thread_local! {
-    /// Whether [`TIMER`] is one: the first timer of a process has the number 0.
-    static HAS_TIMER: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The calling thread's timer, until the thread ends.
@@ -137,16 +131,14 @@ impl Timer {
             tracing::warn!(%error, "a thread has no timer and is not sampled");
             return None;
         }
-        TIMER.set(timer);
-        HAS_TIMER.set(true);
+        TIMER.set(Some(timer));
         Some(Self(timer))
     }
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        HAS_TIMER.set(false);
-        TIMER.set(ptr::null_mut());
+        TIMER.set(None);
         INTERVAL.set(STOPPED);
         // SAFETY: the timer exists; nobody refers to it any more.
         unsafe { libc::timer_delete(self.0) };
@@ -167,8 +159,9 @@ fn installed() -> &'static (libc::c_int, libc::sigaction) {
     });
     static HANDLED: std::sync::Once = std::sync::Once::new();
     HANDLED.call_once(|| {
-        let flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-        signals::install(installed.0, handle, flags);
+        let flags = libc::SA_ONSTACK | libc::SA_RESTART;
+        // SAFETY: `handle` is async-signal-safe and for any signal.
+        unsafe { signals::install(installed.0, handle, flags) };
     });
     installed
 }
