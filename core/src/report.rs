@@ -233,14 +233,17 @@ impl Report {
     /// The parser's, with line and column; a report of another version is an
     /// error too.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        let report: Self = serde_json::from_str(text)?;
-        if report.version != REPORT_VERSION {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let Versioned { version } = serde_json::from_str(text)?;
+        if version != REPORT_VERSION {
             return Err(serde_json::Error::custom(format!(
-                "the report has version {}, this program reads version {REPORT_VERSION}",
-                report.version
+                "the report has version {version}, this program reads version {REPORT_VERSION}"
             )));
         }
-        Ok(report)
+        serde_json::from_str(text)
     }
 }
 

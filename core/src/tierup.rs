@@ -224,6 +224,9 @@ impl Inner {
         let profile = match finding.evidence {
             Evidence::Current => Arc::new(tiering.profile(&body.source)),
             Evidence::Counts(profile) => profile,
+            Evidence::Region(region) if !tiering.is_scope_of(part, &region) => {
+                return tiering.skip(part, SkipReason::NoLoop, self);
+            }
             Evidence::Region(region) => {
                 let region = self.with_cold_blocks(body, tiering, *region);
                 return match part {
@@ -352,6 +355,17 @@ impl TierState {
 }
 
 impl Tiering {
+    /// Whether a region can be that of a part: its scope is the part's.
+    fn is_scope_of(&self, part: HotPart, region: &Region) -> bool {
+        match part {
+            HotPart::Loop(hook) => region.scope() == self.hooks[hook].region.scope(),
+            HotPart::Function => {
+                let flow = &self.analysis.flow;
+                region.entry() == flow.entry() && region.scope().len() == flow.rpo().len()
+            }
+        }
+    }
+
     fn arm(&self, part: HotPart, amount: u64) {
         match part {
             HotPart::Loop(hook) => self.counters.arm_hook(hook, amount),

@@ -3,6 +3,7 @@
 mod cli;
 mod conformance;
 mod constructs;
+mod detect;
 mod errors;
 mod limits;
 mod random;
