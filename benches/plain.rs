@@ -70,14 +70,23 @@ impl Plain {
     /// # Errors
     ///
     /// Of the code generator and the module; a call of an unknown function.
-    pub fn define(&mut self, mut func: Function) -> Result<*const u8> {
+    pub fn define(&mut self, func: Function) -> Result<*const u8> {
         let name = match &func.name {
             UserFuncName::Testcase(name) => name.to_string(),
             UserFuncName::User(name) => name.to_string(),
         };
+        self.define_as(&name, func)
+    }
+
+    /// Defines a function under another name than its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plain::define`].
+    pub fn define_as(&mut self, name: &str, mut func: Function) -> Result<*const u8> {
         let module = &mut self.module;
-        let id = module.declare_function(&name, Linkage::Local, &func.signature)?;
-        self.functions.insert(name, id);
+        let id = module.declare_function(name, Linkage::Local, &func.signature)?;
+        self.functions.insert(name.to_string(), id);
         let references: Vec<_> = func.dfg.ext_funcs.keys().collect();
         for reference in references {
             let ExternalName::TestCase(name) = &func.dfg.ext_funcs[reference].name else {
@@ -97,5 +106,15 @@ impl Plain {
         self.module.define_function(id, &mut self.context)?;
         self.module.finalize_definitions()?;
         Ok(self.module.get_finalized_function(id))
+    }
+
+    /// Frees the memory of all functions.
+    ///
+    /// # Safety
+    ///
+    /// None of them runs, and none is called any more.
+    pub unsafe fn free(self) {
+        // SAFETY: the caller's contract.
+        unsafe { self.module.free_memory() };
     }
 }

@@ -136,6 +136,7 @@ pub struct CodeBlock {
     arena: u32,
     offset: usize,
     len: usize,
+    reused: bool,
 }
 
 impl CodeBlock {
@@ -147,6 +148,11 @@ impl CodeBlock {
     /// Its length in bytes, a multiple of [`GRANULE`].
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether other code may have been at some of its addresses before.
+    pub fn is_reused(&self) -> bool {
+        self.reused
     }
 }
 
@@ -262,11 +268,12 @@ impl Arena {
         align: usize,
         lead: usize,
     ) -> Result<CodeBlock, ArenaError> {
-        let (offset, len, _) = self.take(Area::Code, size, align, lead)?;
+        let (offset, len, touched) = self.take(Area::Code, size, align, lead)?;
         Ok(CodeBlock {
             arena: self.id,
             offset,
             len,
+            reused: offset < touched,
         })
     }
 

@@ -104,6 +104,8 @@ pub(crate) enum Status {
     Skipped(SkipReason),
     /// Another part is compiled instead: the whole function.
     WholeFunction,
+    /// The engine was shut down before it was compiled.
+    Stopped,
     /// The compiler failed; given up when attempts are used up.
     Failed(CompileError),
 }

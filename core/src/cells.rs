@@ -4,22 +4,15 @@
 //! re-arms them with atomic accesses of the same size, so that neither side
 //! ever sees half a value.
 //!
-//! A countdown *counts* as well: how often it was decremented is what it was
-//! armed with, in total, less what it holds. [`Counters::pin`] takes it far
-//! below zero, where it keeps counting; [`Counters::counted`] undoes that.
-//!
-//! Limitations: a decrement of another thread that crosses a re-arming or a
-//! pinning can undo it. Counts are then off by what was armed, and a pinned
-//! hook waits for its next re-arming; nothing else depends on them.
+//! A countdown *counts* as well. What arming and pinning do, and what a
+//! decrement of another thread can undo, is in `countdown`.
 
 use crate::arena::{Arena, ArenaError, OwnedData};
+use crate::countdown;
 use crate::engine::{read, write};
 use crate::layout::CounterLayout;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, RwLock};
-
-/// How far below zero a pinned countdown is taken.
-const PIN: i64 = 1 << 62;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 /// A function's counters.
 #[derive(Debug)]
@@ -28,7 +21,7 @@ pub struct Counters {
     layout: CounterLayout,
     /// What each countdown was armed with in total: the function's entry
     /// first, then the hooks.
-    armed: Vec<AtomicI64>,
+    armed: Vec<Mutex<i64>>,
 }
 
 /// Where the cells are.
@@ -56,7 +49,7 @@ impl Counters {
         Ok(Self {
             cells: RwLock::new(Cells::Live(OwnedData::new(arena, bytes, CACHE_LINE)?)),
             layout,
-            armed: (0..=hooks).map(|_| AtomicI64::new(0)).collect(),
+            armed: (0..=hooks).map(|_| Mutex::new(0)).collect(),
         })
     }
 
@@ -109,11 +102,7 @@ impl Counters {
 
     /// Takes the countdown of a hook below zero for good.
     pub fn pin_hook(&self, hook: usize) {
-        self.with_cell(self.layout.countdown(hook), |cell| {
-            if cell.load(Ordering::Relaxed) > -(PIN / 2) {
-                cell.fetch_sub(PIN, Ordering::Relaxed);
-            }
-        });
+        self.with_cell(self.layout.countdown(hook), countdown::pin);
     }
 
     /// How often the header of a hook was executed at tier 0.
@@ -121,21 +110,24 @@ impl Counters {
         self.counted(hook + 1, self.layout.countdown(hook))
     }
 
-    fn arm(&self, countdown: usize, offset: i32, amount: u64) {
-        let amount = i64::try_from(amount).unwrap_or(i64::MAX).min(PIN / 4);
+    fn arm(&self, index: usize, offset: i32, amount: u64) {
         self.with_cell(offset, |cell| {
-            let old = unpinned(cell.swap(amount, Ordering::Relaxed));
-            self.armed[countdown].fetch_add(amount - old, Ordering::Relaxed);
+            countdown::arm(cell, &mut self.armed(index), amount);
         });
     }
 
-    fn counted(&self, countdown: usize, offset: i32) -> u64 {
-        let Some(left) = self.with_cell(offset, |cell| cell.load(Ordering::Relaxed)) else {
-            return 0;
-        };
-        let left = unpinned(left);
-        let armed = self.armed[countdown].load(Ordering::Relaxed);
-        u64::try_from(armed - left).unwrap_or(0)
+    fn counted(&self, index: usize, offset: i32) -> u64 {
+        let counted = self.with_cell(offset, |cell| {
+            let armed = self.armed(index);
+            countdown::counted(cell, *armed)
+        });
+        counted.unwrap_or(0)
+    }
+
+    /// Locks the total of a countdown; a panic elsewhere leaves it usable.
+    fn armed(&self, index: usize) -> MutexGuard<'_, i64> {
+        let armed = &self.armed[index];
+        armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with_cell<R>(&self, offset: i32, work: impl FnOnce(&AtomicI64) -> R) -> Option<R> {
@@ -195,11 +187,3 @@ impl AddressTable {
 
 /// Bytes in a cache line, of data or instructions, on most machines.
 pub const CACHE_LINE: usize = 64;
-
-fn unpinned(count: i64) -> i64 {
-    if count < -(PIN / 2) {
-        count + PIN
-    } else {
-        count
-    }
-}

@@ -29,6 +29,23 @@ pub enum CompileMode {
     Synchronous,
 }
 
+/// The priority of the threads that compile in the background.
+///
+/// On Linux; elsewhere they run like every other thread. A thread whose priority cannot be lowered keeps it, which is
+/// logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerPriority {
+    /// That of the thread that first found hot code.
+    #[default]
+    Inherited,
+    /// This nice value. Values below the process's own need a privilege.
+    Nice(i8),
+    /// Only when a processor has nothing else to do (`SCHED_IDLE`). On a machine that is never idle, code stays at
+    /// tier 0 for long.
+    Idle,
+}
+
 /// When `Engine::define` compiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compilation {
@@ -77,6 +94,11 @@ pub struct Config {
     pub mode: Mode,
     /// Where tier-1 compilation happens.
     pub compile: CompileMode,
+    /// How many threads compile in the background; they start when they are first needed. At least 1: `Engine::new`
+    /// refuses 0 unless `compile` is [`CompileMode::Synchronous`], which needs no thread.
+    pub workers: usize,
+    /// The priority of these threads.
+    pub worker_priority: WorkerPriority,
     /// When tier-0 compilation happens.
     pub compilation: Compilation,
     /// A loop is hot after this many executions of its header, where they are counted.
@@ -126,6 +148,8 @@ impl Default for Config {
         Self {
             mode: Mode::default(),
             compile: CompileMode::default(),
+            workers: 1,
+            worker_priority: WorkerPriority::default(),
             compilation: Compilation::default(),
             loop_threshold: 1000,
             entry_threshold: 1000,

@@ -120,7 +120,7 @@ impl Inner {
             return;
         };
         for part in detector.hot_parts(tiering) {
-            if !self.tiers_up() || !self.take_on(tiering, part, detector.found_by()) {
+            if !self.tiers_up() || !self.request(tiering, part, detector.found_by()) {
                 continue;
             }
             let finding = Finding {
@@ -134,7 +134,7 @@ impl Inner {
     }
 
     /// Puts a part into the compiler's hands, unless it is there or decided already.
-    fn take_on(&self, tiering: &Tiering, part: HotPart, found_by: FoundBy) -> bool {
+    fn request(&self, tiering: &Tiering, part: HotPart, found_by: FoundBy) -> bool {
         let mut state = tiering.state();
         if matches!(part, HotPart::Loop(hook) if hook >= state.hooks.len()) {
             return false;
@@ -144,7 +144,9 @@ impl Inner {
         let free = match &hot.status {
             Status::Cold | Status::Skipped(_) => true,
             Status::Failed(_) => hot.failures < self.config.max_attempts,
-            Status::Compiling | Status::Published | Status::WholeFunction => false,
+            Status::Compiling | Status::Published | Status::WholeFunction | Status::Stopped => {
+                false
+            }
         };
         if free {
             hot.status = Status::Compiling;

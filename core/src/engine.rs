@@ -25,7 +25,7 @@ use crate::reclaim::Reclaimer;
 use crate::slots::{OwnedSlot, Runtime, SlotRef, SlotTable};
 use crate::typed::{ClifArgs, ClifReturn, TypedFn};
 use crate::unit::{Body, FuncId, FunctionUnit, Unit, UnitTable};
-use crate::worker::Worker;
+use crate::worker::Workers;
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{FuncRef, Function, Signature, UserFuncName};
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
@@ -53,7 +53,7 @@ pub(crate) struct Inner {
     pub invoker: Invoker,
     pub symbols: RwLock<HashMap<String, usize>>,
     pub units: RwLock<UnitTable>,
-    pub worker: OnceLock<Option<Worker>>,
+    pub workers: Workers,
     pub codemap: Arc<CodeMap>,
     pub reclaimer: Reclaimer,
     /// What an earlier run has left.
@@ -97,7 +97,7 @@ impl Engine {
     /// # Errors
     ///
     /// `Error::Isa` for an unknown setting or host; `Error::Arena` where
-    /// address space cannot be reserved.
+    /// address space cannot be reserved; `Error::NoWorkers`.
     pub fn new(config: Config) -> Result<Self, Error> {
         let settings = config.settings.iter();
         let settings: Vec<(&str, &str)> =
@@ -117,6 +117,9 @@ impl Engine {
     }
 
     fn with_tiers(isas: TierIsas, config: Config) -> Result<Self, Error> {
+        if config.workers == 0 && config.compile == CompileMode::Background {
+            return Err(Error::NoWorkers);
+        }
         let arena = Arena::new(config.arena)?;
         let callbacks = Callbacks::default();
         let slots = SlotTable::new(Arc::clone(&arena), Box::new(callbacks.clone()))?;
@@ -131,6 +134,7 @@ impl Engine {
         let reclaimer = Reclaimer::new(config.reclamation);
         let saved_profiles = config.profile.clone().map(SavedProfiles::new);
         let inner = Arc::new(Inner {
+            workers: Workers::new(config.workers, config.worker_priority),
             invoker: Invoker::new(Arc::clone(&arena), Arc::clone(&isas.tier0)),
             config,
             isas,
@@ -138,7 +142,6 @@ impl Engine {
             slots,
             symbols: RwLock::default(),
             units: RwLock::new(units),
-            worker: OnceLock::new(),
             codemap,
             reclaimer,
             saved_profiles,
@@ -302,7 +305,7 @@ impl Engine {
             // is the caller's contract.
             unsafe { self.inner.invoker.invoke(&function.signature, entry, args) }
         };
-        let results = self.inner.inside(invoke);
+        let results = self.inner.pinned(invoke);
         results.map_err(|source| match source {
             InvokeError::Trap(trap) => Error::Trap(trap),
             source => Error::Invoke {
@@ -335,9 +338,18 @@ impl Engine {
 
     /// Waits until nothing is left to compile in the background.
     pub fn wait_idle(&self) {
-        if let Some(Some(worker)) = self.inner.worker.get() {
-            worker.wait_idle();
-        }
+        self.inner.workers.wait_idle();
+    }
+
+    /// Stops tiering up, for good: what is being compiled is finished, what waits for it is not, and the compile
+    /// threads have ended when this returns.
+    ///
+    /// Code keeps running at the tier that it has reached. Functions and continuations that were never compiled still
+    /// are, when they are first called. To have all that is hot compiled before, [`wait_idle`](Self::wait_idle) first.
+    pub fn shutdown(&self) {
+        self.inner.workers.stop();
+        // Another thread may be at it, or run a job itself.
+        self.inner.workers.wait_idle();
     }
 }
 

@@ -17,6 +17,9 @@ pub enum Error {
     /// The target or a setting is not usable.
     #[error(transparent)]
     Isa(#[from] IsaError),
+    /// Background compilation needs a thread at least: `Config::workers` is 0.
+    #[error("compilation in the background needs at least one worker")]
+    NoWorkers,
     /// Code or data memory cannot be had.
     #[error(transparent)]
     Arena(#[from] ArenaError),

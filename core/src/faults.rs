@@ -12,6 +12,8 @@ pub enum Stage {
     Memory,
     /// The code generator, at this tier.
     Codegen(u8),
+    /// A compile job, before compilation begins.
+    Job,
     /// Placing the code, at this tier.
     Link(u8),
 }

@@ -9,7 +9,7 @@
 //!
 //! Invariants: a closure runs once at most, on the thread of the first call, while no lock of the engine is
 //! held but the function's own. Its panics are contained. A function whose closure failed has no code, and
-//! a call of it is a trap ([`TrapKind::Unresolvable`](crate::TrapKind)).
+//! a call of it is a trap ([`TrapKind::Unresolvable`](crate::TrapKind)); the report says why.
 //!
 //! Limitations: [`Engine::pointer`] and [`Engine::get`] cannot see what such a function would call, so a
 //! missing symbol shows when it is called.
@@ -21,7 +21,7 @@ use cranelift_codegen::ir::Function;
 use std::error::Error as StdError;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// What a client's closure returns.
 type Defined = Result<Function, Box<dyn StdError + Send + Sync>>;
@@ -29,7 +29,11 @@ type Closure = Box<dyn FnOnce(&Engine) -> Defined + Send>;
 
 /// How a function will be defined, until it is.
 #[derive(Default)]
-pub(crate) struct Lazy(Mutex<Option<Closure>>);
+pub(crate) struct Lazy {
+    closure: Mutex<Option<Closure>>,
+    /// Why the closure made no function, if it did not.
+    failure: Mutex<Option<String>>,
+}
 
 impl fmt::Debug for Lazy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,7 +44,7 @@ impl fmt::Debug for Lazy {
 impl Lazy {
     /// Whether there is a closure that has not run to its end.
     pub fn is_pending(&self) -> bool {
-        match self.0.try_lock() {
+        match self.closure.try_lock() {
             Ok(closure) => closure.is_some(),
             Err(TryLockError::Poisoned(closure)) => closure.into_inner().is_some(),
             // It is running.
@@ -48,9 +52,18 @@ impl Lazy {
         }
     }
 
+    /// Why the function could not be defined, if that was tried in vain.
+    pub fn failure(&self) -> Option<String> {
+        self.last_failure().clone()
+    }
+
+    fn last_failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Drops the closure, if there is one that does not run.
     pub fn forget(&self) {
-        if let Ok(mut closure) = self.0.try_lock() {
+        if let Ok(mut closure) = self.closure.try_lock() {
             *closure = None;
         }
     }
@@ -82,7 +95,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// `UnknownFunction`; `DuplicateDefinition`. What goes wrong later is logged, and the call traps.
+    /// `UnknownFunction`; `DuplicateDefinition`. What goes wrong later is in the report, and the call traps.
     pub fn define_lazily(
         &self,
         id: FuncId,
@@ -91,7 +104,7 @@ impl Engine {
         let function = self.inner.function(id)?;
         let mut closure = function
             .lazy
-            .0
+            .closure
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if function.body().is_some() || closure.is_some() {
@@ -110,7 +123,7 @@ impl Inner {
         // Held on purpose: who comes second waits, and finds the body.
         let mut closure = function
             .lazy
-            .0
+            .closure
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let Some(definition) = closure.take() else {
@@ -130,9 +143,10 @@ impl Inner {
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some("its definition panicked".to_string()),
         };
-        if let Some(error) = failure {
+        if let Some(error) = &failure {
             tracing::error!(function = %function.name, %error, "cannot be defined");
         }
+        *function.lazy.last_failure() = failure;
     }
 }
 

@@ -42,14 +42,17 @@
 
 mod arch;
 mod arena;
+mod atomic;
 mod baseline;
 mod cells;
 pub mod clif;
 mod codemap;
 mod compile;
 mod config;
+mod countdown;
 mod detect;
 mod engine;
+mod entry;
 mod epoch;
 mod error;
 mod faults;
@@ -61,6 +64,7 @@ mod layout;
 mod lazy;
 mod link;
 mod names;
+mod priority;
 mod publish;
 mod reclaim;
 mod redefine;
@@ -77,7 +81,7 @@ mod worker;
 
 pub use arena::{ArenaConfig, ArenaError, RangeStats};
 pub use codemap::{CodeLocation, CodeUnit, locate};
-pub use config::{Compilation, CompileMode, Config, Mode, Reclamation};
+pub use config::{Compilation, CompileMode, Config, Mode, Reclamation, WorkerPriority};
 pub use detect::{Detection, FoundBy, SampledThread, Sampling};
 pub use engine::Engine;
 pub use error::{CompileError, Error};
@@ -91,7 +95,7 @@ pub use regraft_regions as regions;
 pub use report::{
     ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, PartReport,
     REPORT_VERSION, RegionReport, Report, SavedProfileReport, SideExitReport, VersionReport,
-    report_exits, report_live_ins, report_live_outs,
+    WorkersReport, report_exits, report_live_ins, report_live_outs,
 };
 pub use slots::SlotError;
 pub use trap::{Trap, TrapKind};

@@ -332,14 +332,19 @@ impl JITMemoryProvider for VersionMemory {
         let range = {
             let placed = self.placed.lock().unwrap_or_else(PoisonError::into_inner);
             let block = placed.block.as_ref();
-            block.map(|block| (self.arena.executable(block.offset()), block.len()))
+            block.map(|block| {
+                let executable = self.arena.executable(block.offset());
+                (executable, block.len(), block.is_reused())
+            })
         };
-        let Some((executable, len)) = range else {
+        let Some((executable, len, reused)) = range else {
             return Ok(());
         };
         // SAFETY: the block lies inside the executable view.
-        unsafe { arch::synchronize(executable, len) }.map_err(|error| ModuleError::Allocation {
-            err: self.fail(LinkError::Synchronize(error)),
+        unsafe { arch::synchronize(executable, len, reused) }.map_err(|error| {
+            ModuleError::Allocation {
+                err: self.fail(LinkError::Synchronize(error)),
+            }
         })
     }
 }

@@ -26,7 +26,7 @@ use crate::formed::Formed;
 use crate::tierup::HotPart;
 use crate::unit::{Body, FunctionUnit, Unit};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Something that can be taken away from its owner, once.
@@ -206,7 +206,12 @@ pub(crate) struct Reclaimer {
     /// A raw pointer was handed out, whose calls are not pinned.
     raw: AtomicBool,
     waiting: Mutex<VecDeque<(u64, Retired)>>,
+    /// How many more threads leave generated code before one collects; 0 if there is nothing to free.
+    due: AtomicU32,
 }
+
+/// How many calls return, while what is retired cannot be freed, before one looks again.
+const PATIENCE: u32 = 1024;
 
 impl Reclaimer {
     pub fn new(policy: Reclamation) -> Self {
@@ -216,23 +221,24 @@ impl Reclaimer {
             policy,
             raw: AtomicBool::new(false),
             waiting: Mutex::default(),
+            due: AtomicU32::new(0),
         }
     }
 
-    /// The epochs that calls are to be pinned in, if there is a use.
-    pub fn pins(&self) -> Option<&Arc<Epochs>> {
-        match self.policy {
-            Reclamation::Announced => None,
-            Reclamation::Automatic | Reclamation::Pinned => Some(&self.epochs),
-        }
+    /// Whether calls are to be pinned: whether there is a use.
+    fn pins(&self) -> bool {
+        self.policy != Reclamation::Announced
     }
 
-    /// Runs `body`, which calls generated code; pinned, if there is a use.
-    pub fn pinned<R>(&self, body: impl FnOnce() -> R) -> R {
-        match self.pins() {
-            Some(epochs) => epochs.pinned(body),
-            None => body(),
+    /// Whether a thread that has left generated code is to see what can be freed: after each retirement one,
+    /// and then now and then, since others may be inside for long.
+    fn is_due(&self) -> bool {
+        let due = self.due.load(Ordering::Relaxed);
+        if due != 0 {
+            // Two threads may count as one.
+            self.due.store(due - 1, Ordering::Relaxed);
         }
+        due == 1
     }
 
     /// Takes note of a pointer that is called without the engine's knowledge.
@@ -254,6 +260,7 @@ impl Reclaimer {
         // Under the lock, so that the queue is in the order of the epochs.
         let epoch = self.epochs.retire();
         waiting.push_back((epoch, retired));
+        self.due.store(1, Ordering::Relaxed);
     }
 
     /// What was retired before the epoch.
@@ -261,11 +268,6 @@ impl Reclaimer {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let ripe = waiting.partition_point(|&(epoch, _)| epoch < oldest);
         waiting.drain(..ripe).map(|(_, retired)| retired).collect()
-    }
-
-    fn is_empty(&self) -> bool {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.is_empty()
     }
 
     /// How much is waiting.
@@ -307,9 +309,25 @@ impl Inner {
 
     /// Frees what no thread can be inside of, if the engine can know.
     pub(crate) fn collect(&self) {
-        if !self.reclaimer.is_empty() && self.reclaimer.automatic() {
+        if self.reclaimer.waiting() > 0 && self.reclaimer.automatic() {
             self.free_older_than(self.reclaimer.epochs.oldest());
         }
+    }
+
+    /// Runs `body`, which calls generated code: pinned and sampled, if there is a use.
+    pub(crate) fn pinned<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.sample_thread();
+        if !self.reclaimer.pins() {
+            return body();
+        }
+        let result = self.reclaimer.epochs.pinned(body);
+        if self.reclaimer.is_due() {
+            self.collect();
+            if self.reclaimer.waiting() > 0 {
+                self.reclaimer.due.store(PATIENCE, Ordering::Relaxed);
+            }
+        }
+        result
     }
 
     fn free_older_than(&self, epoch: u64) {
@@ -481,7 +499,7 @@ impl Engine {
     }
 
     /// Frees what was retired and what no thread can be inside of, as far as the engine can know
-    /// ([`Reclamation`]). It does so by itself whenever something is retired.
+    /// ([`Reclamation`]). It does so by itself when something is retired, and when calls return later.
     pub fn collect(&self) {
         self.inner.collect();
     }

@@ -12,6 +12,7 @@ use crate::detect::{FoundBy, SavedUse};
 use crate::engine::Engine;
 use crate::formed::Side;
 use crate::unit::FunctionUnit;
+use crate::worker::WorkerFigures;
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, Function};
 use indexmap::IndexMap;
@@ -37,8 +38,23 @@ pub struct Report {
     pub detection: String,
     /// The target triple.
     pub target: String,
+    /// What tier-1 compilation has done.
+    pub workers: WorkersReport,
     /// The defined functions, by name, in the order of their declaration.
     pub functions: IndexMap<String, FunctionReport>,
+}
+
+/// Tier-1 compilation, wherever it happens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkersReport {
+    /// Compile threads that run now: none before the first job, after a shutdown, and in synchronous mode.
+    pub threads: usize,
+    /// Jobs finished, whatever came of them.
+    pub jobs: u64,
+    /// Panics that were contained. Each is a defect, of regraft, of Cranelift or of what the client plugged in.
+    pub panics: u64,
+    /// Jobs that wait or are in hand.
+    pub queued: usize,
 }
 
 /// One function.
@@ -50,6 +66,8 @@ pub struct FunctionReport {
     pub blocks: usize,
     /// The tier that a call reaches now; absent if it was never compiled.
     pub tier: Option<u8>,
+    /// Why it has no code: its lazy definition or its first compilation failed. Absent otherwise.
+    pub definition_error: Option<String>,
     /// Calls that reached a counting version; 0 with sampling.
     pub entries: u64,
     /// What became of its saved profile; absent if there is none.
@@ -121,8 +139,8 @@ pub struct PartReport {
     pub reason: String,
     /// A short stable name of a refusal; empty otherwise.
     pub reason_code: String,
-    /// `cold`, `compiling`, `published`, `skipped`, `refused`, `failed` or
-    /// `superseded`.
+    /// `cold`, `compiling`, `published`, `skipped`, `refused`, `failed`,
+    /// `superseded` or `stopped`.
     pub state: String,
     /// What found it hot, the first time: `counters`, `sampling` or
     /// `profile`; empty while it is cold.
@@ -266,25 +284,37 @@ impl Engine {
             .to_string(),
             detection: self.inner.config.detection.name().to_string(),
             target: self.inner.isas.triple().to_string(),
+            workers: report_workers(self.inner.workers.figures()),
             functions,
         }
     }
 }
 
+fn report_workers(figures: WorkerFigures) -> WorkersReport {
+    WorkersReport {
+        threads: figures.threads,
+        jobs: figures.finished,
+        panics: figures.panics,
+        queued: figures.open,
+    }
+}
+
 fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
-    let body = function.body()?;
+    let Some(body) = function.body() else {
+        let failure = function.lazy.failure()?;
+        return Some(FunctionReport {
+            definition_error: Some(failure),
+            ..empty_function()
+        });
+    };
     let mut report = FunctionReport {
         instructions: instruction_count(&body.source),
         blocks: body.source.layout.blocks().count(),
-        tier: None,
-        entries: 0,
-        saved_profile: None,
-        whole_function: undecided(),
-        versions: vec![],
-        compile_micros: IndexMap::new(),
-        regions: vec![],
-        irreducible: vec![],
+        ..empty_function()
     };
+    if let Some(Err(error)) = body.baseline.get() {
+        report.definition_error = Some(error.to_string());
+    }
     let mut micros_by_tier = [0, 0];
     if let Some(baseline) = body.compiled() {
         report.tier = Some(baseline.version.tier);
@@ -343,6 +373,22 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
         }
     }
     Some(report)
+}
+
+fn empty_function() -> FunctionReport {
+    FunctionReport {
+        instructions: 0,
+        blocks: 0,
+        tier: None,
+        definition_error: None,
+        entries: 0,
+        saved_profile: None,
+        whole_function: undecided(),
+        versions: vec![],
+        compile_micros: IndexMap::new(),
+        regions: vec![],
+        irreducible: vec![],
+    }
 }
 
 /// How many instructions were executed in each loop, nested loops included.
@@ -427,6 +473,12 @@ fn report_part(hot: &HotState) -> PartReport {
             "the whole function is compiled at tier 1 instead".to_string(),
             "",
             "superseded",
+        ),
+        Status::Stopped => (
+            "none",
+            "the engine was shut down before it was compiled".to_string(),
+            "",
+            "stopped",
         ),
         Status::Failed(error) => ("take", error.to_string(), "", "failed"),
     };

@@ -9,7 +9,7 @@
 //!   a version, the lazy stub, the trap stub. Only a slot made by [`SlotTable::allocate_empty`]
 //!   holds 0 at times, and its users test for that.
 //! * **Publication**: [`SlotRef::publish`] is a release store, made when the code is complete and
-//!   the instruction caches know of it.
+//!   the instruction caches know of it (`entry`).
 //! * Cells and stubs come in chunks whose machine code is written once. A slot that is freed keeps its
 //!   place, traps when called, and is given to another unit later.
 //!
@@ -19,13 +19,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::arch::{
     self, CELL_SIZE, Cell, HOT_DOOR, LAZY_DOOR, LAZY_OFFSET, RUNTIME_CODE_SIZE, STUB_SIZE,
 };
 use crate::arena::{Arena, ArenaError, CodeBlock, DataBlock};
+use crate::entry;
 use crate::trap::stack_is_short;
 
 /// What generated code asks through the cells of a table.
@@ -100,19 +101,17 @@ unsafe impl Sync for SlotRef {}
 impl SlotRef {
     /// Makes `entry` what the slot leads to, with release order.
     pub fn publish(self, entry: usize) {
-        self.entry().store(entry, Ordering::Release);
+        entry::publish(self.entry(), entry);
     }
 
     /// Makes `new` what the slot leads to if it still leads to `old`; says whether it did.
     pub fn replace(self, old: usize, new: usize) -> bool {
-        self.entry()
-            .compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        entry::replace(self.entry(), old, new)
     }
 
     /// What the slot leads to. 0 for an empty slot.
     pub fn current(self) -> usize {
-        self.entry().load(Ordering::Acquire)
+        entry::current(self.entry())
     }
 
     /// Lets the next call ask the resolver.
@@ -232,7 +231,8 @@ impl SlotTable {
         unsafe { arch::write_runtime_code(arena.writable(block.offset()), hot) };
         let trap = arena.executable(block.offset());
         // SAFETY: the block is at least `RUNTIME_CODE_SIZE` bytes.
-        if let Err(error) = unsafe { arch::synchronize(trap, RUNTIME_CODE_SIZE) } {
+        if let Err(error) = unsafe { arch::synchronize(trap, RUNTIME_CODE_SIZE, block.is_reused()) }
+        {
             arena.free_code(block);
             return Err(SlotError::Synchronize(error));
         }
@@ -381,8 +381,14 @@ impl SlotTable {
         let first = write(0)?;
         let rest = (1..CHUNK).map(write).collect::<Result<Vec<_>, _>>()?;
         // SAFETY: the whole block, in the executable view.
-        unsafe { arch::synchronize(self.arena.executable(code.offset()), code.len()) }
-            .map_err(SlotError::Synchronize)?;
+        unsafe {
+            arch::synchronize(
+                self.arena.executable(code.offset()),
+                code.len(),
+                code.is_reused(),
+            )
+        }
+        .map_err(SlotError::Synchronize)?;
         Ok((first, rest))
     }
 

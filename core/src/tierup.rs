@@ -22,10 +22,11 @@ use crate::compile::{Version, panic_message};
 use crate::detect::{Countdown, Evidence, Finding, FoundBy};
 use crate::engine::Inner;
 use crate::error::CompileError;
+use crate::faults::Stage;
 use crate::formed::Formed;
 use crate::publish::whole_region;
 use crate::unit::{Body, FunctionUnit, Unit};
-use crate::worker::{Job, Worker};
+use crate::worker::Job;
 use regraft_regions::{
     Decision, Formation, FunctionProfile, HotEntry, LoopId, Region, SavedRegion, SkipReason, form,
 };
@@ -107,7 +108,7 @@ impl Inner {
         match hot.status {
             Status::Published => tiering.pin(part),
             Status::Compiling => tiering.arm(part, PENDING_COUNTDOWN),
-            Status::WholeFunction => tiering.arm(part, NEVER),
+            Status::WholeFunction | Status::Stopped => tiering.arm(part, NEVER),
             Status::Failed(_) if hot.failures >= self.config.max_attempts => {
                 tiering.arm(part, NEVER);
             }
@@ -164,16 +165,6 @@ impl Inner {
         part: HotPart,
         cause: Cause,
     ) {
-        if self.synchronous() {
-            return self.tier_up(&function, &body, part, cause);
-        }
-        let worker = self.worker.get_or_init(|| match Worker::start() {
-            Ok(worker) => Some(worker),
-            Err(error) => {
-                tracing::error!(%error, "no compile thread; compiling in the calling thread");
-                None
-            }
-        });
         let job = Job {
             engine: Arc::downgrade(self),
             function,
@@ -181,21 +172,36 @@ impl Inner {
             part,
             cause,
         };
-        match worker {
-            Some(worker) => worker.send(job),
-            None => job.run(),
+        match self.synchronous() {
+            true => self.workers.run(job),
+            false => self.workers.send(job),
         }
     }
 
-    /// Forms, compiles and publishes what `part` of `function` calls for. A
-    /// panic on the way counts as a failed compilation.
-    pub(crate) fn tier_up(
+    /// Carries a job out, unless a fault strikes before.
+    pub(crate) fn take_on(
         &self,
         function: &FunctionUnit,
         body: &Arc<Body>,
         part: HotPart,
         cause: Cause,
     ) {
+        match self.fault(Stage::Job, &function.name) {
+            Ok(()) => self.tier_up(function, body, part, cause),
+            Err(error) => self.record_failure(body, part, error),
+        }
+    }
+
+    /// Records that a job failed.
+    pub(crate) fn record_failure(&self, body: &Body, part: HotPart, error: CompileError) {
+        if let Some(tiering) = body.tiering() {
+            tiering.record_failure(part, error, self);
+        }
+    }
+
+    /// Forms, compiles and publishes what `part` of `function` calls for. A
+    /// panic on the way counts as a failed compilation.
+    fn tier_up(&self, function: &FunctionUnit, body: &Arc<Body>, part: HotPart, cause: Cause) {
         let Some(tiering) = body.tiering() else {
             return;
         };
@@ -204,6 +210,7 @@ impl Inner {
         }
         let work = AssertUnwindSafe(|| self.tier_up_part(function, body, tiering, part, cause));
         if let Err(payload) = catch_unwind(work) {
+            self.workers.count_panic();
             let error = CompileError::Panic(panic_message(&*payload));
             tiering.fail(part, error, self);
         }
@@ -279,7 +286,7 @@ impl Inner {
                 Some(hook) => {
                     if part != HotPart::Loop(hook) {
                         tiering.skip(part, SkipReason::CoveredBy { header }, self);
-                        if !tiering.state().claim(HotPart::Loop(hook), part) {
+                        if !tiering.claim(HotPart::Loop(hook), part) {
                             return;
                         }
                     }
@@ -291,7 +298,7 @@ impl Inner {
         } else if formation.whole_function {
             if part != HotPart::Function {
                 tiering.state().part_mut(part).status = Status::WholeFunction;
-                if !tiering.state().claim(HotPart::Function, part) {
+                if !tiering.claim(HotPart::Function, part) {
                     return;
                 }
             }
@@ -340,18 +347,6 @@ impl TierState {
             HotPart::Function => &mut self.whole,
         }
     }
-
-    /// Takes on the compilation of a part instead of the one that was `found`.
-    fn claim(&mut self, part: HotPart, found: HotPart) -> bool {
-        let found_by = self.part_mut(found).found_by;
-        let hot = self.part_mut(part);
-        let free = matches!(hot.status, Status::Cold | Status::Skipped(_));
-        if free {
-            hot.status = Status::Compiling;
-            hot.found_by = found_by;
-        }
-        free
-    }
 }
 
 impl Tiering {
@@ -363,6 +358,44 @@ impl Tiering {
                 let flow = &self.analysis.flow;
                 region.entry() == flow.entry() && region.scope().len() == flow.rpo().len()
             }
+        }
+    }
+
+    /// Takes on the compilation of a part instead of the one that was `found`.
+    fn claim(&self, part: HotPart, found: HotPart) -> bool {
+        let mut state = self.state();
+        let found_by = state.part_mut(found).found_by;
+        let hot = state.part_mut(part);
+        let free = matches!(hot.status, Status::Cold | Status::Skipped(_));
+        if free {
+            hot.status = Status::Compiling;
+            hot.found_by = found_by;
+            // Bounds how long the part waits if its pinning is lost.
+            self.arm(part, PENDING_COUNTDOWN);
+        }
+        free
+    }
+
+    /// Nothing is compiled any more: the part keeps what it has, and does not ask again.
+    pub(crate) fn stop(&self, part: HotPart) {
+        let why = "the engine was shut down";
+        let mut state = self.state();
+        let hot = state.part_mut(part);
+        if hot.versions.is_empty() {
+            hot.status = Status::Stopped;
+            self.arm(part, NEVER);
+        } else {
+            hot.status = Status::Published;
+            hot.settled = Some(why.to_string());
+        }
+    }
+
+    /// Pins the published hooks whose pinning was lost.
+    pub(crate) fn pin_again(&self) {
+        let state = self.state();
+        let published = |hot: &HotState| matches!(hot.status, Status::Published);
+        for (hook, _) in (0..).zip(&state.hooks).filter(|(_, hot)| published(hot)) {
+            self.counters.pin_hook(hook);
         }
     }
 
@@ -393,6 +426,10 @@ impl Tiering {
 
     pub(crate) fn fail(&self, part: HotPart, error: CompileError, engine: &Inner) {
         tracing::warn!(?part, %error, "tier 1 failed");
+        self.record_failure(part, error, engine);
+    }
+
+    fn record_failure(&self, part: HotPart, error: CompileError, engine: &Inner) {
         let mut state = self.state();
         let hot = state.part_mut(part);
         // A region that could not be formed again stays as it is.

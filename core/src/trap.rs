@@ -256,7 +256,7 @@ impl Engine {
             // SAFETY: panics are contained; the rest is the caller's contract.
             unsafe { exchange(body, contained) }
         };
-        let result = self.inner.inside(safely)?;
+        let result = self.inner.pinned(safely)?;
         match result {
             Some(Ok(result)) => Ok(result),
             Some(Err(payload)) => resume_unwind(payload),

@@ -332,7 +332,7 @@ impl<A: ClifArgs, R: ClifReturn> TypedFn<A, R> {
     /// Runs `body`, which calls the function.
     pub(crate) fn pinned<T>(&self, body: impl FnOnce() -> T) -> T {
         match &self.engine {
-            Some(engine) => engine.inside(body),
+            Some(engine) => engine.pinned(body),
             None => body(),
         }
     }

@@ -1,12 +1,17 @@
 //! Integration tests, in one binary.
 
+mod churn;
 mod cli;
 mod conformance;
 mod constructs;
 mod detect;
 mod errors;
 mod limits;
+mod loom;
+mod publication;
 mod random;
+mod reclaim;
 mod report;
 mod threads;
 mod tiering;
+mod workers;

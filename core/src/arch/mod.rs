@@ -151,15 +151,33 @@ fn trampoline_address() -> usize {
 
 /// Makes code that was written through the writable view visible to every thread that will run it.
 ///
-/// To be called after the last byte was written and before the address is published.
+/// To be called after the last byte was written and before the address is published. Where the memory is
+/// `reused`, another processor may still have the old instructions in its pipeline: each executes a serialising
+/// instruction (Intel SDM, volume 3, "Handling Self- and Cross-Modifying Code"), if the system can make it (Linux 4.16).
 ///
 /// # Errors
 /// The operating system refused to broadcast the barrier; the code must not be run.
 ///
 /// # Safety
 /// `executable` is readable for `len` bytes.
-pub unsafe fn synchronize(executable: *const u8, len: usize) -> std::io::Result<()> {
+pub unsafe fn synchronize(executable: *const u8, len: usize, reused: bool) -> std::io::Result<()> {
     // SAFETY: the caller's contract.
     unsafe { imp::clean_caches(executable, len) };
+    // On AArch64 the flush below does it in any case.
+    if reused && cfg!(target_arch = "x86_64") {
+        serialize_processors();
+    }
     wasmtime_internal_jit_icache_coherence::pipeline_flush_mt()
+}
+
+/// Makes every processor that runs a thread of this process execute a serialising instruction.
+fn serialize_processors() {
+    static REGISTERED: std::sync::Once = std::sync::Once::new();
+    REGISTERED.call_once(|| membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE));
+    membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
+}
+
+fn membarrier(command: libc::c_int) {
+    // SAFETY: the call takes numbers, and changes nothing that the process can see. An older system refuses it.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
 }

@@ -174,12 +174,6 @@ impl Inner {
         }
     }
 
-    /// Runs `body`, which calls generated code: the thread is pinned and sampled, if there is a use.
-    pub(crate) fn inside<R>(&self, body: impl FnOnce() -> R) -> R {
-        self.sample_thread();
-        self.reclaimer.pinned(body)
-    }
-
     /// Samples the calling thread, if this engine samples.
     pub(crate) fn sample_thread(&self) {
         if let Detection::Sampling(sampling) = self.config.detection {

@@ -4,7 +4,7 @@ use super::*;
 use crate::isa::TierIsas;
 use crate::link::testing::*;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 mod transparent;
 

@@ -12,7 +12,7 @@ use regraft::isa::TierIsas;
 use regraft::regions::{Profile, function_hash};
 use regraft::{
     CompileMode, Config, Detection, FuncId, Mode, REPORT_VERSION, Report, Sampling,
-    SavedProfileReport,
+    SavedProfileReport, WorkersReport,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -348,11 +348,18 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
         names.find(|name| !taken(name)).unwrap_or(long)
     };
     let report = program.engine().report();
-    let mut functions = report.functions;
+    let (mut functions, workers) = (report.functions, report.workers);
     let merged = totals.report.get_or_insert_with(|| Report {
         functions: Default::default(),
+        workers: Default::default(),
         ..report
     });
+    merged.workers = WorkersReport {
+        threads: merged.workers.threads + workers.threads,
+        jobs: merged.workers.jobs + workers.jobs,
+        panics: merged.workers.panics + workers.panics,
+        queued: merged.workers.queued + workers.queued,
+    };
     for (name, mut function) in functions.drain(..) {
         let name = free_name(&name, &|name| merged.functions.contains_key(name));
         for region in &mut function.regions {
@@ -379,6 +386,7 @@ fn empty_report(args: &Args) -> Report {
         mode: mode.map_or_else(String::new, |mode| mode.get_name().to_string()),
         detection: args.detector.detection().name().to_string(),
         target: target_lexicon::Triple::host().to_string(),
+        workers: Default::default(),
         functions: Default::default(),
     }
 }

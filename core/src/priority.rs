@@ -1,0 +1,48 @@
+//! The priority of a compile thread.
+//!
+//! Linux gives every thread a nice value and a scheduling policy of its own; elsewhere the nice value belongs to
+//! the process, so that nothing is changed there.
+//!
+//! Not here: who wants which priority (`config`).
+
+use crate::config::WorkerPriority;
+use std::io;
+
+/// Lowers the priority of the calling thread.
+///
+/// # Errors
+///
+/// The system's; `Unsupported` on other systems than Linux. The priority is unchanged then.
+#[cfg(target_os = "linux")]
+pub fn lower_own_priority(priority: WorkerPriority) -> io::Result<()> {
+    let result = match priority {
+        WorkerPriority::Inherited => 0,
+        WorkerPriority::Nice(nice) => {
+            // SAFETY: no pointers; on Linux process 0 means the calling thread, as its manual page says.
+            unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, i32::from(nice)) }
+        }
+        WorkerPriority::Idle => {
+            // SAFETY: plain data, for which zeroes are valid.
+            let parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+            // SAFETY: the pointer is to parameters of ours; 0 means the calling thread.
+            unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) }
+        }
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Lowers the priority of the calling thread.
+///
+/// # Errors
+///
+/// `Unsupported`, for all but [`WorkerPriority::Inherited`].
+#[cfg(not(target_os = "linux"))]
+pub fn lower_own_priority(priority: WorkerPriority) -> io::Result<()> {
+    match priority {
+        WorkerPriority::Inherited => Ok(()),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
