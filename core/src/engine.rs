@@ -63,8 +63,10 @@ pub(crate) struct Inner {
 }
 
 impl Drop for Inner {
-    /// Functions that call each other hold each other.
+    /// Functions that call each other hold each other. Samples are refused before the range of the code is
+    /// given up, which another engine may get.
     fn drop(&mut self) {
+        drop(self.wanted.take());
         for function in self.functions() {
             function.replace_body(None);
         }

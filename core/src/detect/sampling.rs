@@ -176,7 +176,9 @@ impl Inner {
 
     /// Samples the calling thread, if this engine samples.
     pub(crate) fn sample_thread(&self) {
-        if let Detection::Sampling(sampling) = self.config.detection {
+        if let Detection::Sampling(sampling) = self.config.detection
+            && self.wanted.get().is_some()
+        {
             timer::start(sampling.interval);
         }
     }

@@ -166,6 +166,12 @@ fn installed() -> &'static (libc::c_int, libc::sigaction) {
     installed
 }
 
+/// How the handler is installed, for tests.
+#[cfg(test)]
+pub(super) fn handler_flags() -> libc::c_int {
+    signals::action_of(installed().0).sa_flags
+}
+
 /// The handler of the signal.
 unsafe extern "C" fn handle(
     signal: libc::c_int,
