@@ -17,7 +17,7 @@
 mod atomic;
 mod protocol;
 
-use protocol::{Clock, Participant, oldest};
+use protocol::{Clock, Participant};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -84,7 +84,7 @@ impl Epochs {
         self.clock.retire()
     }
 
-    /// The epoch since which some thread has been inside without a break; the largest number if none is.
+    /// The epoch since which some thread has been inside without a break; the present one if none is.
     pub fn oldest(&self) -> u64 {
         let mut participants = self
             .participants
@@ -92,7 +92,8 @@ impl Epochs {
             .unwrap_or_else(PoisonError::into_inner);
         // Threads that ended were outside.
         participants.retain(|participant| Arc::strong_count(participant) > 1);
-        oldest(participants.iter().map(|participant| &**participant))
+        self.clock
+            .oldest(participants.iter().map(|participant| &**participant))
     }
 
     fn pin(&self) -> Pin {

@@ -58,6 +58,7 @@ mod atomic {
 mod countdown;
 #[path = "../../core/src/entry.rs"]
 mod entry;
+mod epoch;
 
 use self::atomic::{AtomicI64, AtomicUsize, Ordering};
 use ::loom::cell::UnsafeCell;

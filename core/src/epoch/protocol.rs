@@ -4,8 +4,10 @@
 //!   reader                          reclaimer
 //!   inside = now      (enter)       cell = new             (unlink)
 //!   light fence                     epoch = now++          (retire)
-//!   read the cell, run the code     heavy fence
-//!   inside = 0        (leave)       free if epoch < every inside ≠ 0
+//!   read the cell, run the code
+//!                                   limit = now            (oldest)
+//!                                   heavy fence
+//!   inside = 0        (leave)       free if epoch < limit and epoch < every inside ≠ 0
 //! ```
 //!
 //! Claim: what was unlinked before it was retired at epoch *e* is not used by a reader whose `inside`, as the
@@ -15,7 +17,10 @@
 //!   the reader's in the order of the fences, and the reader sees the unlinked cell.
 //! * It reads a value greater than *e*: the reader's `now` was read from the increment of *e* or from a later
 //!   one, an acquire load of a release sequence, so that the unlinking happened before.
-//! * It reads the 0 of a leaving: a release store, so that all that the reader did happened before the freeing.
+//! * What is retired while a reclaimer looks at the readers may be in the hands of one that entered after it was
+//!   looked at: *limit*, read before, leaves that for the next time.
+//! * It reads the 0 of a leaving, or what the next entering stored: release stores, so that all that the reader
+//!   did in earlier calls happened before the freeing.
 //!
 //! The source is compiled a second time in the tests, with the atomics of a model checker.
 
@@ -38,13 +43,25 @@ impl Clock {
     /// Enters; what is read from now on stays until the participant leaves.
     pub fn enter(&self, participant: &Participant) {
         let now = self.0.load(Ordering::Acquire);
-        participant.0.store(now, Ordering::Relaxed);
+        // Who reads it knows that the last stay is over.
+        participant.0.store(now, Ordering::Release);
         light_fence();
     }
 
-    /// Ends an epoch and returns it. What was unlinked before can be freed when [`oldest`] is greater.
+    /// Ends an epoch and returns it. What was unlinked before can be freed when [`Clock::oldest`] is greater.
     pub fn retire(&self) -> u64 {
         self.0.fetch_add(1, Ordering::AcqRel)
+    }
+
+    /// The epoch in which the participant entered that has been inside longest; the present one if none is.
+    pub fn oldest<'p>(&self, participants: impl IntoIterator<Item = &'p Participant>) -> u64 {
+        let limit = self.0.load(Ordering::Acquire);
+        heavy_fence();
+        let inside = participants.into_iter().filter_map(|participant| {
+            let entered = participant.0.load(Ordering::Acquire);
+            (entered != 0).then_some(entered)
+        });
+        inside.min().map_or(limit, |entered| entered.min(limit))
     }
 }
 
@@ -58,14 +75,4 @@ impl Participant {
     pub fn leave(&self) {
         self.0.store(0, Ordering::Release);
     }
-}
-
-/// The epoch in which the participant entered that has been inside longest; the largest number if none is.
-pub(crate) fn oldest<'p>(participants: impl IntoIterator<Item = &'p Participant>) -> u64 {
-    heavy_fence();
-    let inside = participants.into_iter().filter_map(|participant| {
-        let entered = participant.0.load(Ordering::Acquire);
-        (entered != 0).then_some(entered)
-    });
-    inside.min().unwrap_or(u64::MAX)
 }
