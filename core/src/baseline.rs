@@ -2,6 +2,7 @@
 
 use crate::cells::Counters;
 use crate::compile::Version;
+use crate::detect::{FoundBy, FunctionSamples, SavedUse};
 use crate::engine::OwnData;
 use crate::error::CompileError;
 use crate::formed::Formed;
@@ -14,7 +15,7 @@ use regraft_regions::{
     ExitKind, Flow, FunctionProfile, Known, Liveness, LoopForest, LoopId, Measured, Placement,
     Region, SkipReason, Transfer, reconstruct,
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The first version of a function.
 #[derive(Debug)]
@@ -46,8 +47,13 @@ pub(crate) struct Tiering {
     pub hooks: Vec<LoopHook>,
     /// Loops without a hook, and why, by the number of the loop.
     pub refused: Vec<(LoopId, OutlineError)>,
-    pub placement: Placement,
+    /// Where tier 0 counts, if it does.
+    pub placement: Option<Placement>,
     pub counters: Counters,
+    /// What was seen of tier 0, where it does not count.
+    pub samples: Option<FunctionSamples>,
+    /// What became of the function's saved profile, if there is one.
+    pub saved_use: OnceLock<Option<SavedUse>>,
     pub state: Mutex<TierState>,
 }
 
@@ -72,13 +78,15 @@ pub(crate) struct TierState {
 #[derive(Debug, Default)]
 pub(crate) struct HotState {
     pub status: Status,
+    /// What found it hot, the last time.
+    pub found_by: Option<FoundBy>,
     /// Versions compiled so far, newest last.
     pub versions: Vec<Version>,
     /// What each version was formed from; at the same positions.
     pub formed: Vec<Arc<Formed>>,
     /// Why the region is no longer formed again, if it is not.
     pub settled: Option<String>,
-    /// How often its counter has asked the runtime.
+    /// How often it was found hot.
     pub asked: u32,
     /// Compilations that failed.
     pub failures: u32,
@@ -131,11 +139,25 @@ impl Tiering {
         found.ok().map(|at| &self.refused[at].1)
     }
 
-    /// Reads the counters and reconstructs every block and edge count.
+    /// Whether tier 0 counts.
+    pub fn counts(&self) -> bool {
+        self.placement.is_some()
+    }
+
+    /// What is known of how often each block and edge was executed at tier 0.
     pub fn profile(&self, func: &Function) -> FunctionProfile {
+        match (&self.placement, &self.samples) {
+            (Some(placement), _) => self.counted(func, placement),
+            (None, Some(samples)) => samples.profile(func, self),
+            (None, None) => FunctionProfile::new(),
+        }
+    }
+
+    /// Reads the counters and reconstructs every block and edge count.
+    fn counted(&self, func: &Function, placement: &Placement) -> FunctionProfile {
         let layout = self.counters.layout();
         let mut measured = Measured {
-            sites: (0..self.placement.sites.len())
+            sites: (0..placement.sites.len())
                 .map(|site| self.counters.count(layout.site(site)))
                 .collect(),
             ..Measured::default()
@@ -150,7 +172,7 @@ impl Tiering {
                 measured.transfers.push(count);
             }
         }
-        reconstruct(func, &self.analysis.flow, &self.placement, &measured)
+        reconstruct(func, &self.analysis.flow, placement, &measured)
     }
 }
 

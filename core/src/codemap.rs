@@ -39,7 +39,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, Weak};
 
-pub(crate) use blocks::locate_by_block;
+pub(crate) use blocks::{Places, locate_by_block};
 pub(crate) use ranges::{CodeRange, find as find_range};
 
 /// What of a function a piece of code is.
@@ -134,18 +134,63 @@ static MAPS: RwLock<BTreeMap<usize, Weak<CodeMap>>> = RwLock::new(BTreeMap::new(
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     function: Arc<str>,
+    /// The function's unit.
+    number: u32,
     unit: CodeUnit,
-    /// Source locations are block numbers.
-    blocks: bool,
+    locations: Locations,
     externals: Option<Arc<Externals>>,
+}
+
+/// What the source locations of generated code are.
+#[derive(Clone, Debug)]
+enum Locations {
+    /// The client's.
+    Client,
+    /// Block numbers.
+    Blocks,
+    /// Numbers of places.
+    Places(Arc<Places>),
+}
+
+impl Locations {
+    /// The block, if it is known, and the client's location, if there is one.
+    fn find(&self, location: SourceLoc) -> (Option<Block>, Option<SourceLoc>) {
+        match self {
+            Self::Client => (None, Some(location)),
+            Self::Blocks => (blocks::block_of(location), None),
+            Self::Places(places) => match places.find(location) {
+                Some((block, location)) => (Some(block), location),
+                None => (None, None),
+            },
+        }
+    }
+}
+
+/// Where a sample of the program counter was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SampledCode {
+    /// The function's unit.
+    pub function: u32,
+    /// What of the function was running.
+    pub unit: CodeUnit,
+    /// 0 or 1.
+    pub tier: u8,
+    /// The first address of the version.
+    pub start: usize,
+    /// The block of the client's CLIF, where it is known.
+    pub block: Option<Block>,
 }
 
 impl Origin {
     pub fn new(function: &FunctionUnit, body: &Body, unit: CodeUnit) -> Self {
         Self {
             function: function.name.as_str().into(),
+            number: function.unit,
             unit,
-            blocks: body.block_locations,
+            locations: match body.block_locations {
+                true => Locations::Blocks,
+                false => Locations::Client,
+            },
             externals: body.externals.clone(),
         }
     }
@@ -153,6 +198,12 @@ impl Origin {
     /// What the client's names lead to, if they are not the engine's.
     pub fn externals(&self) -> Option<&Externals> {
         self.externals.as_deref()
+    }
+
+    /// Says that the source locations of the code are numbers of places.
+    pub fn with_places(mut self, places: Places) -> Self {
+        self.locations = Locations::Places(Arc::new(places));
+        self
     }
 
     /// A name for the linker and for the log.
@@ -268,6 +319,11 @@ impl CodeMap {
         map
     }
 
+    /// Where the engine's code starts.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
     /// Lists the code of a version.
     pub fn list(
         self: &Arc<Self>,
@@ -298,29 +354,48 @@ impl CodeMap {
             return None;
         }
         let code = read(&self.code);
-        let (&start, listed) = code.range(..=pc).next_back()?;
-        let Listed {
-            origin,
-            tier,
-            tables,
-            ..
-        } = listed;
-        let offset = u32::try_from(pc - start).ok()?;
-        if offset >= tables.len {
-            return None;
-        }
-        let location = tables.location(offset);
+        let (_, offset, listed) = find_listed(&code, pc)?;
+        let Listed { origin, tables, .. } = listed;
+        let (block, source) = listed.place(offset);
         Some(CodeLocation {
             function: Arc::clone(&origin.function),
             unit: origin.unit,
-            tier: *tier,
+            tier: listed.tier,
             offset,
-            source: location.filter(|_| !origin.blocks),
-            block: location
-                .filter(|_| origin.blocks)
-                .and_then(blocks::block_of),
+            source,
+            block: block.filter(|_| matches!(origin.locations, Locations::Blocks)),
             trap: tables.trap(offset),
         })
+    }
+
+    /// What a sample of the program counter says; `None` outside of the versions in the map.
+    pub fn sampled(&self, pc: usize) -> Option<SampledCode> {
+        let code = read(&self.code);
+        let (start, offset, listed) = find_listed(&code, pc)?;
+        Some(SampledCode {
+            function: listed.origin.number,
+            unit: listed.origin.unit,
+            tier: listed.tier,
+            start,
+            block: listed.place(offset).0,
+        })
+    }
+}
+
+/// The version that an address lies in: its first address, the offset, and its entry.
+fn find_listed(code: &BTreeMap<usize, Listed>, pc: usize) -> Option<(usize, u32, &Listed)> {
+    let (&start, listed) = code.range(..=pc).next_back()?;
+    let offset = u32::try_from(pc - start).ok()?;
+    (offset < listed.tables.len).then_some((start, offset, listed))
+}
+
+impl Listed {
+    /// The block, if it is known, and the client's location, if there is one.
+    fn place(&self, offset: u32) -> (Option<Block>, Option<SourceLoc>) {
+        match self.tables.location(offset) {
+            Some(location) => self.origin.locations.find(location),
+            None => (None, None),
+        }
     }
 }
 

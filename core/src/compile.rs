@@ -4,6 +4,7 @@
 //! lacks) end here, as errors.
 
 use crate::codemap::CodeTables;
+use crate::detect::FoundBy;
 use crate::error::CompileError;
 use crate::link::{ObjectCode, Place, link};
 use crate::reclaim::{Code, Releasable};
@@ -33,6 +34,8 @@ pub(crate) struct Version {
     pub instructions_after: usize,
     /// From CLIF to linked code.
     pub compile_time: Duration,
+    /// What found its part hot; nothing did for a first version.
+    pub found_by: Option<FoundBy>,
 }
 
 /// Machine code of a version that has no place yet.
@@ -143,6 +146,7 @@ pub fn link_version(
         instructions_before: generated.instructions_before,
         instructions_after: generated.instructions_after,
         compile_time: generated.compile_time + start.elapsed(),
+        found_by: None,
     };
     Ok((version, generated.tables))
 }

@@ -1,8 +1,10 @@
 //! What a client chooses when it builds an engine.
 
 use crate::arena::ArenaConfig;
+use crate::detect::Detection;
 use crate::faults::Faults;
-use regraft_regions::{Mode as Counting, Policy};
+use regraft_regions::{Mode as Counting, Policy, Profile};
+use std::sync::Arc;
 
 /// How functions are compiled and when they are compiled again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,13 +101,18 @@ pub struct Config {
     pub worker_priority: WorkerPriority,
     /// When tier-0 compilation happens.
     pub compilation: Compilation,
-    /// A loop is hot after this many executions of its header.
+    /// A loop is hot after this many executions of its header, where they are counted.
     pub loop_threshold: u32,
-    /// A function is hot after this many calls.
+    /// A function is hot after this many calls, where they are counted.
     pub entry_threshold: u32,
     /// What becomes a region.
     pub policy: Policy,
-    /// Where tier 0 counts.
+    /// What finds hot parts while code runs.
+    pub detection: Detection,
+    /// The profile of an earlier run ([`Engine::profile`](crate::Engine::profile)): what it shows hot is compiled
+    /// when it is defined. Where it does not fit it is ignored, and the report says why.
+    pub profile: Option<Arc<Profile>>,
+    /// Where tier 0 counts, with [`Detection::Counters`].
     pub counting: Counting,
     /// The size of code and data memory.
     pub arena: ArenaConfig,
@@ -147,6 +154,8 @@ impl Default for Config {
             loop_threshold: 1000,
             entry_threshold: 1000,
             policy: Policy::default(),
+            detection: Detection::default(),
+            profile: None,
             counting: Counting::SpanningTree,
             arena: ArenaConfig::default(),
             settings: vec![],

@@ -15,6 +15,7 @@
 use crate::arena::Arena;
 use crate::codemap::{CodeMap, locate_by_block};
 use crate::config::{Compilation, CompileMode, Config, Mode};
+use crate::detect::{SavedProfiles, Wanted};
 use crate::error::Error;
 use crate::externals::Externals;
 use crate::invoke::{InvokeError, Invoker};
@@ -56,11 +57,17 @@ pub(crate) struct Inner {
     pub workers: Workers,
     pub codemap: Arc<CodeMap>,
     pub reclaimer: Reclaimer,
+    /// What an earlier run has left.
+    pub saved_profiles: Option<SavedProfiles>,
+    /// Set where samples are wanted.
+    pub wanted: OnceLock<Wanted>,
 }
 
 impl Drop for Inner {
-    /// Functions that call each other hold each other.
+    /// Functions that call each other hold each other. Samples are refused before the range of the code is
+    /// given up, which another engine may get.
     fn drop(&mut self) {
+        drop(self.wanted.take());
         for function in self.functions() {
             function.replace_body(None);
         }
@@ -128,6 +135,7 @@ impl Engine {
         runtime.publish(slots.hot_address());
         units.insert(number, Unit::Runtime(Arc::new(runtime)));
         let reclaimer = Reclaimer::new(config.reclamation);
+        let saved_profiles = config.profile.clone().map(SavedProfiles::new);
         let inner = Arc::new(Inner {
             workers: Workers::new(config.workers, config.worker_priority),
             invoker: Invoker::new(Arc::clone(&arena), Arc::clone(&isas.tier0)),
@@ -139,9 +147,12 @@ impl Engine {
             units: RwLock::new(units),
             codemap,
             reclaimer,
+            saved_profiles,
+            wanted: OnceLock::new(),
         });
         // Nothing has set it before: the callbacks are new.
         let _ = callbacks.0.set(Arc::downgrade(&inner));
+        inner.want_samples();
         Ok(Self { inner })
     }
 
@@ -307,7 +318,8 @@ impl Engine {
         })
     }
 
-    /// The profile of all functions that run at tier 0 with counters.
+    /// The profile of all functions that started at tier 0: what was counted or sampled there, and the regions
+    /// that were formed. For [`Config::profile`](Config) of a later run.
     pub fn profile(&self) -> Profile {
         let mut profile = Profile::new();
         for function in self.inner.functions() {
@@ -321,6 +333,7 @@ impl Engine {
             let mut saved =
                 SavedFunction::from_profile(&body.source, &tiering.analysis.flow, &counts);
             saved.hash = body.client_hash();
+            saved.regions = tiering.state().regions();
             let name = function.unique_name(|name| profile.functions.contains_key(name));
             profile.functions.insert(name, saved);
         }
@@ -390,7 +403,7 @@ impl Inner {
         Ok(function)
     }
 
-    pub fn define_now(&self, id: FuncId, func: Function) -> Result<(), Error> {
+    pub fn define_now(self: &Arc<Self>, id: FuncId, func: Function) -> Result<(), Error> {
         let function = self.function(id)?;
         let _changing = lock(&function.changing);
         if function.body().is_some() {
@@ -408,6 +421,7 @@ impl Inner {
             let entry = baseline.version.entry;
             function.slot.replace(function.slot.lazy_address(), entry);
         }
+        self.detect_saved(&function, &body);
         Ok(())
     }
 
@@ -496,6 +510,7 @@ impl Inner {
                 // A newer version may have been published meanwhile.
                 let entry = baseline.version.entry;
                 function.slot.replace(function.slot.lazy_address(), entry);
+                self.detect_saved(&function, &body);
                 function.slot.current()
             }
             Err(error) => {

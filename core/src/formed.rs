@@ -220,6 +220,7 @@ impl Inner {
                 layout: tiering.counters.layout(),
                 hook,
                 pointer: isa.pointer_type(),
+                arrivals: tiering.counts(),
             };
             count_continuation(&mut continuation, hook, reentry);
         }

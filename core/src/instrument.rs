@@ -18,6 +18,9 @@
 //!   header from outside its loop: a region entered at another value of the
 //!   countdown is entered while its loop was already running.
 //!
+//! Where tier 0 does not count, because something else finds what is hot, a
+//! gate is a load and a branch (`uncounted`), and there is nothing else.
+//!
 //! Limitations: counters are not atomic. Two threads in one function lose
 //! counts (never memory safety), and so may a re-arming that crosses a
 //! decrement; see ARCHITECTURE.md.
@@ -46,8 +49,8 @@ pub struct Plan<'a> {
     pub hooks: &'a [Hook<'a>],
     /// The unit of each hook's region.
     pub hook_units: &'a [u32],
-    /// Where the other counters go.
-    pub placement: &'a Placement,
+    /// Where the other counters go; absent where tier 0 does not count.
+    pub placement: Option<&'a Placement>,
     /// The function's own unit.
     pub unit: u32,
     /// The pointer type of the target.
@@ -74,11 +77,16 @@ pub fn instrument(
     func: &Function,
     plan: &Plan<'_>,
 ) -> Result<(Function, CounterLayout), OutlineError> {
+    let sites = plan.placement.map_or(&[][..], |placement| &placement.sites);
     let layout = CounterLayout::new(
         plan.hooks.iter().map(|hook| hook.interface.exits.len()),
-        plan.placement.sites.len(),
+        sites.len(),
     );
     let mut out = func.clone();
+    if plan.placement.is_none() {
+        splice(&mut out, plan.flow, plan.hooks, &mut CellGate::new(plan))?;
+        return Ok((out, layout));
+    }
     let (counters, runtime) = declare_runtime(&mut out, plan.unit, plan.pointer, plan.call_conv);
     let mut gate = CountdownGate {
         plan,
@@ -96,7 +104,7 @@ pub fn instrument(
             mark_arrival(&mut out, plan, &layout, counters, index, edge);
         }
     }
-    for (index, &site) in plan.placement.sites.iter().enumerate() {
+    for (index, &site) in sites.iter().enumerate() {
         let offset = layout.site(index);
         let cursor = match site {
             Site::Block(block) => FuncCursor::new(&mut out).at_first_insertion_point(block),
@@ -376,10 +384,7 @@ impl Gate for CountdownGate<'_> {
         signature: Signature,
         args: &[Value],
     ) -> Inst {
-        let signature = cursor.func.import_signature(signature);
-        cursor
-            .ins()
-            .call_indirect(signature, self.entries[hook], args)
+        call_region(cursor, self.entries[hook], signature, args)
     }
 
     fn keeps_original(&self) -> bool {
@@ -387,7 +392,20 @@ impl Gate for CountdownGate<'_> {
     }
 }
 
+fn call_region(
+    cursor: &mut FuncCursor<'_>,
+    entry: Value,
+    signature: Signature,
+    args: &[Value],
+) -> Inst {
+    let signature = cursor.func.import_signature(signature);
+    cursor.ins().call_indirect(signature, entry, args)
+}
+
 mod outlined;
+mod uncounted;
+
+use uncounted::CellGate;
 
 pub(crate) use outlined::{HookCounters, count_continuation, count_region};
 

@@ -50,6 +50,7 @@ mod codemap;
 mod compile;
 mod config;
 mod countdown;
+mod detect;
 mod engine;
 mod entry;
 mod epoch;
@@ -72,6 +73,7 @@ mod reclaim;
 mod redefine;
 mod references;
 mod report;
+mod signals;
 mod slots;
 mod tier0;
 mod tierup;
@@ -83,6 +85,7 @@ mod worker;
 pub use arena::{ArenaConfig, ArenaError, RangeStats};
 pub use codemap::{CodeLocation, CodeUnit, locate};
 pub use config::{Compilation, CompileMode, Config, Mode, Reclamation, WorkerPriority};
+pub use detect::{Detection, FoundBy, SampledThread, Sampling};
 pub use engine::Engine;
 pub use error::{CompileError, Error};
 pub use faults::{Faults, Stage};
@@ -94,8 +97,8 @@ pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;
 pub use report::{
     ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport,
-    PartReport, REPORT_VERSION, RangeReport, RegionReport, Report, SideExitReport,
-    TierMemoryReport, VersionReport, WorkersReport, report_exits, report_live_ins,
+    PartReport, REPORT_VERSION, RangeReport, RegionReport, Report, SavedProfileReport,
+    SideExitReport, TierMemoryReport, VersionReport, WorkersReport, report_exits, report_live_ins,
     report_live_outs,
 };
 pub use slots::SlotError;

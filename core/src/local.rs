@@ -27,6 +27,7 @@ use crate::reclaim::Retired;
 use crate::redefine::close;
 use crate::references::References;
 use crate::slots::OwnedSlot;
+use crate::tier0::Instrumented;
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
@@ -40,6 +41,7 @@ use std::sync::{Arc, OnceLock, Weak};
 #[derive(Debug)]
 pub(crate) struct Prepared {
     body: Arc<Body>,
+    origin: Origin,
     tiering: Option<Tiering>,
     generated: Generated,
     place: Place,
@@ -107,9 +109,13 @@ impl Inner {
             baseline: OnceLock::new(),
         });
         let fixed = has_places_that_matter(&body.source);
-        let (tiering, generated) = match fixed {
+        let (first, generated) = match fixed {
             true => (None, self.plain_code(function, &body, context, control)?),
             false => self.first_code(function, &body, context, control)?,
+        };
+        let (origin, tiering) = match first {
+            Some((origin, tiering)) => (origin, Some(tiering)),
+            None => (Origin::new(function, &body, CodeUnit::Function), None),
         };
         let placed = place(&self.arena, &generated.code);
         let place = placed.map_err(|error| {
@@ -120,6 +126,7 @@ impl Inner {
         })?;
         Ok(Prepared {
             body,
+            origin,
             tiering,
             generated,
             place,
@@ -135,22 +142,24 @@ impl Inner {
         body: &Arc<Body>,
         context: &mut Context,
         control: &mut ControlPlane,
-    ) -> Result<(Option<Tiering>, Generated), GenerateError> {
+    ) -> Result<(Option<(Origin, Tiering)>, Generated), GenerateError> {
         let name = &function.name;
         if self.config.mode != Mode::Eager {
             let instrument = AssertUnwindSafe(|| self.instrument(function, body));
             let instrumented = catch_unwind(instrument)
                 .unwrap_or_else(|payload| Err(CompileError::Panic(panic_message(&*payload))));
             let error = match instrumented {
-                Ok((instrumented, tiering)) => {
-                    match self.generate_in(0, name, context, instrumented, control) {
-                        Ok(generated) => return Ok((Some(tiering), generated)),
-                        Err(error) => {
-                            self.forget_hooks(&tiering);
-                            error.into()
-                        }
+                Ok(Instrumented {
+                    function: instrumented,
+                    origin,
+                    tiering,
+                }) => match self.generate_in(0, name, context, instrumented, control) {
+                    Ok(generated) => return Ok((Some((origin, tiering)), generated)),
+                    Err(error) => {
+                        self.forget_hooks(&tiering);
+                        error.into()
                     }
-                }
+                },
                 Err(error) => {
                     self.forget_regions(body);
                     error
@@ -203,20 +212,20 @@ impl Inner {
     /// Links and publishes a prepared definition, in the place of what the function had. `externals` are
     /// what its names lead to.
     pub fn finish(
-        &self,
-        function: &FunctionUnit,
+        self: &Arc<Self>,
+        function: &Arc<FunctionUnit>,
         prepared: Prepared,
         externals: impl FnOnce(&Externals),
     ) -> Result<(), Error> {
         let Prepared {
             body,
+            origin,
             tiering,
             generated,
             place,
             fixed: _,
         } = prepared;
         body.externals.as_deref().map(externals);
-        let origin = Origin::new(function, &body, CodeUnit::Function);
         let own = tiering.as_ref();
         let own = own.map(|tiering| tiering.own_data(function.unit));
         let linked = self.link(place, &origin, generated, own.as_slice());
@@ -236,6 +245,7 @@ impl Inner {
         let _changing = lock(&function.changing);
         self.replace_definition(function, body)
     }
+
     /// Frees functions at once, and `older` definitions of them that were retired.
     ///
     /// Nobody is inside of them or calls them any more: the caller's contract.

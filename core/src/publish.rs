@@ -26,7 +26,7 @@ use regraft_outliner::{
     Extracted, Interface, OutlineError, check_region, check_side_tables, extract_region,
     prune_function, tabulate_side_exits,
 };
-use regraft_regions::Region;
+use regraft_regions::{FunctionProfile, Region};
 use std::sync::Arc;
 
 impl Inner {
@@ -60,7 +60,7 @@ impl Inner {
         match Region::new(&body.source, flow, formed.region.entry(), scope, blocks) {
             Ok(region) => match formed.part {
                 HotPart::Loop(hook) => self.publish_region(function, body, tiering, hook, region),
-                HotPart::Function => self.publish_function(function, body, tiering, Some(region)),
+                HotPart::Function => self.publish_function(function, body, tiering, region),
             },
             Err(error) => {
                 let error = CompileError::Transform(error.to_string());
@@ -188,6 +188,7 @@ impl Inner {
             layout: tiering.counters.layout(),
             hook,
             pointer: self.isas.tier1.pointer_type(),
+            arrivals: tiering.counts(),
         };
         count_region(&mut extracted.function, hook);
         own.push(((names::COUNTERS, function.unit), tiering.counters.address()));
@@ -225,20 +226,19 @@ impl Inner {
         }
     }
 
-    /// Compiles the whole function at tier 1: less its cold blocks, if they
-    /// can be left out.
+    /// Compiles the whole function at tier 1: less the blocks that are not in
+    /// the region, if they can be left out.
     pub(crate) fn publish_function(
         &self,
         function: &FunctionUnit,
         body: &Arc<Body>,
         tiering: &Tiering,
-        region: Option<Region>,
+        region: Region,
     ) {
         let part = HotPart::Function;
         let origin = Origin::new(function, body, CodeUnit::Function);
-        let region = region.map_or_else(|| whole_region(self, body, tiering), Ok);
         let threshold = self.side_exit_threshold(tiering, part, 0);
-        let compiled = region.and_then(|region| {
+        let compile = |region: Region| {
             let Analysis { flow, liveness, .. } = &tiering.analysis;
             // What cannot be outlined is compiled with its cold blocks.
             let interface = match region.is_whole() {
@@ -255,8 +255,8 @@ impl Inner {
                 .prune(body, tiering, &formed)
                 .and_then(|pruned| self.compile(1, &origin, pruned, &[]));
             self.or_discard(formed, version)
-        });
-        match compiled {
+        };
+        match compile(region) {
             Ok((formed, version)) => self.publish(function, body, tiering, version, formed),
             Err(error) => tiering.fail(part, error, self),
         }
@@ -265,9 +265,13 @@ impl Inner {
 
 /// The region of a whole function, less the blocks that its profile says are
 /// cold.
-fn whole_region(engine: &Inner, body: &Body, tiering: &Tiering) -> Result<Region, CompileError> {
+pub(crate) fn whole_region(
+    engine: &Inner,
+    body: &Body,
+    tiering: &Tiering,
+    profile: &FunctionProfile,
+) -> Result<Region, CompileError> {
     let flow = &tiering.analysis.flow;
-    let profile = tiering.profile(&body.source);
     let least = profile.entries() as f64 * engine.config.policy.cold_share;
     let prune = engine.config.side_exits && profile.entries() > 0;
     let hot = |block| {

@@ -334,8 +334,9 @@ impl Inner {
         }
     }
 
-    /// Runs `body`, which calls generated code: pinned, if there is a use.
+    /// Runs `body`, which calls generated code: pinned and sampled, if there is a use.
     pub(crate) fn pinned<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.sample_thread();
         if !self.reclaimer.pins() {
             return body();
         }
@@ -513,6 +514,7 @@ impl Engine {
     /// Calls through [`TypedFn`](crate::TypedFn), [`Engine::call`] and [`Engine::catch`] do so by themselves; raw
     /// pointers called in here are as safe from reclamation as those.
     pub fn pinned<R>(&self, body: impl FnOnce() -> R) -> R {
+        self.inner.sample_thread();
         self.inner.reclaimer.epochs.pinned(body)
     }
 

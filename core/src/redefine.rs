@@ -60,8 +60,8 @@ impl Inner {
     /// Compiles `body` and lets calls reach it; retires what it replaces. The caller holds
     /// [`FunctionUnit::changing`].
     pub(crate) fn replace_definition(
-        &self,
-        function: &FunctionUnit,
+        self: &Arc<Self>,
+        function: &Arc<FunctionUnit>,
         body: Arc<Body>,
     ) -> Result<(), Error> {
         self.compile_body(function, &body)?;
@@ -69,13 +69,14 @@ impl Inner {
         function.lazy.forget();
         let old = function.body();
         close(old.as_deref());
-        function.replace_body(Some(body));
+        function.replace_body(Some(Arc::clone(&body)));
         if let Some(entry) = entry {
             function.slot.publish(entry);
         }
         if let Some(old) = old {
             self.retire(Retired::Body(old));
         }
+        self.detect_saved(function, &body);
         Ok(())
     }
 

@@ -2,13 +2,15 @@
 //!
 //! The report serialises to JSON with a stable key order; every field is
 //! described in `core/report.schema.json` and in the README. Counts are those
-//! of tier 0: code that has moved to tier 1 no longer counts.
+//! of tier 0: code that has moved to tier 1 no longer counts. With sampling
+//! they are estimates.
 
 mod memory;
 
 use crate::baseline::{Analysis, HotState, LoopHook, Status, Tiering};
 use crate::compile::{Version, instruction_count};
 use crate::config::Mode;
+use crate::detect::{FoundBy, SavedUse};
 use crate::engine::Engine;
 use crate::formed::Side;
 use crate::unit::FunctionUnit;
@@ -20,14 +22,14 @@ use memory::report_memory;
 pub use memory::{MemoryReport, RangeReport, TierMemoryReport};
 use regraft_outliner::{Interface, LiveOutSource, OutlineError, ParamSource};
 use regraft_regions::{
-    Exit, ExitKind, FunctionProfile, LoopId, Region, instruction_count as insts,
+    Exit, ExitKind, FunctionProfile, LoopId, ProfileError, Region, instruction_count as insts,
 };
 use serde::de::Error;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The version of the report's format.
-pub const REPORT_VERSION: u32 = 1;
+pub const REPORT_VERSION: u32 = 2;
 
 /// What an engine has done so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +38,8 @@ pub struct Report {
     pub version: u32,
     /// The mode of the engine: `tiered`, `tier0` or `eager`.
     pub mode: String,
+    /// What finds hot parts while code runs: `counters` or `sampling`.
+    pub detection: String,
     /// The target triple.
     pub target: String,
     /// What tier-1 compilation has done.
@@ -71,8 +75,10 @@ pub struct FunctionReport {
     pub tier: Option<u8>,
     /// Why it has no code: its lazy definition or its first compilation failed. Absent otherwise.
     pub definition_error: Option<String>,
-    /// Calls that reached a counting version.
+    /// Calls that reached a counting version; 0 with sampling.
     pub entries: u64,
+    /// What became of its saved profile; absent if there is none.
+    pub saved_profile: Option<SavedProfileReport>,
     /// Why the function itself was or was not compiled again.
     pub whole_function: PartReport,
     /// Every version of the function itself, oldest first. A function that
@@ -84,6 +90,17 @@ pub struct FunctionReport {
     pub regions: Vec<RegionReport>,
     /// Cycles with several entries: no region can be made of them.
     pub irreducible: Vec<IrreducibleReport>,
+}
+
+/// What became of a function's saved profile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedProfileReport {
+    /// `used` or `ignored`.
+    pub state: String,
+    /// Why it is ignored, in prose; empty otherwise.
+    pub reason: String,
+    /// A short stable name of the reason, such as `stale-hash`; empty otherwise.
+    pub reason_code: String,
 }
 
 /// One loop, and the region made of it.
@@ -115,7 +132,8 @@ pub struct RegionReport {
     pub versions: Vec<VersionReport>,
     /// How often it was entered.
     pub entries: u64,
-    /// How many of the entries were into a loop that was already running.
+    /// How many of the entries were into a loop that was already running; 0
+    /// with sampling, which cannot tell.
     pub entries_while_running: u64,
 }
 
@@ -131,7 +149,10 @@ pub struct PartReport {
     /// `cold`, `compiling`, `published`, `skipped`, `refused`, `failed`,
     /// `superseded` or `stopped`.
     pub state: String,
-    /// How often its counter asked the runtime.
+    /// What found it hot, the first time: `counters`, `sampling` or
+    /// `profile`; empty while it is cold.
+    pub found_by: String,
+    /// How often it was found hot.
     pub requests: u32,
     /// How often a region was formed of it.
     pub formations: usize,
@@ -209,6 +230,9 @@ pub struct VersionReport {
     pub code_bytes: usize,
     /// Microseconds from CLIF to linked code.
     pub compile_micros: u64,
+    /// What had it compiled: `counters`, `sampling` or `profile`; empty for a
+    /// first version.
+    pub found_by: String,
 }
 
 /// A cycle with several entries.
@@ -234,14 +258,17 @@ impl Report {
     /// The parser's, with line and column; a report of another version is an
     /// error too.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        let report: Self = serde_json::from_str(text)?;
-        if report.version != REPORT_VERSION {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let Versioned { version } = serde_json::from_str(text)?;
+        if version != REPORT_VERSION {
             return Err(serde_json::Error::custom(format!(
-                "the report has version {}, this program reads version {REPORT_VERSION}",
-                report.version
+                "the report has version {version}, this program reads version {REPORT_VERSION}"
             )));
         }
-        Ok(report)
+        serde_json::from_str(text)
     }
 }
 
@@ -263,6 +290,7 @@ impl Engine {
                 Mode::Eager => "eager",
             }
             .to_string(),
+            detection: self.inner.config.detection.name().to_string(),
             target: self.inner.isas.triple().to_string(),
             memory: report_memory(&self.memory()),
             workers: report_workers(self.inner.workers.figures()),
@@ -303,6 +331,7 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
     }
     if let Some(tiering) = body.tiering() {
         report.entries = tiering.counters.entry_count();
+        report.saved_profile = tiering.saved_use.get().and_then(report_saved);
         let profile = tiering.profile(&body.source);
         let state = tiering.state();
         report.whole_function = report_part(&state.whole);
@@ -362,6 +391,7 @@ fn empty_function() -> FunctionReport {
         tier: None,
         definition_error: None,
         entries: 0,
+        saved_profile: None,
         whole_function: undecided(),
         versions: vec![],
         compile_micros: IndexMap::new(),
@@ -419,6 +449,7 @@ fn add_version(list: &mut Vec<VersionReport>, total: &mut [u64; 2], version: &Ve
         instructions_after: version.instructions_after,
         code_bytes: version.code_bytes,
         compile_micros: micros(version.compile_time),
+        found_by: name_of(version.found_by),
     };
     total[usize::from(version.tier.min(1))] += report.compile_micros;
     list.push(report);
@@ -430,6 +461,7 @@ fn undecided() -> PartReport {
         reason: String::new(),
         reason_code: String::new(),
         state: "cold".to_string(),
+        found_by: String::new(),
         requests: 0,
         formations: 0,
         hot_blocks: vec![],
@@ -464,6 +496,11 @@ fn report_part(hot: &HotState) -> PartReport {
         reason,
         reason_code: code.to_string(),
         state: state.to_string(),
+        found_by: name_of(
+            hot.versions
+                .first()
+                .map_or(hot.found_by, |version| version.found_by),
+        ),
         requests: hot.asked,
         formations: hot.formed.len(),
         hot_blocks: newest
@@ -481,6 +518,23 @@ fn report_part(hot: &HotState) -> PartReport {
             .unwrap_or_default(),
         settled: hot.settled.clone().unwrap_or_default(),
     }
+}
+
+fn name_of(found_by: Option<FoundBy>) -> String {
+    found_by.map_or_else(String::new, |found_by| found_by.to_string())
+}
+
+fn report_saved(saved: &Option<SavedUse>) -> Option<SavedProfileReport> {
+    let ignored = saved.as_ref()?.as_ref().err();
+    Some(SavedProfileReport {
+        state: match ignored {
+            None => "used",
+            Some(_) => "ignored",
+        }
+        .to_string(),
+        reason: ignored.map_or_else(String::new, ToString::to_string),
+        reason_code: ignored.map_or("", ProfileError::code).to_string(),
+    })
 }
 
 fn report_side(side: &Side) -> SideExitReport {

@@ -9,9 +9,10 @@
 
 use crate::baseline::{Analysis, Baseline, HotState, LoopHook, TierState, Tiering, known_counts};
 use crate::cells::Counters;
-use crate::codemap::{CodeUnit, Origin};
+use crate::codemap::{CodeUnit, Origin, Places};
 use crate::compile::{GenerateError, Generated, Version, generate, link_version};
 use crate::config::Mode;
+use crate::detect::{Detection, FunctionSamples};
 use crate::engine::{Inner, OwnData, write};
 use crate::error::CompileError;
 use crate::faults::Stage;
@@ -26,10 +27,20 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::Function;
 use regraft_outliner::{Hook, Interface, OutlineError};
 use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Region, estimate};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// The share of code memory, as a divisor, that is kept for continuations.
 const RESERVE_SHARE: usize = 32;
+
+/// The CLIF of a function's tier 0.
+#[derive(Debug)]
+pub(crate) struct Instrumented {
+    pub function: Function,
+    /// What its code will be said to come from.
+    pub origin: Origin,
+    /// What tiering up needs.
+    pub tiering: Tiering,
+}
 
 impl Inner {
     /// Compiles the first version of a function, once.
@@ -146,8 +157,11 @@ impl Inner {
         function: &FunctionUnit,
         body: &Arc<Body>,
     ) -> Result<Baseline, CompileError> {
-        let (instrumented, tiering) = self.instrument(function, body)?;
-        let origin = Origin::new(function, body, CodeUnit::Function);
+        let Instrumented {
+            function: instrumented,
+            origin,
+            tiering,
+        } = self.instrument(function, body)?;
         let own = [tiering.own_data(function.unit)];
         let version = self.compile(0, &origin, instrumented, &own)?;
         tracing::debug!(
@@ -165,7 +179,7 @@ impl Inner {
         &self,
         function: &FunctionUnit,
         body: &Arc<Body>,
-    ) -> Result<(Function, Tiering), CompileError> {
+    ) -> Result<Instrumented, CompileError> {
         let func = &body.source;
         self.fault(Stage::Transform, &function.name)?;
         let flow = Flow::compute(func).map_err(OutlineError::from)?;
@@ -189,8 +203,8 @@ impl Inner {
         let frequencies = estimate(func, &analysis.flow, &analysis.loops);
         let known = known_counts(&analysis.flow, hooks.iter().map(|hook| &hook.region));
         let counting = self.config.counting;
-        let placement =
-            regraft_regions::place(func, &analysis.flow, &frequencies, &known, counting);
+        let placement = (self.config.detection == Detection::Counters)
+            .then(|| regraft_regions::place(func, &analysis.flow, &frequencies, &known, counting));
         let spliced: Vec<Hook<'_>> = hooks
             .iter()
             .map(|hook| Hook {
@@ -203,12 +217,19 @@ impl Inner {
             flow: &analysis.flow,
             hooks: &spliced,
             hook_units: &units,
-            placement: &placement,
+            placement: placement.as_ref(),
             unit: function.unit,
             pointer: self.isas.tier0.pointer_type(),
             call_conv: self.isas.tier0.default_call_conv(),
         };
-        let (instrumented, layout) = instrument(func, &plan)?;
+        let mut origin = Origin::new(function, body, CodeUnit::Function);
+        let mut numbered = None;
+        if placement.is_none() && !body.block_locations {
+            let numbered = numbered.insert(func.clone());
+            origin = origin.with_places(Places::number(numbered));
+        }
+        let source = numbered.as_ref().unwrap_or(func);
+        let (instrumented, layout) = instrument(source, &plan)?;
         let counters = Counters::new(&self.arena, layout, hooks.len())?;
         let (calls, executions) = if self.tiers_up() {
             let config = &self.config;
@@ -222,15 +243,25 @@ impl Inner {
         }
         let mut state = TierState::default();
         state.hooks.resize_with(hooks.len(), HotState::default);
+        let samples = match self.config.detection {
+            Detection::Sampling(sampling) => Some(FunctionSamples::new(sampling, hooks.len())),
+            Detection::Counters => None,
+        };
         let tiering = Tiering {
             analysis,
             hooks,
             refused,
             placement,
             counters,
+            samples,
+            saved_use: OnceLock::new(),
             state: Mutex::new(state),
         };
-        Ok((instrumented, tiering))
+        Ok(Instrumented {
+            function: instrumented,
+            origin,
+            tiering,
+        })
     }
 
     /// Gives each hook's region a unit with an empty slot.

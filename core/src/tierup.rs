@@ -1,7 +1,7 @@
-//! Tiering up: what happens when a countdown goes below zero.
+//! Tiering up: what happens when a countdown goes below zero, and with what a detector found.
 //!
 //! ```text
-//!   tier-0 code ──▶ hot(unit) ──▶ queue or this thread ──▶ form ──▶ extract ──▶ compile
+//!   tier-0 code ──▶ hot(unit) ──▶ found: queue or this thread ──▶ form ──▶ extract ──▶ compile
 //!        ▲              │                                                         │
 //!        └── re-arm ◀───┘            cell of the region ◀── publish, pin ◀────────┘
 //! ```
@@ -14,18 +14,22 @@
 //! * A decision against a region is not for ever: the countdown is armed
 //!   again, eight times as long each time, and the decision taken anew.
 //!
-//! Not here: which region (`regraft_regions::formation`), how it is cut out
+//! Not here: what finds parts hot (`detect`), which region (`regraft_regions::formation`), how it is cut out
 //! and compiled (`publish`), the first version (`tier0`).
 
 use crate::baseline::{HotState, Status, TierState, Tiering};
 use crate::compile::{Version, panic_message};
+use crate::detect::{Countdown, Evidence, Finding, FoundBy};
 use crate::engine::Inner;
 use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::formed::Formed;
+use crate::publish::whole_region;
 use crate::unit::{Body, FunctionUnit, Unit};
 use crate::worker::Job;
-use regraft_regions::{Decision, Formation, HotEntry, LoopId, Region, SkipReason, form};
+use regraft_regions::{
+    Decision, Formation, FunctionProfile, HotEntry, LoopId, Region, SavedRegion, SkipReason, form,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -41,8 +45,8 @@ pub(crate) enum HotPart {
 /// Why a part is compiled.
 #[derive(Clone, Debug)]
 pub(crate) enum Cause {
-    /// Its countdown went below zero.
-    Hot,
+    /// It was found hot.
+    Found(Finding),
     /// A side exit of what it was formed to is taken often.
     SideExit(Arc<Formed>),
 }
@@ -98,37 +102,20 @@ impl Inner {
         let Some(tiering) = body.tiering() else {
             return 0;
         };
-        let compile = {
-            let mut state = tiering.state();
-            let hot = state.part_mut(part);
-            hot.asked += 1;
-            match hot.status {
-                Status::Published => {
-                    tiering.pin(part);
-                    return slot.map_or(0, |slot| slot.current());
-                }
-                Status::Compiling => {
-                    tiering.arm(part, PENDING_COUNTDOWN);
-                    false
-                }
-                Status::WholeFunction | Status::Stopped => {
-                    tiering.arm(part, NEVER);
-                    false
-                }
-                Status::Failed(_) if hot.failures >= self.config.max_attempts => {
-                    tiering.arm(part, NEVER);
-                    false
-                }
-                Status::Cold | Status::Skipped(_) | Status::Failed(_) => {
-                    hot.status = Status::Compiling;
-                    tiering.arm(part, PENDING_COUNTDOWN);
-                    true
-                }
+        self.detected(&function, &body, &Countdown { part });
+        let mut state = tiering.state();
+        let hot = state.part_mut(part);
+        match hot.status {
+            Status::Published => tiering.pin(part),
+            Status::Compiling => tiering.arm(part, PENDING_COUNTDOWN),
+            Status::WholeFunction | Status::Stopped => tiering.arm(part, NEVER),
+            Status::Failed(_) if hot.failures >= self.config.max_attempts => {
+                tiering.arm(part, NEVER);
             }
-        };
-        if compile {
-            self.compile_later(function, Arc::clone(&body), part, Cause::Hot);
+            // Armed anew by what was decided, or not found hot.
+            Status::Cold | Status::Skipped(_) | Status::Failed(_) => {}
         }
+        drop(state);
         slot.map_or(0, |slot| slot.current())
     }
 
@@ -165,12 +152,13 @@ impl Inner {
                 return;
             }
             hot.status = Status::Compiling;
+            hot.found_by = Some(FoundBy::Counters);
         }
         let part = formed.part;
         self.compile_later(function, Arc::clone(&body), part, Cause::SideExit(formed));
     }
 
-    fn compile_later(
+    pub(crate) fn compile_later(
         self: &Arc<Inner>,
         function: Arc<FunctionUnit>,
         body: Arc<Body>,
@@ -236,10 +224,26 @@ impl Inner {
         part: HotPart,
         cause: Cause,
     ) {
-        if let Cause::SideExit(formed) = cause {
-            return self.form_again(function, body, tiering, &formed);
-        }
-        let profile = tiering.profile(&body.source);
+        let finding = match cause {
+            Cause::SideExit(formed) => return self.form_again(function, body, tiering, &formed),
+            Cause::Found(finding) => finding,
+        };
+        let profile = match finding.evidence {
+            Evidence::Current => Arc::new(tiering.profile(&body.source)),
+            Evidence::Counts(profile) => profile,
+            Evidence::Region(region) if !tiering.is_scope_of(part, &region) => {
+                return tiering.skip(part, SkipReason::NoLoop, self);
+            }
+            Evidence::Region(region) => {
+                let region = self.with_cold_blocks(body, tiering, *region);
+                return match part {
+                    HotPart::Loop(hook) => {
+                        self.publish_region(function, body, tiering, hook, region);
+                    }
+                    HotPart::Function => self.publish_function(function, body, tiering, region),
+                };
+            }
+        };
         let entry = match part {
             HotPart::Loop(hook) => HotEntry::Header(tiering.hooks[hook].region.entry()),
             HotPart::Function => HotEntry::Function,
@@ -260,7 +264,7 @@ impl Inner {
         );
         tracing::debug!(function = %function.name, ?part, whole = formation.whole_function,
             region = ?formation.region.as_ref().map(Region::entry), "formed");
-        self.carry_out(function, body, tiering, part, formation);
+        self.carry_out(function, body, tiering, part, formation, &profile);
     }
 
     fn carry_out(
@@ -270,6 +274,7 @@ impl Inner {
         tiering: &Tiering,
         part: HotPart,
         formation: Formation,
+        profile: &FunctionProfile,
     ) {
         if let Some(region) = formation.region {
             let header = region.entry();
@@ -281,7 +286,7 @@ impl Inner {
                 Some(hook) => {
                     if part != HotPart::Loop(hook) {
                         tiering.skip(part, SkipReason::CoveredBy { header }, self);
-                        if !tiering.claim(HotPart::Loop(hook)) {
+                        if !tiering.claim(HotPart::Loop(hook), part) {
                             return;
                         }
                     }
@@ -293,11 +298,14 @@ impl Inner {
         } else if formation.whole_function {
             if part != HotPart::Function {
                 tiering.state().part_mut(part).status = Status::WholeFunction;
-                if !tiering.claim(HotPart::Function) {
+                if !tiering.claim(HotPart::Function, part) {
                     return;
                 }
             }
-            self.publish_function(function, body, tiering, None);
+            match whole_region(self, body, tiering, profile) {
+                Ok(region) => self.publish_function(function, body, tiering, region),
+                Err(error) => tiering.fail(HotPart::Function, error, self),
+            }
         } else {
             let first = formation.candidates.into_iter().next();
             let skipped = first.map(|candidate| match candidate.decision {
@@ -313,8 +321,9 @@ impl Inner {
 
 impl HotState {
     /// Puts a version on record; returns the position of the one that it replaces.
-    pub(crate) fn published(&mut self, version: Version, formed: Arc<Formed>) -> Option<usize> {
+    pub(crate) fn published(&mut self, mut version: Version, formed: Arc<Formed>) -> Option<usize> {
         let replaced = self.versions.len().checked_sub(1);
+        version.found_by = self.found_by;
         self.versions.push(version);
         self.formed.push(formed);
         self.status = Status::Published;
@@ -323,6 +332,15 @@ impl HotState {
 }
 
 impl TierState {
+    /// The regions that reached tier 1, as they were last formed.
+    pub(crate) fn regions(&self) -> Vec<SavedRegion> {
+        let parts = std::iter::once(&self.whole).chain(&self.hooks);
+        let newest = parts.filter_map(|part| part.formed.last());
+        newest
+            .map(|formed| SavedRegion::from_region(&formed.region))
+            .collect()
+    }
+
     pub(crate) fn part_mut(&mut self, part: HotPart) -> &mut HotState {
         match part {
             HotPart::Loop(hook) => &mut self.hooks[hook],
@@ -332,13 +350,26 @@ impl TierState {
 }
 
 impl Tiering {
-    /// Takes on the compilation of a part that did not ask for it itself.
-    fn claim(&self, part: HotPart) -> bool {
+    /// Whether a region can be that of a part: its scope is the part's.
+    fn is_scope_of(&self, part: HotPart, region: &Region) -> bool {
+        match part {
+            HotPart::Loop(hook) => region.scope() == self.hooks[hook].region.scope(),
+            HotPart::Function => {
+                let flow = &self.analysis.flow;
+                region.entry() == flow.entry() && region.scope().len() == flow.rpo().len()
+            }
+        }
+    }
+
+    /// Takes on the compilation of a part instead of the one that was `found`.
+    fn claim(&self, part: HotPart, found: HotPart) -> bool {
         let mut state = self.state();
+        let found_by = state.part_mut(found).found_by;
         let hot = state.part_mut(part);
         let free = matches!(hot.status, Status::Cold | Status::Skipped(_));
         if free {
             hot.status = Status::Compiling;
+            hot.found_by = found_by;
             // Bounds how long the part waits if its pinning is lost.
             self.arm(part, PENDING_COUNTDOWN);
         }

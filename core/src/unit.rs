@@ -119,15 +119,20 @@ impl Body {
         self.compiled()?.tiering.as_ref()
     }
 
-    /// The hash of the function as the client defined it: without numbers
-    /// for names, and without the locations that the engine added.
-    pub fn client_hash(&self) -> u64 {
+    /// The function as the client defined it: without numbers for names,
+    /// and without the locations that the engine added.
+    pub fn client_source(&self) -> Function {
         let mut source = self.source.clone();
         self.references.restore(&mut source);
         if self.block_locations {
             source.srclocs.clear();
         }
-        function_hash(&source)
+        source
+    }
+
+    /// The hash of the function as the client defined it.
+    pub fn client_hash(&self) -> u64 {
+        function_hash(&self.client_source())
     }
 }
 

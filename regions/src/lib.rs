@@ -11,6 +11,7 @@
 //! | [`frequency`] | How often will blocks run, as far as the graph tells? |
 //! | [`counters`] | Where to count, and how do all counts follow? |
 //! | [`profile`], [`saved`] | How often did blocks run, now and in an earlier process? |
+//! | [`sampled`] | How often did blocks run, judging by where a timer found the thread? |
 //! | [`region`] | Is this set of blocks a region, and how does control leave it? |
 //! | [`formation`] | Which region is worth compiling? |
 //! | [`dot`] | What does the graph look like? |
@@ -77,6 +78,7 @@ pub mod liveness;
 pub mod loops;
 pub mod profile;
 pub mod region;
+pub mod sampled;
 pub mod saved;
 
 #[cfg(test)]
@@ -96,4 +98,7 @@ pub use liveness::Liveness;
 pub use loops::{IrreducibleCycle, LoopForest, LoopId};
 pub use profile::{FunctionProfile, instruction_count};
 pub use region::{Exit, ExitKind, MAX_EXITS, Region, RegionError, RegionKind, SideExit};
-pub use saved::{PROFILE_VERSION, Profile, ProfileError, SavedEdge, SavedFunction, function_hash};
+pub use sampled::{Samples, from_samples};
+pub use saved::{
+    PROFILE_VERSION, Profile, ProfileError, SavedEdge, SavedFunction, SavedRegion, function_hash,
+};

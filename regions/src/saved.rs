@@ -9,11 +9,13 @@
 //!   "functions": {
 //!     "name": { "hash": "16 hex digits", "entries": 7,
 //!       "blocks": { "block0": 7 },
-//!       "edges": [ { "from": "block0", "index": 0, "to": "block1", "count": 7 } ] } } }
+//!       "edges": [ { "from": "block0", "index": 0, "to": "block1", "count": 7 } ],
+//!       "regions": [ { "entry": "block1", "blocks": [ "block1" ] } ] } } }
 //! ```
 //! An edge is named by its source block and its position in the source's terminator ([`crate::flow`]); `to` is
 //! there for readers and is checked. Blocks and edges that were not executed are left out. `"exact": false`
-//! marks counts that do not obey flow conservation. Functions keep their order.
+//! marks counts that do not obey flow conservation. `regions`, which may be absent, are those that ran at tier 1
+//! ([`SavedRegion`]). Functions keep their order.
 //!
 //! # Invariants
 //! * *fits or refused*: [`SavedFunction::to_profile`] gives counts for this very CLIF, or an error.
@@ -26,6 +28,8 @@
 //! # Not here
 //! Files: what is read and written are strings.
 
+mod regions;
+
 use std::fmt::{self, Write};
 
 use cranelift_codegen::ir::{Block, Function};
@@ -34,6 +38,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::flow::Flow;
 use crate::profile::FunctionProfile;
+use crate::region::RegionError;
+
+pub use regions::SavedRegion;
 
 /// The format version that this library writes and reads.
 pub const PROFILE_VERSION: u32 = 1;
@@ -85,6 +92,35 @@ pub enum ProfileError {
         /// The target's name in the profile.
         to: String,
     },
+    /// A saved region starts at a block that is neither a loop's header nor the function's entry.
+    #[error("the profile has a region at {entry}, which is no loop's header")]
+    NoLoop {
+        /// The region's entry in the profile.
+        entry: String,
+    },
+    /// The blocks of a saved region are none.
+    #[error("the profile has a region at {entry} that is none: {reason}")]
+    IllegalRegion {
+        /// The region's entry in the profile.
+        entry: String,
+        /// Why it is none.
+        reason: RegionError,
+    },
+}
+
+impl ProfileError {
+    /// A short stable name of the reason.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "malformed",
+            Self::BadVersion { .. } => "bad-version",
+            Self::StaleHash { .. } => "stale-hash",
+            Self::UnknownBlock { .. } => "unknown-block",
+            Self::UnknownEdge { .. } => "unknown-edge",
+            Self::NoLoop { .. } => "no-loop",
+            Self::IllegalRegion { .. } => "illegal-region",
+        }
+    }
 }
 
 /// The saved profiles of many functions, by name.
@@ -119,6 +155,9 @@ pub struct SavedFunction {
     pub blocks: IndexMap<String, u64>,
     /// Edge counts.
     pub edges: Vec<SavedEdge>,
+    /// The regions that ran at tier 1, as they were last formed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<SavedRegion>,
 }
 
 /// The saved count of one edge.
@@ -178,7 +217,7 @@ impl From<serde_json::Error> for ProfileError {
 }
 
 impl SavedFunction {
-    /// Name the counts of `profile` by blocks and edges of `func`.
+    /// Name the counts of `profile` by blocks and edges of `func`; without regions.
     pub fn from_profile(func: &Function, flow: &Flow, profile: &FunctionProfile) -> SavedFunction {
         let blocks = func
             .layout
@@ -202,6 +241,7 @@ impl SavedFunction {
             exact: profile.is_exact(),
             blocks,
             edges,
+            regions: Vec::new(),
         }
     }
 
@@ -215,13 +255,7 @@ impl SavedFunction {
         func: &Function,
         flow: &Flow,
     ) -> Result<FunctionProfile, ProfileError> {
-        let current = function_hash(func);
-        if current != self.hash {
-            return Err(ProfileError::StaleHash {
-                saved: self.hash,
-                current,
-            });
-        }
+        self.check_hash(func)?;
         let mut profile = FunctionProfile::new();
         profile.set_entries(self.entries).set_exact(self.exact);
         for (name, &count) in &self.blocks {
@@ -243,6 +277,17 @@ impl SavedFunction {
             profile.set_edge(edge, saved.count);
         }
         Ok(profile)
+    }
+
+    fn check_hash(&self, func: &Function) -> Result<(), ProfileError> {
+        let current = function_hash(func);
+        match current == self.hash {
+            true => Ok(()),
+            false => Err(ProfileError::StaleHash {
+                saved: self.hash,
+                current,
+            }),
+        }
     }
 }
 

@@ -47,6 +47,10 @@ fn all_analyses(func: &Function) {
     );
     let saved = SavedFunction::from_profile(func, &flow, &profile);
     assert_eq!(saved.to_profile(func, &flow), Ok(profile));
+    let mut samples = Samples::new();
+    samples.add(flow.rpo()[flow.rpo().len() / 2], 3);
+    let sampled = from_samples(func, &flow, &loops, &samples, 1_000_000);
+    assert!(sampled.entries() > 0);
     let _ = to_dot(func, &flow, &loops, None);
 }
 

@@ -331,7 +331,8 @@ fn reports_go_round() {
 
 fn saved_version(saved: &Scratch, version: u32) -> String {
     let text = std::fs::read_to_string(&saved.0).expect("it was written");
-    text.replacen("\"version\": 1", &format!("\"version\": {version}"), 1)
+    let written = format!("\"version\": {}", regraft::REPORT_VERSION);
+    text.replacen(&written, &format!("\"version\": {version}"), 1)
 }
 
 #[test]
@@ -381,6 +382,111 @@ fn profiles_go_round() {
     );
 }
 
+/// Calls by number: the file's text and what the engine is given differ.
+const CALLER: &str = "
+function u0:0(i64) -> i64 {
+block0(v0: i64):
+    v1 = iconst.i64 3
+    v2 = imul v0, v1
+    return v2
+}
+function u0:1(i64) -> i64 {
+    fn0 = u0:0(i64) -> i64
+block0(v0: i64):
+    v1 = iconst.i64 0
+    jump block1(v1, v1)
+block1(v2: i64, v3: i64):
+    v4 = call fn0(v2)
+    v5 = iadd v3, v4
+    v6 = iconst.i64 1
+    v7 = iadd v2, v6
+    v8 = icmp ult v7, v0
+    brif v8, block1(v7, v5), block2
+block2:
+    return v5
+}
+; run: %caller(5000) == 37492500
+";
+
+#[test]
+fn a_saved_profile_starts_the_next_run_warm() {
+    let file = Scratch::new("warm.clif", &format!("{SUM}{CALLER}"));
+    let profile = Scratch::new("warm-profile.json", "");
+    let report = |args: &[&str]| {
+        let ran = run(&[&["run", file.path(), "--sync", "--report", "-"], args].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let report = regraft::Report::from_json(&ran.stdout);
+        (report.expect("standard output is the report alone"), ran)
+    };
+    let found_by = |report: &regraft::Report| -> Vec<String> {
+        let functions = report.functions.values();
+        let parts = functions.flat_map(|function| {
+            let regions = function.regions.iter().map(|region| &region.part);
+            regions.chain([&function.whole_function])
+        });
+        let found = parts.map(|part| part.found_by.clone());
+        found.filter(|found_by| !found_by.is_empty()).collect()
+    };
+    let (cold, _) = report(&["--save-profile", profile.path()]);
+    assert_eq!(found_by(&cold), ["counters"; 3]);
+    let (warm, _) = report(&["--profile", profile.path()]);
+    assert_eq!(found_by(&warm), ["profile"; 3]);
+
+    let changed = Scratch::new("changed.clif", &SUM.replace("iconst.i64 1", "iconst.i64 2"));
+    let changed = changed.path();
+    let ran = run(&[
+        "run",
+        changed,
+        "--profile",
+        profile.path(),
+        "--threshold",
+        "9",
+    ]);
+    assert_eq!(ran.code, Some(1), "the sum is another: {ran:?}");
+    for words in ["changed.clif", "the profile of sum is ignored", "hash"] {
+        assert!(ran.stdout.contains(words), "{ran:?}");
+    }
+    let text = std::fs::read_to_string(profile.path()).expect("it was written");
+    let torn = Scratch::new("torn-profile.json", &text[..text.len() / 3]);
+    refuses(
+        &["run", file.path(), "--profile", torn.path()],
+        &["torn-profile.json", "line", "--save-profile"],
+    );
+    refuses(
+        &["run", file.path(), "--profile", "/nowhere/profile.json"],
+        &["/nowhere/profile.json"],
+    );
+}
+
+#[test]
+fn sampling_by_command() {
+    let clif = SUM.replace(
+        "; run: %sum(100000) == 4999950000",
+        "; run: %sum(400000000) == 79999999800000000",
+    );
+    let file = Scratch::new("sampling.clif", &clif);
+    let args = [
+        "run",
+        file.path(),
+        "--detector",
+        "sampling",
+        "--report",
+        "-",
+    ];
+    let ran = run(&args);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let report = regraft::Report::from_json(&ran.stdout).expect("a report");
+    assert_eq!(report.detection, "sampling");
+    assert_eq!(report.functions["sum"].entries, 0);
+    let saved = Scratch::new("sampling.json", &ran.stdout);
+    let ran = run(&["report", saved.path()]);
+    assert!(ran.stdout.contains("detection by sampling"), "{ran:?}");
+    refuses(
+        &["run", file.path(), "--detector", "dowsing"],
+        &["--detector", "counters", "sampling"],
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn a_reader_that_leaves_is_no_error() {
@@ -415,6 +521,8 @@ fn help_is_enough() {
         "--repeat",
         "--report",
         "--save-profile",
+        "--profile",
+        "--detector",
     ] {
         assert!(ran.stdout.contains(word), "{word}");
     }

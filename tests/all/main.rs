@@ -4,6 +4,7 @@ mod churn;
 mod cli;
 mod conformance;
 mod constructs;
+mod detect;
 mod errors;
 mod jit;
 mod limits;

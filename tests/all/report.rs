@@ -1,8 +1,9 @@
 //! The report: valid by its schema, stable, and readable again.
 
 use crate::tiering::{eager_to_tier, engine};
-use regraft::{Config, Engine, Mode, Report};
+use regraft::{Config, Detection, Engine, Mode, REPORT_VERSION, Report, Sampling};
 use serde_json::Value;
+use std::sync::Arc;
 
 fn schema() -> jsonschema::Validator {
     let text = include_str!("../../core/report.schema.json");
@@ -90,6 +91,20 @@ fn reports_are_valid_by_the_schema() {
         let engine = engine(config, include_str!("../../outliner/testdata/nest.clif"));
         validate(&engine.report());
     }
+    let mut profile = busy_engine().profile();
+    for (stale, saved) in [true, false]
+        .into_iter()
+        .zip(profile.functions.values_mut())
+    {
+        saved.hash ^= u64::from(stale);
+    }
+    let config = Config {
+        detection: Detection::Sampling(Sampling::default()),
+        profile: Some(Arc::new(profile)),
+        ..Config::default()
+    };
+    let engine = engine(config, include_str!("../../outliner/testdata/nest.clif"));
+    validate(&engine.report());
 }
 
 #[test]
@@ -105,7 +120,7 @@ fn a_report_of_another_version_is_refused() {
     let text = busy_engine()
         .report()
         .to_json()
-        .replace("\"version\": 1", "\"version\": 9");
+        .replace(&format!("\"version\": {REPORT_VERSION}"), "\"version\": 9");
     let error = Report::from_json(&text).expect_err("version 9 is not known");
     assert!(error.to_string().contains("version 9"), "{error}");
 }

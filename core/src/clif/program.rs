@@ -16,6 +16,9 @@ use crate::{Config, Engine, Error, FuncId};
 use cranelift_codegen::ir::{
     ExternalName, FuncRef, Function, GlobalValue, GlobalValueData, UserExternalNameRef,
 };
+use regraft_regions::{Profile, function_hash};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// An engine with the functions of a test file.
 #[derive(Debug)]
@@ -43,7 +46,7 @@ impl Program {
     /// Makes an engine for `target` and defines the functions of `file` in it, each with its body in a
     /// loop of `wrap` iterations if that is given.
     ///
-    /// `config` is used without its settings, which are the file's.
+    /// `config` is used without its settings, which are the file's; its profile is of the file's functions.
     ///
     /// # Errors
     ///
@@ -55,8 +58,13 @@ impl Program {
         config: Config,
         wrap: Option<u32>,
     ) -> Result<Self, Error> {
+        let (sources, wrappings): (Vec<Function>, _) = wrap_all(file, wrap).into_iter().unzip();
+        let mut defined = sources.clone();
+        defined.iter_mut().for_each(refer_by_name);
+        let profile = config.profile.as_deref();
+        let profile = profile.map(|profile| Arc::new(hash_as_defined(profile, &sources, &defined)));
+        let config = Config { profile, ..config };
         let engine = Engine::with_isa(&**target.isa(), config)?;
-        let (sources, wrappings) = wrap_all(file, wrap).into_iter().unzip();
         let mut program = Self {
             engine,
             functions: vec![],
@@ -67,10 +75,8 @@ impl Program {
             let id = program.engine.declare(&test.name, &source.signature);
             program.functions.push(id);
         }
-        for (id, source) in program.functions.iter_mut().zip(&program.sources) {
+        for (id, func) in program.functions.iter_mut().zip(defined) {
             if let Ok(declared) = id {
-                let mut func = source.clone();
-                refer_by_name(&mut func);
                 if let Err(error) = program.engine.define(*declared, func) {
                     *id = Err(error);
                 }
@@ -118,6 +124,17 @@ pub fn wrap_all(file: &TestFile, iterations: Option<u32>) -> Vec<(Function, Wrap
         }
     });
     wrapped.collect()
+}
+
+/// A profile of functions as files have them, as one of the same functions as they are defined.
+fn hash_as_defined(profile: &Profile, sources: &[Function], defined: &[Function]) -> Profile {
+    let hashes = |functions: &[Function]| functions.iter().map(function_hash).collect::<Vec<_>>();
+    let hashes: HashMap<u64, u64> = hashes(sources).into_iter().zip(hashes(defined)).collect();
+    let mut profile = profile.clone();
+    for saved in profile.functions.values_mut() {
+        saved.hash = hashes.get(&saved.hash).copied().unwrap_or(saved.hash);
+    }
+    profile
 }
 
 /// Replaces numbers (`u0:3`) by the names under which the functions are declared: the engine has

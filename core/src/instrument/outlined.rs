@@ -30,6 +30,8 @@ pub(crate) struct HookCounters<'a> {
     pub hook: usize,
     /// The pointer type of the target.
     pub pointer: Type,
+    /// Whether tier 0 counts, and so marks arrivals at the hook.
+    pub arrivals: bool,
 }
 
 /// Counts entries and exits in the function of a region, in place.
@@ -76,16 +78,18 @@ fn count_entry(
     hook: HookCounters<'_>,
     step: Step,
 ) {
-    // The gate has counted this execution already: one less than the mark
-    // means that control had just arrived.
     let base = cursor.ins().symbol_value(hook.pointer, counters);
-    let count = load_cell(cursor, base, hook.layout.countdown(hook.hook));
-    let mark = load_cell(cursor, base, hook.layout.mark(hook.hook));
-    let steps = cursor.ins().isub(mark, count);
     let one = cursor.ins().iconst(CELL, 1);
-    let running = cursor.ins().icmp(IntCC::NotEqual, steps, one);
-    let running = cursor.ins().uextend(CELL, running);
-    step_cell(cursor, base, hook.layout.running(hook.hook), running, step);
+    if hook.arrivals {
+        // The gate has counted this execution already: one less than the mark
+        // means that control had just arrived.
+        let count = load_cell(cursor, base, hook.layout.countdown(hook.hook));
+        let mark = load_cell(cursor, base, hook.layout.mark(hook.hook));
+        let steps = cursor.ins().isub(mark, count);
+        let running = cursor.ins().icmp(IntCC::NotEqual, steps, one);
+        let running = cursor.ins().uextend(CELL, running);
+        step_cell(cursor, base, hook.layout.running(hook.hook), running, step);
+    }
     step_cell(cursor, base, hook.layout.entries(hook.hook), one, step);
 }
 

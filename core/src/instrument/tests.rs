@@ -12,6 +12,10 @@ use regraft_regions::{Flow, Liveness, LoopForest, Mode, Site, estimate, place};
 use std::fmt::Write;
 
 fn check(name: &str, clif: &str) {
+    check_counting(name, clif, true);
+}
+
+fn check_counting(name: &str, clif: &str, counting: bool) {
     let func = cranelift_reader::parse_functions(clif).unwrap().remove(0);
     let flow = Flow::compute(&func).unwrap();
     let loops = LoopForest::compute(&func, &flow);
@@ -44,7 +48,7 @@ fn check(name: &str, clif: &str) {
         flow: &analysis.flow,
         hooks: &hooks,
         hook_units: &units,
-        placement: &placement,
+        placement: counting.then_some(&placement),
         unit: 1,
         pointer: types::I64,
         call_conv: CallConv::SystemV,
@@ -54,7 +58,7 @@ fn check(name: &str, clif: &str) {
         panic!("{errors}\n{instrumented}");
     }
     let mut text = format!("; source\n{func}\n; counters ({} bytes)\n", layout.bytes());
-    for (index, hook) in hooks.iter().enumerate() {
+    for (index, hook) in hooks.iter().enumerate().filter(|_| counting) {
         writeln!(
             text,
             ";   +{}: countdown of {}",
@@ -63,7 +67,8 @@ fn check(name: &str, clif: &str) {
         )
         .unwrap();
     }
-    for (index, site) in placement.sites.iter().enumerate() {
+    let sites = placement.sites.iter().filter(|_| counting);
+    for (index, site) in sites.enumerate() {
         let place = match *site {
             Site::Block(block) => block.to_string(),
             Site::Edge(edge) | Site::Table(edge) => {
@@ -96,6 +101,16 @@ fn loop_nest() {
     check(
         "loop_nest",
         include_str!("../../../outliner/testdata/nest.clif"),
+    );
+}
+
+/// Without counters: nothing but a load and a branch at each header.
+#[test]
+fn uncounted() {
+    check_counting(
+        "uncounted",
+        include_str!("../../../outliner/testdata/nest.clif"),
+        false,
     );
 }
 

@@ -94,7 +94,7 @@ impl State {
     pub fn finish(
         self,
         engine: &Engine,
-        unit: &FunctionUnit,
+        unit: &Arc<FunctionUnit>,
         names: Resolved,
     ) -> ModuleResult<Option<MachineCode>> {
         match self {

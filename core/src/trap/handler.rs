@@ -17,7 +17,7 @@
 use super::thread::{Activation, Caught, Place, innermost};
 use crate::arch::{Interrupted, landing_address, words_above_return_address};
 use crate::codemap::find_range;
-use std::ptr;
+use crate::signals;
 use std::sync::{Once, OnceLock};
 
 /// The signals by which hardware and kernel report traps.
@@ -38,25 +38,14 @@ pub(super) fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
         for (&signal, previous) in SIGNALS.iter().zip(&PREVIOUS) {
-            let mut before = default_action();
-            // SAFETY: it writes to `before`.
-            unsafe { libc::sigaction(signal, ptr::null(), &raw mut before) };
             // On record before the handler can run. The cell was empty: this runs once.
-            let _ = previous.set(before);
-            let mut action = default_action();
-            action.sa_sigaction = (handle as *const ()).expose_provenance();
+            let _ = previous.set(signals::action_of(signal));
             // Not deferred: a handler that the signal is passed on to may fault itself.
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
-            // SAFETY: `handle` is a handler of this form, and async-signal-safe.
-            unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+            let flags = libc::SA_ONSTACK | libc::SA_NODEFER;
+            // SAFETY: `handle` is async-signal-safe and for these signals.
+            unsafe { signals::install(signal, handle, flags) };
         }
     });
-}
-
-fn default_action() -> libc::sigaction {
-    // SAFETY: a structure of integers and an optional function, for which zero is a value; it says
-    // SIG_DFL, no flags, and an empty mask.
-    unsafe { std::mem::zeroed() }
 }
 
 /// The handler of all of [`SIGNALS`].
@@ -86,8 +75,10 @@ unsafe extern "C" fn handle(
             return;
         }
     }
+    let index = SIGNALS.iter().position(|&ours| ours == signal);
+    let previous = index.and_then(|index| PREVIOUS[index].get());
     // SAFETY: the arguments are what the kernel passed.
-    unsafe { pass_on(signal, info, context, by_hardware) };
+    unsafe { signals::pass_on(signal, info, context, previous) };
 }
 
 /// What the signal is about, if it is about generated code.
@@ -139,51 +130,4 @@ unsafe fn caught(
         address,
         place,
     })
-}
-
-/// Does what would have happened without this handler.
-///
-/// # Safety
-/// The arguments are what the kernel passed.
-unsafe fn pass_on(
-    signal: libc::c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut libc::c_void,
-    by_hardware: bool,
-) {
-    let index = SIGNALS.iter().position(|&ours| ours == signal);
-    let previous = index.and_then(|index| PREVIOUS[index].get());
-    let action = previous.map_or(libc::SIG_DFL, |previous| previous.sa_sigaction);
-    match (action, previous) {
-        (libc::SIG_IGN, _) if !by_hardware => {}
-        (libc::SIG_DFL | libc::SIG_IGN, _) | (_, None) => {
-            let default = default_action();
-            // SAFETY: the default action is always allowed.
-            unsafe { libc::sigaction(signal, &raw const default, ptr::null_mut()) };
-            // An instruction that faulted is executed again, and ends the process where it is. What
-            // does not come again is raised again.
-            if !by_hardware || signal == libc::SIGTRAP {
-                // SAFETY: it has no preconditions.
-                unsafe { libc::raise(signal) };
-            }
-        }
-        (action, Some(previous)) if previous.sa_flags & libc::SA_SIGINFO != 0 => {
-            type Handler =
-                unsafe extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
-            let handler = ptr::with_exposed_provenance::<()>(action);
-            // SAFETY: who installed it said that it is a handler of three arguments.
-            let handler = unsafe { std::mem::transmute::<*const (), Handler>(handler) };
-            // SAFETY: the arguments are the kernel's.
-            unsafe { handler(signal, info, context) };
-        }
-        (action, Some(_)) => {
-            let handler = ptr::with_exposed_provenance::<()>(action);
-            // SAFETY: who installed it said that it is a handler of one argument.
-            let handler = unsafe {
-                std::mem::transmute::<*const (), unsafe extern "C" fn(libc::c_int)>(handler)
-            };
-            // SAFETY: the argument is the kernel's.
-            unsafe { handler(signal) };
-        }
-    }
 }

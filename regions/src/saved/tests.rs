@@ -1,6 +1,8 @@
 //! Saved profiles: the round trip, and everything that is refused.
 
 use super::*;
+use crate::loops::LoopForest;
+use crate::region::Region;
 use crate::testing::parse;
 
 const LOOP: &str = "function %f(i32) {
@@ -103,4 +105,42 @@ fn malformed_text_is_located() {
     let short = "{\"version\":1,\"functions\":{\"f\":{\"hash\":\"12\",\"entries\":0,\"blocks\":{},\"edges\":[]}}}";
     let error = Profile::from_json(short).unwrap_err().to_string();
     assert!(error.contains("not 16 hexadecimal digits"), "{error}");
+}
+
+#[test]
+fn regions_come_back_or_are_refused() {
+    let (func, flow, profile) = counted();
+    let loops = LoopForest::compute(&func, &flow);
+    let the_loop = loops.loops().next().unwrap();
+    let of_loop = Region::whole_loop(&func, &flow, &loops, the_loop).unwrap();
+    let of_function = Region::pruned(&func, &flow, flow.entry(), flow.rpo(), |_| true).unwrap();
+    let mut saved = SavedFunction::from_profile(&func, &flow, &profile);
+    saved.regions = vec![
+        SavedRegion::from_region(&of_loop),
+        SavedRegion::from_region(&of_function),
+    ];
+    let mut all = Profile::new();
+    all.functions.insert("f".to_string(), saved.clone());
+    let read = Profile::from_json(&all.to_json()).unwrap();
+    assert_eq!(read, all);
+    let regions = read.functions["f"].to_regions(&func, &flow, &loops);
+    assert_eq!(regions, Ok(vec![of_loop, of_function]));
+
+    let refusal = |entry: &str, blocks: &[&str]| {
+        let mut edited = saved.clone();
+        edited.regions[0] = SavedRegion {
+            entry: entry.to_string(),
+            blocks: blocks.iter().map(ToString::to_string).collect(),
+        };
+        let error = edited.to_regions(&func, &flow, &loops).unwrap_err();
+        error.code()
+    };
+    assert_eq!(refusal("block2", &["block2"]), "no-loop");
+    assert_eq!(refusal("block9", &["block9"]), "unknown-block");
+    assert_eq!(refusal("block1", &["block1", "block7"]), "unknown-block");
+    assert_eq!(refusal("block1", &["block1", "block2"]), "illegal-region");
+    assert_eq!(refusal("block1", &[]), "illegal-region");
+    saved.hash ^= 1;
+    let stale = saved.to_regions(&func, &flow, &loops).unwrap_err();
+    assert_eq!(stale.code(), "stale-hash");
 }

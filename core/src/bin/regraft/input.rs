@@ -73,8 +73,12 @@ pub fn functions(
 /// Reads a saved profile.
 pub fn profile(path: &Path) -> Result<Profile, CliError> {
     let text = read(path)?;
-    Profile::from_json(&text)
-        .map_err(|error| CliError::BadInput(format!("{}: {error}", path.display())))
+    Profile::from_json(&text).map_err(|error| {
+        let path = path.display();
+        CliError::BadInput(format!(
+            "{path}: {error}; `regraft run --save-profile` writes profiles"
+        ))
+    })
 }
 
 /// The counts of a function: saved ones, or estimated where there are none. Says which.

@@ -29,8 +29,9 @@ fn tables(report: &Report) -> String {
     let functions = &report.functions;
     let regions = functions.iter().flat_map(|(_, function)| &function.regions);
     let mut text = format!(
-        "mode {}, target {}: {} functions, {} loops\n",
+        "mode {}, detection by {}, target {}: {} functions, {} loops\n",
         report.mode,
+        report.detection,
         report.target,
         functions.len(),
         regions.clone().count()
@@ -54,6 +55,7 @@ fn tables(report: &Report) -> String {
         "bytes",
         "µs tier 0",
         "µs tier 1",
+        "found by",
         "whole function",
     ];
     let mut table = table(&header, 2..8);
@@ -72,6 +74,7 @@ fn tables(report: &Report) -> String {
             "instructions",
             "bytes",
             "side exits",
+            "found by",
             "state",
         ];
         let mut table = self::table(&header, 2..8);
@@ -109,6 +112,7 @@ fn function_row(name: &str, function: &FunctionReport) -> Vec<String> {
         newest(&function.versions, |version| version.code_bytes.to_string()),
         micros("tier0"),
         micros("tier1"),
+        found_by(&function.whole_function),
         state(&function.whole_function),
     ]
 }
@@ -131,12 +135,20 @@ fn region_row(region: &RegionReport) -> Vec<String> {
         }),
         newest(&region.versions, |version| version.code_bytes.to_string()),
         side_exits.collect::<Vec<_>>().join(", "),
+        found_by(&region.part),
         state(&region.part),
     ]
 }
 
 fn newest(versions: &[VersionReport], what: impl Fn(&VersionReport) -> String) -> String {
     versions.last().map_or_else(|| "-".to_string(), what)
+}
+
+fn found_by(part: &PartReport) -> String {
+    match part.found_by.is_empty() {
+        true => "-".to_string(),
+        false => part.found_by.clone(),
+    }
 }
 
 fn state(part: &PartReport) -> String {

@@ -10,8 +10,12 @@ use cranelift_codegen::data_value::DataValue;
 use regraft::clif::{Command, Program, Target, TestFile, Verdict};
 use regraft::isa::TierIsas;
 use regraft::regions::{Profile, function_hash};
-use regraft::{CompileMode, Config, FuncId, Mode, REPORT_VERSION, Report, WorkersReport};
+use regraft::{
+    CompileMode, Config, Detection, FuncId, Mode, REPORT_VERSION, Report, Sampling,
+    SavedProfileReport, WorkersReport,
+};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Run the `; run:` and `; print:` comments of CLIF test files
 ///
@@ -43,6 +47,16 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
 
+    /// What finds hot code while it runs
+    #[arg(long, value_enum, default_value_t = DetectorArg::Counters)]
+    detector: DetectorArg,
+
+    /// Compile at once what this profile shows hot, which `--save-profile` wrote
+    ///
+    /// Functions are known by a hash of their CLIF: one that has changed is run without its profile.
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+
     /// Run the body of every function N times per call, in a loop (once where it has side effects)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     wrap: Option<u32>,
@@ -55,7 +69,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
 
-    /// Write the block and edge counts as JSON, for `regraft regions --profile`
+    /// Write counts and formed regions as JSON, for `--profile` and `regraft regions --profile`
     #[arg(long, value_name = "FILE")]
     save_profile: Option<PathBuf>,
 }
@@ -68,6 +82,23 @@ enum ModeArg {
     Tier0,
     /// Whole functions at tier 1, without counters
     Eager,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DetectorArg {
+    /// Counters in tier-0 code
+    Counters,
+    /// A timer that samples program counters; tier-0 code does not count
+    Sampling,
+}
+
+impl DetectorArg {
+    fn detection(self) -> Detection {
+        match self {
+            Self::Counters => Detection::Counters,
+            Self::Sampling => Detection::Sampling(Sampling::default()),
+        }
+    }
 }
 
 /// Parses `NAME=VALUE`; a bare `NAME` switches a setting on.
@@ -111,7 +142,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<(), CliError> {
         skipped => out.line(format_args!("{summary}, {skipped} skipped"))?,
     }
     if let Some(path) = &args.report {
-        let report = totals.report.unwrap_or_else(|| empty_report(args.mode));
+        let report = totals.report.unwrap_or_else(|| empty_report(args));
         save(path, &report.to_json(), out)?;
     }
     if let Some(path) = &args.save_profile {
@@ -138,6 +169,13 @@ fn config(args: &Args) -> Result<Config, CliError> {
             false => CompileMode::Background,
         },
         check: args.check,
+        detection: args.detector.detection(),
+        profile: args
+            .profile
+            .as_deref()
+            .map(input::profile)
+            .transpose()?
+            .map(Arc::new),
         ..Config::default()
     };
     if let Some(threshold) = args.threshold {
@@ -195,6 +233,9 @@ fn run_file(
         match Program::build(file, target, config.clone(), args.wrap) {
             Ok(program) => {
                 run_program(args, file, target, &program, totals, out)?;
+                if args.profile.is_some() {
+                    explain_ignored(file, &program, out)?;
+                }
                 keep(file, target, &program, totals);
             }
             Err(error) => {
@@ -277,6 +318,22 @@ fn call(
     unsafe { program.engine().call(id, command.args()) }
 }
 
+/// Says whose profile was not used, and why.
+fn explain_ignored(file: &TestFile, program: &Program, out: &mut Output) -> Result<(), CliError> {
+    for (name, function) in program.engine().report().functions {
+        let ignored = function
+            .saved_profile
+            .filter(|saved| !saved.reason.is_empty());
+        if let Some(SavedProfileReport { reason, .. }) = ignored {
+            let file = file.name();
+            out.line(format_args!(
+                "note  {file}: the profile of {name} is ignored: {reason}; save it anew"
+            ))?;
+        }
+    }
+    Ok(())
+}
+
 /// Adds what the engine reports to what others did. A name that is taken gets the file's and the
 /// target's.
 fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals) {
@@ -324,11 +381,12 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
     }
 }
 
-fn empty_report(mode: ModeArg) -> Report {
-    let mode = mode.to_possible_value();
+fn empty_report(args: &Args) -> Report {
+    let mode = args.mode.to_possible_value();
     Report {
         version: REPORT_VERSION,
         mode: mode.map_or_else(String::new, |mode| mode.get_name().to_string()),
+        detection: args.detector.detection().name().to_string(),
         target: target_lexicon::Triple::host().to_string(),
         workers: Default::default(),
         memory: Default::default(),

@@ -1,0 +1,113 @@
+//! The thread that looks at samples, for all engines of the process.
+//!
+//! Invariants:
+//!
+//! * It exists as long as an engine wants samples, and holds engines weakly.
+//! * No lock is held while an engine works on a sample: it may compile, or be dropped.
+//!
+//! Not here: what a sample means ([`super`]).
+
+use super::timer::{SAMPLED, SAMPLES, WANTED};
+use crate::codemap::find_range;
+use crate::engine::{Inner, lock};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::JoinHandle;
+
+/// Engines by the start of their code, and the thread that serves them.
+#[derive(Debug)]
+struct Consumers {
+    engines: BTreeMap<usize, Weak<Inner>>,
+    thread: Option<Consumer>,
+}
+
+static CONSUMERS: Mutex<Consumers> = Mutex::new(Consumers {
+    engines: BTreeMap::new(),
+    thread: None,
+});
+
+/// An engine gets the samples of its code as long as this exists.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    start: usize,
+}
+
+#[derive(Debug)]
+struct Consumer {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Wanted {
+    /// Sends the samples of code in the range that starts at `start` to `engine`.
+    ///
+    /// # Errors
+    ///
+    /// The system's, where no thread can be had.
+    pub fn register(start: usize, engine: Weak<Inner>) -> std::io::Result<Self> {
+        let mut consumers = lock(&CONSUMERS);
+        if consumers.thread.is_none() {
+            consumers.thread = Some(Consumer::start()?);
+        }
+        consumers.engines.insert(start, engine);
+        WANTED.store(consumers.engines.len(), Ordering::Relaxed);
+        Ok(Self { start })
+    }
+}
+
+impl Drop for Wanted {
+    /// The last engine may be dropped by the thread itself, which does not wait for itself.
+    fn drop(&mut self) {
+        let last = {
+            let mut consumers = lock(&CONSUMERS);
+            consumers.engines.remove(&self.start);
+            WANTED.store(consumers.engines.len(), Ordering::Relaxed);
+            let unused = consumers.engines.is_empty();
+            unused.then(|| consumers.thread.take()).flatten()
+        };
+        if let Some(Consumer { stop, thread }) = last {
+            stop.store(true, Ordering::Release);
+            SAMPLED.post();
+            if thread.thread().id() != std::thread::current().id() {
+                // Panics are contained.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Consumer {
+    fn start() -> std::io::Result<Self> {
+        SAMPLED.prepare();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("regraft-samples".to_string())
+            .spawn(move || consume(&stopped))?;
+        Ok(Self { stop, thread })
+    }
+}
+
+fn consume(stop: &AtomicBool) {
+    let mut position = SAMPLES.end();
+    while !stop.load(Ordering::Acquire) {
+        SAMPLED.wait();
+        for pc in SAMPLES.drain(&mut position) {
+            let Some(engine) = engine_at(pc) else {
+                continue;
+            };
+            let work = AssertUnwindSafe(|| engine.sampled(pc));
+            if catch_unwind(work).is_err() {
+                tracing::error!(pc, "a panic over a sample; it is ignored");
+            }
+        }
+    }
+}
+
+/// The engine whose code an address is in, if it wants samples.
+fn engine_at(pc: usize) -> Option<Arc<Inner>> {
+    let range = find_range(pc)?;
+    lock(&CONSUMERS).engines.get(&range.start)?.upgrade()
+}
