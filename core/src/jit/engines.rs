@@ -9,12 +9,15 @@ use crate::arena::ArenaConfig;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::isa::IsaError;
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The variable that sets when code is hot.
 const THRESHOLD: &str = "REGRAFT_THRESHOLD";
+/// The variable that turns checks on: `Config::check`.
+const CHECK: &str = "REGRAFT_CHECK";
 
 /// Address space for one engine: so small that machine code of clients, which reaches 2 GiB far, reaches
 /// data that are mapped next to both views.
@@ -53,6 +56,22 @@ pub(super) fn shared(isa: &OwnedTargetIsa) -> Result<Engine, Error> {
     }
 }
 
+/// Checks that an engine of the client makes code for a target.
+///
+/// # Errors
+///
+/// `Isa`: the targets differ.
+pub(super) fn check_target(engine: &Engine, isa: &dyn TargetIsa) -> Result<(), Error> {
+    let (own, asked) = (engine.isa().triple(), isa.triple());
+    match own.architecture == asked.architecture {
+        true => Ok(()),
+        false => Err(Error::Isa(IsaError::ForeignTarget {
+            triple: asked.to_string(),
+            host: own.to_string(),
+        })),
+    }
+}
+
 fn same(one: &dyn TargetIsa, other: &dyn TargetIsa) -> bool {
     std::ptr::addr_eq(one, other)
         || (one.triple() == other.triple()
@@ -85,6 +104,7 @@ fn is_short_of_memory(engine: &Engine) -> bool {
 fn new(isa: &dyn TargetIsa) -> Result<Engine, Error> {
     let mut config = Config {
         arena: ARENA,
+        check: std::env::var_os(CHECK).is_some_and(|value| value == "1"),
         ..Config::default()
     };
     if let Some(threshold) = std::env::var_os(THRESHOLD) {

@@ -92,8 +92,14 @@ impl JITModule {
             memory,
             engine,
         } = builder;
-        assert!(!isa.flags().is_pic(), "regraft::jit needs is_pic=false");
-        let engine = engine.map_or_else(|| engines::shared(&isa), Ok);
+        assert!(
+            !isa.flags().is_pic(),
+            "cranelift-jit needs is_pic=false, and so does regraft"
+        );
+        let engine = match engine {
+            Some(engine) => engines::check_target(&engine, &*isa).map(|()| engine),
+            None => engines::shared(&isa),
+        };
         let of_the_client = memory.is_some();
         let provider = memory.unwrap_or_else(|| Box::new(SystemMemoryProvider::new()));
         Self {

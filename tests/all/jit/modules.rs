@@ -400,6 +400,47 @@ fn calls_of_a_removed_function_trap() {
     module.finalize();
 }
 
+/// Modules come and go on several threads, while the compile threads work on their functions.
+#[test]
+fn modules_are_freed_while_their_functions_get_hot() {
+    let engine = Engine::new(Config {
+        loop_threshold: 1,
+        entry_threshold: 1,
+        workers: 2,
+        check: true,
+        ..Config::default()
+    });
+    let engine = engine.unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let engine = &engine;
+            scope.spawn(move || {
+                for cycle in 0..60 {
+                    let mut module = module_on(engine);
+                    let sum = define(&mut module, "sum", SUM);
+                    let caller = define(&mut module, "caller", CALLS_FIRST);
+                    module.finalize();
+                    for n in 0..cycle * thread {
+                        let expected = n * (n - 1) / 2;
+                        assert_eq!(call(module.code(caller), n), expected);
+                        assert_eq!(call(module.code(sum), n), expected);
+                    }
+                    // SAFETY: only this thread calls the functions, and none runs.
+                    unsafe { module.free() };
+                }
+            });
+        }
+    });
+    engine.wait_idle();
+    let memory = engine.memory();
+    assert_eq!(
+        [memory.tiers[0].live, memory.tiers[1].live],
+        [0, 0],
+        "{memory:?}"
+    );
+    assert_eq!((memory.waiting, engine.report().functions.len()), (0, 0));
+}
+
 /// What clients with a stack walker look up is where they expect it.
 #[test]
 fn functions_with_handlers_or_stack_maps_stay_where_they_are() {
