@@ -77,6 +77,7 @@ mod data;
 mod define;
 mod engines;
 mod extensions;
+mod find;
 mod function;
 mod module;
 mod resolve;

@@ -93,9 +93,10 @@ pub use reclaim::{MemoryStats, TierBytes};
 pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;
 pub use report::{
-    ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, PartReport,
-    REPORT_VERSION, RegionReport, Report, SideExitReport, VersionReport, WorkersReport,
-    report_exits, report_live_ins, report_live_outs,
+    ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport,
+    PartReport, REPORT_VERSION, RangeReport, RegionReport, Report, SideExitReport,
+    TierMemoryReport, VersionReport, WorkersReport, report_exits, report_live_ins,
+    report_live_outs,
 };
 pub use slots::SlotError;
 pub use trap::{Trap, TrapKind};
