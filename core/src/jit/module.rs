@@ -203,7 +203,7 @@ impl JITModule {
     ///
     /// # Errors
     ///
-    /// `Backend` with a [`ResolveError`] for a name that nobody knows: the definition that needs it, and
+    /// `Backend` with a [`ResolveError`](super::ResolveError) for a name that nobody knows: the definition that needs it, and
     /// those after it, wait for the next time. `Backend` for machine code of the client that does not
     /// reach what it refers to, and `Allocation`: that definition is gone.
     pub fn finalize_definitions(&mut self) -> ModuleResult<()> {
