@@ -72,6 +72,8 @@ pub(crate) struct TierState {
     pub whole: HotState,
     /// The body was redefined or removed: nothing of it is published any more.
     pub retired: bool,
+    /// The body was freed at once, with what was retired of it: nothing of it is to wait any more.
+    pub freed: bool,
 }
 
 /// What has become of one hot part.

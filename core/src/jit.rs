@@ -64,8 +64,9 @@
 //! * `cranelift-jit`'s feature `wasmtime-unwinder` is not there.
 //!
 //! Modules with the same target and settings share an engine that lives as long as the process, so that
-//! one module per function is cheap. The environment variable `REGRAFT_THRESHOLD`, read when such an
-//! engine is made, sets how many calls or loop iterations make code hot.
+//! one module per function is cheap. Two environment variables are read when such an engine is made:
+//! `REGRAFT_THRESHOLD` sets how many calls or loop iterations make code hot, and `REGRAFT_CHECK=1` turns
+//! [`Config::check`](crate::Config::check) on.
 //!
 //! Not here: how code gets hot and is compiled again (the engine).
 
@@ -76,6 +77,7 @@ mod data;
 mod define;
 mod engines;
 mod extensions;
+mod find;
 mod function;
 mod module;
 mod resolve;

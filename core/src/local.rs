@@ -263,6 +263,9 @@ impl Inner {
             close(body.as_deref());
             function.slot.close();
             if let Some(body) = body {
+                if let Some(tiering) = body.tiering() {
+                    tiering.state().freed = true;
+                }
                 bodies.insert(Arc::as_ptr(&body));
                 newest.push(body);
             }

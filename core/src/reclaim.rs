@@ -323,7 +323,15 @@ impl Inner {
             }
             Retired::Function(_) => {}
         }
+        let body = retired.body().map(Arc::clone);
         self.reclaimer.push(retired);
+        // Whoever freed the body looked at what waits after having said so.
+        if let Some(body) = body
+            && body.tiering().is_some_and(|tiering| tiering.state().freed)
+        {
+            let waiting = self.reclaimer.take(|other| Arc::ptr_eq(other, &body));
+            waiting.into_iter().for_each(|retired| self.free(retired));
+        }
         self.collect();
     }
 

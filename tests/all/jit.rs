@@ -4,6 +4,7 @@
 
 mod data;
 mod errors;
+mod exchange;
 mod kinds;
 mod machine_code;
 mod modules;
@@ -13,6 +14,9 @@ use cranelift_codegen::ir::{Function, Signature};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{Context, isa};
 use cranelift_module::{FuncId, Linkage, Module, ModuleResult};
+
+use regraft::Engine;
+use regraft::jit::{JITBuilder, JITModule};
 
 use kinds::{Finalized, Kind, engine_at_threshold_one, on_every_kind};
 
@@ -54,6 +58,13 @@ fn call(code: *const u8, argument: i64) -> i64 {
     // memory that exists.
     let function: extern "C" fn(i64) -> i64 = unsafe { std::mem::transmute(code) };
     function(argument)
+}
+
+/// A module on an engine of its own.
+fn module_on(engine: &Engine) -> JITModule {
+    let mut builder = JITBuilder::new(cranelift_module::default_libcall_names()).unwrap();
+    builder.engine(engine.clone());
+    JITModule::new(builder)
 }
 
 /// The host's target with these settings.

@@ -9,12 +9,16 @@ use crate::arena::ArenaConfig;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::isa::IsaError;
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use std::ffi::OsStr;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The variable that sets when code is hot.
 const THRESHOLD: &str = "REGRAFT_THRESHOLD";
+/// The variable that turns checks on: `Config::check`.
+const CHECK: &str = "REGRAFT_CHECK";
 
 /// Address space for one engine: so small that machine code of clients, which reaches 2 GiB far, reaches
 /// data that are mapped next to both views.
@@ -38,10 +42,11 @@ pub(super) fn shared(isa: &OwnedTargetIsa) -> Result<Engine, Error> {
     let known = engines.iter_mut().find(|(other, _)| same(&**isa, &**other));
     match known {
         Some((_, engine)) => {
-            if is_short_of_memory(engine) {
+            if is_short_of_memory(engine)
+                && let Ok(another) = new(&**isa)
+            {
                 // The old one is kept for its code.
-                let old = std::mem::replace(engine, new(&**isa)?);
-                std::mem::forget(old);
+                std::mem::forget(std::mem::replace(engine, another));
             }
             Ok(engine.clone())
         }
@@ -50,6 +55,22 @@ pub(super) fn shared(isa: &OwnedTargetIsa) -> Result<Engine, Error> {
             engines.push((Arc::clone(isa), engine.clone()));
             Ok(engine)
         }
+    }
+}
+
+/// Checks that an engine of the client makes code for a target.
+///
+/// # Errors
+///
+/// `Isa`: the targets differ.
+pub(super) fn check_target(engine: &Engine, isa: &dyn TargetIsa) -> Result<(), Error> {
+    let (own, asked) = (engine.isa().triple(), isa.triple());
+    match own.architecture == asked.architecture {
+        true => Ok(()),
+        false => Err(Error::Isa(IsaError::ForeignTarget {
+            triple: asked.to_string(),
+            host: own.to_string(),
+        })),
     }
 }
 
@@ -83,11 +104,18 @@ fn is_short_of_memory(engine: &Engine) -> bool {
 }
 
 fn new(isa: &dyn TargetIsa) -> Result<Engine, Error> {
+    let [threshold, check] = [THRESHOLD, CHECK].map(std::env::var_os);
+    Engine::with_isa(isa, config(threshold.as_deref(), check.as_deref()))
+}
+
+/// The configuration of a shared engine, as the variables say.
+fn config(threshold: Option<&OsStr>, check: Option<&OsStr>) -> Config {
     let mut config = Config {
         arena: ARENA,
+        check: check.is_some_and(|value| value == "1"),
         ..Config::default()
     };
-    if let Some(threshold) = std::env::var_os(THRESHOLD) {
+    if let Some(threshold) = threshold {
         match threshold.to_str().and_then(|text| text.parse().ok()) {
             Some(threshold) => {
                 config.loop_threshold = threshold;
@@ -96,13 +124,29 @@ fn new(isa: &dyn TargetIsa) -> Result<Engine, Error> {
             None => tracing::warn!(?threshold, "{THRESHOLD} is not a number"),
         }
     }
-    Engine::with_isa(isa, config)
+    config
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::isa::TierIsas;
+
+    #[test]
+    fn variables_set_thresholds_and_checks() {
+        let of = |threshold: Option<&str>, check: Option<&str>| {
+            let config = config(threshold.map(OsStr::new), check.map(OsStr::new));
+            (config.loop_threshold, config.entry_threshold, config.check)
+        };
+        let default = (
+            Config::default().loop_threshold,
+            Config::default().entry_threshold,
+            false,
+        );
+        assert_eq!(of(None, None), default);
+        assert_eq!(of(Some("often"), Some("0")), default);
+        assert_eq!(of(Some("1"), Some("1")), (1, 1, true));
+    }
 
     #[test]
     fn equal_settings_share_an_engine() {

@@ -6,24 +6,20 @@
 //! * What a definition refers to gets its address when the module is finalized, on the client's thread;
 //!   the client's functions are not called later.
 //!
-//! Not here: the trait `Module` (`define`).
+//! Not here: the trait `Module` (`define`), how names are found (`find`).
 
 use super::builder::{JITBuilder, LibcallNames};
 use super::data::DataObject;
-use super::function::{Definition, Resolved, engine_error};
-use super::resolve::ResolveError;
+use super::function::{Definition, engine_error};
 use super::symbols::Symbols;
 use super::{SystemMemoryProvider, engines};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::link::default_libcall_address;
 use crate::unit::FunctionUnit;
-use cranelift_codegen::ir::LibCall;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_jit::{BranchProtection, JITMemoryProvider};
 use cranelift_module::{
-    DataId, FuncId, Linkage, ModuleDeclarations, ModuleReloc, ModuleRelocTarget, ModuleResult,
-    default_libcall_names,
+    DataId, FuncId, ModuleDeclarations, ModuleReloc, ModuleRelocTarget, ModuleResult,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,8 +33,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct JITModule {
     pub(super) isa: OwnedTargetIsa,
     pub(super) engine: Result<Engine, Arc<Error>>,
-    symbols: Symbols,
-    libcall_names: LibcallNames,
+    pub(super) symbols: Symbols,
+    pub(super) libcall_names: LibcallNames,
     memory: Mutex<Memory>,
     pub(super) declarations: ModuleDeclarations,
     pub(super) declared: Declared,
@@ -92,8 +88,14 @@ impl JITModule {
             memory,
             engine,
         } = builder;
-        assert!(!isa.flags().is_pic(), "regraft::jit needs is_pic=false");
-        let engine = engine.map_or_else(|| engines::shared(&isa), Ok);
+        assert!(
+            !isa.flags().is_pic(),
+            "cranelift-jit needs is_pic=false, and so does regraft"
+        );
+        let engine = match engine {
+            Some(engine) => engines::check_target(&engine, &*isa).map(|()| engine),
+            None => engines::shared(&isa),
+        };
         let of_the_client = memory.is_some();
         let provider = memory.unwrap_or_else(|| Box::new(SystemMemoryProvider::new()));
         Self {
@@ -201,7 +203,7 @@ impl JITModule {
     ///
     /// # Errors
     ///
-    /// `Backend` with a [`ResolveError`] for a name that nobody knows: the definition that needs it, and
+    /// `Backend` with a [`ResolveError`](super::ResolveError) for a name that nobody knows: the definition that needs it, and
     /// those after it, wait for the next time. `Backend` for machine code of the client that does not
     /// reach what it refers to, and `Allocation`: that definition is gone.
     pub fn finalize_definitions(&mut self) -> ModuleResult<()> {
@@ -256,35 +258,6 @@ impl JITModule {
         finished
     }
 
-    /// Finds the addresses of names.
-    pub(super) fn resolve(&self, names: Vec<ModuleRelocTarget>) -> Result<Resolved, ResolveError> {
-        let mut resolved = Resolved::default();
-        for name in names {
-            let address = self.find(&name)?;
-            resolved.functions.extend(self.unit_of(&name));
-            resolved.addresses.push((name, address));
-        }
-        resolved
-            .functions
-            .sort_unstable_by_key(|function| function.unit);
-        resolved.functions.dedup_by_key(|function| function.unit);
-        Ok(resolved)
-    }
-
-    /// The function of the module that a name stands for, if it is defined.
-    fn unit_of(&self, name: &ModuleRelocTarget) -> Option<Arc<FunctionUnit>> {
-        let id = match *name {
-            ModuleRelocTarget::User {
-                namespace: 0,
-                index,
-            } => FuncId::from_u32(index),
-            ModuleRelocTarget::FunctionOffset(id, _) => id,
-            _ => return None,
-        };
-        let definition = self.functions.get(&id)?;
-        Some(Arc::clone(&definition.unit))
-    }
-
     /// Allocates data memory.
     pub(super) fn allocate_data<T>(
         &mut self,
@@ -299,80 +272,6 @@ impl JITModule {
     fn with_memory<T>(&mut self, use_it: impl FnOnce(&mut Memory) -> T) -> T {
         let memory = self.memory.get_mut();
         use_it(memory.unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The address of a name.
-    fn find(&self, name: &ModuleRelocTarget) -> Result<usize, ResolveError> {
-        let undeclared = || ResolveError::Undeclared {
-            name: name.to_string(),
-        };
-        match *name {
-            ModuleRelocTarget::User {
-                namespace: 0,
-                index,
-            } => {
-                let id = FuncId::from_u32(index);
-                if let Some(definition) = self.functions.get(&id) {
-                    return Ok(definition.address());
-                }
-                if index >= self.declared.functions {
-                    return Err(undeclared());
-                }
-                let declaration = self.declarations.get_function_decl(id);
-                let anonymous = || declaration.linkage_name(id).into_owned();
-                self.find_symbol(declaration.name.as_deref(), declaration.linkage, anonymous)
-            }
-            ModuleRelocTarget::User {
-                namespace: 1,
-                index,
-            } => {
-                let id = DataId::from_u32(index);
-                if let Some(data) = self.data.get(&id) {
-                    return Ok(data.address());
-                }
-                if index >= self.declared.data {
-                    return Err(undeclared());
-                }
-                let declaration = self.declarations.get_data_decl(id);
-                let anonymous = || declaration.linkage_name(id).into_owned();
-                self.find_symbol(declaration.name.as_deref(), declaration.linkage, anonymous)
-            }
-            ModuleRelocTarget::LibCall(libcall) => self.find_libcall(libcall),
-            ModuleRelocTarget::FunctionOffset(id, offset) => {
-                let definition = self.functions.get(&id).ok_or_else(undeclared)?;
-                Ok(definition.entry.wrapping_add(offset as usize))
-            }
-            ModuleRelocTarget::User { .. } | ModuleRelocTarget::KnownSymbol(_) => Err(undeclared()),
-        }
-    }
-
-    fn find_symbol(
-        &self,
-        name: Option<&str>,
-        linkage: Linkage,
-        anonymous: impl FnOnce() -> String,
-    ) -> Result<usize, ResolveError> {
-        let Some(name) = name else {
-            return Err(ResolveError::Anonymous { name: anonymous() });
-        };
-        match self.symbols.find(name) {
-            Some(address) => Ok(address),
-            None if linkage == Linkage::Preemptible => Ok(0),
-            None => Err(ResolveError::Symbol {
-                name: name.to_string(),
-            }),
-        }
-    }
-
-    fn find_libcall(&self, libcall: LibCall) -> Result<usize, ResolveError> {
-        let name = (self.libcall_names)(libcall);
-        if let Some(address) = self.symbols.find(&name) {
-            return Ok(address);
-        }
-        let default = (default_libcall_names()(libcall) == name)
-            .then(|| default_libcall_address(libcall))
-            .flatten();
-        default.ok_or(ResolveError::Libcall { libcall, name })
     }
 }
 
