@@ -510,6 +510,8 @@ impl Engine {
     /// [`Engine::redefine`], by [`Engine::remove`], or because something newer was published. That no thread is in any
     /// generated code of the engine is enough. Threads may enter it again at any time.
     pub unsafe fn quiescent(&self) {
-        self.inner.free_older_than(u64::MAX);
+        // What others retire from here on is not meant.
+        let before = self.inner.reclaimer.epochs.retire();
+        self.inner.free_older_than(before);
     }
 }

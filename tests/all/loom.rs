@@ -58,9 +58,7 @@ mod atomic {
 mod countdown;
 #[path = "../../core/src/entry.rs"]
 mod entry;
-
-mod collectors;
-mod epochs;
+mod epoch;
 
 use self::atomic::{AtomicI64, AtomicUsize, Ordering};
 use ::loom::cell::UnsafeCell;
@@ -89,12 +87,6 @@ impl Code {
     fn write(&self, entry: usize) {
         // SAFETY: loom checks that nobody accesses the cell at the same time, and fails the model otherwise.
         self.0[entry].with_mut(|code| unsafe { *code = entry });
-    }
-
-    /// The memory is given to something else.
-    fn free(&self, entry: usize) {
-        // SAFETY: as in `write`.
-        self.0[entry].with_mut(|code| unsafe { *code = 0 });
     }
 
     fn run(&self, entry: usize) -> usize {

@@ -16,11 +16,11 @@
 //! * The reclaimer reads an older value than what the reader stored on entering: then its fence comes before
 //!   the reader's in the order of the fences, and the reader sees the unlinked cell.
 //! * It reads a value greater than *e*: the reader's `now` was read from the increment of *e* or from a later
-//!   one, an acquire load of a release sequence, so that the unlinking happened before. The entering is a release
-//!   store too: what the reader did in an earlier stay happened before the freeing.
+//!   one, an acquire load of a release sequence, so that the unlinking happened before.
 //! * What is retired while a reclaimer looks at the readers may be in the hands of one that entered after it was
 //!   looked at: *limit*, read before, leaves that for the next time.
-//! * It reads the 0 of a leaving: a release store, so that all that the reader did happened before the freeing.
+//! * It reads the 0 of a leaving, or what the next entering stored: release stores, so that all that the reader
+//!   did in earlier calls happened before the freeing.
 //!
 //! The source is compiled a second time in the tests, with the atomics of a model checker.
 

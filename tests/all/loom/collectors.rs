@@ -1,19 +1,34 @@
-//! Reclamation epochs with two threads that retire and free, model-checked: one looks who is inside, and the other
-//! retires something before the first frees.
+//! The protocol of reclamation epochs, model-checked: nothing is freed that a reader may use.
 
 /// What the included file knows as `super::atomic`. Both fences are full ones: that the pair of unequal cost
 /// orders as much is the system's promise.
 mod atomic {
+    use super::{Fence, MISSING};
     use ::loom::sync::atomic::fence;
     pub use ::loom::sync::atomic::{AtomicU64, Ordering};
 
     pub fn light_fence() {
-        fence(Ordering::SeqCst);
+        if MISSING.get() != Some(Fence::Light) {
+            fence(Ordering::SeqCst);
+        }
     }
 
     pub fn heavy_fence() {
-        fence(Ordering::SeqCst);
+        if MISSING.get() != Some(Fence::Heavy) {
+            fence(Ordering::SeqCst);
+        }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fence {
+    Light,
+    Heavy,
+}
+
+std::thread_local! {
+    /// The fence that a sabotaged protocol lacks. A model's threads all run on the thread of its test.
+    static MISSING: Cell<Option<Fence>> = const { Cell::new(None) };
 }
 
 #[path = "../../../core/src/epoch/protocol.rs"]
@@ -26,6 +41,7 @@ use ::loom::cell::UnsafeCell;
 use ::loom::sync::atomic::{AtomicUsize, Ordering};
 use ::loom::sync::{Arc, Mutex};
 use ::loom::thread;
+use std::cell::Cell;
 
 /// A slot that leads to the first of two versions, a reader, and what was retired.
 struct Shared {
@@ -48,13 +64,17 @@ impl Shared {
         })
     }
 
-    fn call(&self) {
-        self.clock.enter(&self.reader);
+    fn call(&self, pinned: bool) {
+        if pinned {
+            self.clock.enter(&self.reader);
+        }
         let version = self.slot.load(Ordering::Acquire);
         // SAFETY: loom checks that nobody frees it at the same time, and fails the model otherwise.
         let there = self.code[version].with(|code| unsafe { *code });
         assert!(there, "the code was freed");
-        self.reader.leave();
+        if pinned {
+            self.reader.leave();
+        }
     }
 
     fn redefine(&self) {
@@ -63,7 +83,7 @@ impl Shared {
         *waiting = Some(self.clock.retire());
     }
 
-    /// Frees what was retired before `oldest`, which another thread may have done since that was read.
+    /// Frees what was retired before `oldest`.
     fn free(&self, oldest: u64) {
         let mut waiting = self.waiting.lock().unwrap();
         if waiting.is_some_and(|epoch| epoch < oldest) {
@@ -78,12 +98,40 @@ impl Shared {
     }
 }
 
+/// One thread calls twice; another redefines and collects.
+fn one_collects(pinned: bool) -> impl Fn() + Sync + Send + 'static {
+    move || {
+        let shared = Shared::new();
+        let caller = Arc::clone(&shared);
+        let caller = thread::spawn(move || {
+            caller.call(pinned);
+            caller.call(pinned);
+        });
+        shared.redefine();
+        shared.free(shared.oldest());
+        caller.join().unwrap();
+        shared.free(shared.oldest());
+        assert!(shared.waiting.lock().unwrap().is_none(), "nobody is inside");
+    }
+}
+
+#[test]
+fn what_a_caller_runs_is_not_freed() {
+    ::loom::model(one_collects(true));
+    assert!(fails(one_collects(false)));
+    for fence in [Fence::Light, Fence::Heavy] {
+        MISSING.set(Some(fence));
+        assert!(fails(one_collects(true)), "{fence:?}");
+    }
+    MISSING.set(None);
+}
+
 /// One thread calls, one collects, and one redefines between the collector's look at the caller and its freeing.
 fn another_collects(limited: bool) -> impl Fn() + Sync + Send + 'static {
     move || {
         let shared = Shared::new();
         let caller = Arc::clone(&shared);
-        let caller = thread::spawn(move || caller.call());
+        let caller = thread::spawn(move || caller.call(true));
         let collector = Arc::clone(&shared);
         let collector = thread::spawn(move || {
             let oldest = collector.oldest();
