@@ -107,6 +107,10 @@ pub struct Config {
     pub policy: Policy,
     /// Where tier 0 counts.
     pub counting: Counting,
+    /// How many copies of its counters a function has; rounded up to a power of two, 256 at most. Threads that run one
+    /// function at tier 0 slow each other down by writing to the same counters: with several copies, of which each
+    /// activation picks one by its stack, mostly they do not. Each copy counts to the thresholds by itself.
+    pub counter_copies: u32,
     /// The size of code and data memory.
     pub arena: ArenaConfig,
     /// Cranelift settings and ISA flags, by name, for an engine on the native
@@ -148,6 +152,7 @@ impl Default for Config {
             entry_threshold: 1000,
             policy: Policy::default(),
             counting: Counting::SpanningTree,
+            counter_copies: 1,
             arena: ArenaConfig::default(),
             settings: vec![],
             max_attempts: 3,

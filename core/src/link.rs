@@ -31,7 +31,7 @@ use cranelift_module::{
 
 use crate::arch;
 use crate::arena::{Arena, ArenaError, CodeBlock, GRANULE, OwnedCode};
-use crate::cells::CACHE_LINE;
+use crate::layout::CACHE_LINE;
 
 pub use self::libcalls::{default_libcall_address, process_symbol};
 

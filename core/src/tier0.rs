@@ -158,6 +158,7 @@ impl Inner {
             hook_units: &units,
             placement: &placement,
             unit: function.unit,
+            copies: self.config.counter_copies,
             pointer: self.isas.tier0.pointer_type(),
             call_conv: self.isas.tier0.default_call_conv(),
         };

@@ -11,6 +11,7 @@
 //! * A re-entry from a continuation is no entry: the continuation takes back
 //!   what the region's entry is about to add.
 
+use super::copies::choose;
 use super::{CELL, declare_counters, load_cell, store_cell};
 use crate::layout::CounterLayout;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
@@ -78,7 +79,7 @@ fn count_entry(
 ) {
     // The gate has counted this execution already: one less than the mark
     // means that control had just arrived.
-    let base = cursor.ins().symbol_value(hook.pointer, counters);
+    let base = choose(cursor, hook.pointer, counters, hook.layout);
     let count = load_cell(cursor, base, hook.layout.countdown(hook.hook));
     let mark = load_cell(cursor, base, hook.layout.mark(hook.hook));
     let steps = cursor.ins().isub(mark, count);
@@ -106,7 +107,7 @@ fn count_exits(func: &mut Function, counters: GlobalValue, hook: HookCounters<'_
             continue;
         };
         let mut cursor = FuncCursor::new(func).at_inst(inst);
-        let base = cursor.ins().symbol_value(hook.pointer, counters);
+        let base = choose(&mut cursor, hook.pointer, counters, hook.layout);
         let one = cursor.ins().iconst(CELL, 1);
         let offset = hook.layout.exit(hook.hook, exit);
         step_cell(&mut cursor, base, offset, one, Step::Add);

@@ -41,6 +41,7 @@ fn check(name: &str, clif: &str) {
         .collect();
     let units: Vec<u32> = (10..).take(hooks.len()).collect();
     let plan = Plan {
+        copies: 1,
         flow: &analysis.flow,
         hooks: &hooks,
         hook_units: &units,
