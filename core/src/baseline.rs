@@ -2,8 +2,10 @@
 
 use crate::cells::Counters;
 use crate::compile::Version;
+use crate::engine::OwnData;
 use crate::error::CompileError;
 use crate::formed::Formed;
+use crate::names;
 use crate::reclaim::Releasable;
 use crate::slots::OwnedSlot;
 use cranelift_codegen::ir::Function;
@@ -103,6 +105,11 @@ pub(crate) enum Status {
 }
 
 impl Tiering {
+    /// The data that only code of the function with this unit knows.
+    pub fn own_data(&self, unit: u32) -> OwnData {
+        ((names::COUNTERS, unit), self.counters.address())
+    }
+
     /// Locks the state; a panic elsewhere leaves it usable.
     pub fn state(&self) -> MutexGuard<'_, TierState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

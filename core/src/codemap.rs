@@ -29,6 +29,7 @@ mod ranges;
 
 use crate::arena::Arena;
 use crate::engine::{read, write};
+use crate::externals::Externals;
 use crate::unit::{Body, FunctionUnit};
 use cranelift_codegen::CompiledCode;
 use cranelift_codegen::ir::{Block, SourceLoc, TrapCode};
@@ -136,6 +137,7 @@ pub(crate) struct Origin {
     unit: CodeUnit,
     /// Source locations are block numbers.
     blocks: bool,
+    externals: Option<Arc<Externals>>,
 }
 
 impl Origin {
@@ -144,7 +146,13 @@ impl Origin {
             function: function.name.as_str().into(),
             unit,
             blocks: body.block_locations,
+            externals: body.externals.clone(),
         }
+    }
+
+    /// What the client's names lead to, if they are not the engine's.
+    pub fn externals(&self) -> Option<&Externals> {
+        self.externals.as_deref()
     }
 
     /// A name for the linker and for the log.

@@ -5,6 +5,7 @@ mod cli;
 mod conformance;
 mod constructs;
 mod errors;
+mod jit;
 mod limits;
 mod loom;
 mod publication;
