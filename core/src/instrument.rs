@@ -18,7 +18,7 @@
 //!   header from outside its loop: a region entered at another value of the
 //!   countdown is entered while its loop was already running.
 //!
-//! Limitations: counters are not atomic. Two threads in one function lose
+//! Limitations: counters are not atomic. Two threads in one copy lose
 //! counts (never memory safety), and so may a re-arming that crosses a
 //! decrement; see ARCHITECTURE.md.
 //!
