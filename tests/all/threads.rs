@@ -277,7 +277,8 @@ fn counters_in_several_copies_count_as_one() {
     for copies in [2, 3, 8, 1 << 20] {
         assert_eq!(report(copies, 1), plain, "{copies} copies");
     }
-    assert!(report(8, 2)["cold"].entries > 1000);
+    // They may meet in one copy all the same, and lose some there.
+    assert!((500..=2000).contains(&report(8, 2)["cold"].entries));
 }
 
 /// Hooks fire, regions are entered and formed again, whichever copy a thread counts in.

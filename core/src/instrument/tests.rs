@@ -12,6 +12,10 @@ use regraft_regions::{Flow, Liveness, LoopForest, Mode, Site, estimate, place};
 use std::fmt::Write;
 
 fn check(name: &str, clif: &str) {
+    check_copies(name, clif, 1);
+}
+
+fn check_copies(name: &str, clif: &str, copies: u32) {
     let func = cranelift_reader::parse_functions(clif).unwrap().remove(0);
     let flow = Flow::compute(&func).unwrap();
     let loops = LoopForest::compute(&func, &flow);
@@ -41,7 +45,7 @@ fn check(name: &str, clif: &str) {
         .collect();
     let units: Vec<u32> = (10..).take(hooks.len()).collect();
     let plan = Plan {
-        copies: 1,
+        copies,
         flow: &analysis.flow,
         hooks: &hooks,
         hook_units: &units,
@@ -87,6 +91,16 @@ fn one_loop() {
     check(
         "one_loop",
         include_str!("../../../outliner/testdata/sum.clif"),
+    );
+}
+
+/// The address of the counters is computed once, at the entry, ahead of the countdown of calls.
+#[test]
+fn counters_in_copies() {
+    check_copies(
+        "copies",
+        include_str!("../../../outliner/testdata/sum.clif"),
+        8,
     );
 }
 
