@@ -10,7 +10,7 @@
 use crate::arena::{Arena, ArenaError, OwnedData};
 use crate::countdown;
 use crate::engine::{read, write};
-use crate::layout::CounterLayout;
+use crate::layout::{CACHE_LINE, CounterLayout};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -45,7 +45,7 @@ impl Counters {
         hooks: usize,
     ) -> Result<Self, ArenaError> {
         // Whole cache lines, so that two functions never share one.
-        let bytes = layout.bytes().next_multiple_of(CACHE_LINE);
+        let bytes = layout.copies() as usize * layout.bytes().next_multiple_of(CACHE_LINE);
         Ok(Self {
             cells: RwLock::new(Cells::Live(OwnedData::new(arena, bytes, CACHE_LINE)?)),
             layout,
@@ -64,7 +64,11 @@ impl Counters {
     /// Gives the data memory back and keeps the counts. No code that changes them runs any more: this is
     /// the caller's to know.
     pub fn freeze(&self) {
-        let offsets = 0..self.layout.bytes() / size_of::<AtomicI64>();
+        let bytes = match &*read(&self.cells) {
+            Cells::Live(data) => data.block().map_or(0, |block| block.len()),
+            Cells::Frozen(_) => return,
+        };
+        let offsets = 0..bytes / size_of::<AtomicI64>();
         let counts = offsets.map(|cell| {
             let offset = i32::try_from(cell * size_of::<AtomicI64>()).unwrap_or(-1);
             let count = self.with_cell(offset, |cell| cell.load(Ordering::Relaxed));
@@ -79,10 +83,13 @@ impl Counters {
         &self.layout
     }
 
-    /// The count in the cell at `offset`; negative counts read as 0.
+    /// The count in the cell at `offset`, of all copies together; negative counts read as 0.
     pub fn count(&self, offset: i32) -> u64 {
-        let count = self.with_cell(offset, |cell| cell.load(Ordering::Relaxed));
-        u64::try_from(count.unwrap_or(0)).unwrap_or(0)
+        let mut count = 0_i64;
+        self.each_copy(offset, |cell| {
+            count = count.wrapping_add(cell.load(Ordering::Relaxed));
+        });
+        u64::try_from(count).unwrap_or(0)
     }
 
     /// Arms the countdown of the function's calls.
@@ -102,7 +109,7 @@ impl Counters {
 
     /// Takes the countdown of a hook below zero for good.
     pub fn pin_hook(&self, hook: usize) {
-        self.with_cell(self.layout.countdown(hook), countdown::pin);
+        self.each_copy(self.layout.countdown(hook), countdown::pin);
     }
 
     /// How often the header of a hook was executed at tier 0.
@@ -111,23 +118,33 @@ impl Counters {
     }
 
     fn arm(&self, index: usize, offset: i32, amount: u64) {
-        self.with_cell(offset, |cell| {
-            countdown::arm(cell, &mut self.armed(index), amount);
-        });
+        let mut armed = self.armed(index);
+        self.each_copy(offset, |cell| countdown::arm(cell, &mut armed, amount));
     }
 
     fn counted(&self, index: usize, offset: i32) -> u64 {
-        let counted = self.with_cell(offset, |cell| {
-            let armed = self.armed(index);
-            countdown::counted(cell, *armed)
+        let armed = self.armed(index);
+        let mut left = 0_i64;
+        self.each_copy(offset, |cell| {
+            left = left.wrapping_add(countdown::left(cell));
         });
-        counted.unwrap_or(0)
+        countdown::counted(left, *armed)
     }
 
     /// Locks the total of a countdown; a panic elsewhere leaves it usable.
     fn armed(&self, index: usize) -> MutexGuard<'_, i64> {
         let armed = &self.armed[index];
         armed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works on the cell of every copy.
+    fn each_copy(&self, offset: i32, mut work: impl FnMut(&AtomicI64)) {
+        for copy in 0..self.layout.copies() {
+            let distance = i32::try_from(copy)
+                .unwrap_or(0)
+                .saturating_mul(self.layout.stride());
+            self.with_cell(offset.saturating_add(distance), &mut work);
+        }
     }
 
     fn with_cell<R>(&self, offset: i32, work: impl FnOnce(&AtomicI64) -> R) -> Option<R> {
@@ -184,6 +201,3 @@ impl AddressTable {
         self.0.address()
     }
 }
-
-/// Bytes in a cache line, of data or instructions, on most machines.
-pub const CACHE_LINE: usize = 64;

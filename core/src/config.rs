@@ -114,6 +114,10 @@ pub struct Config {
     pub profile: Option<Arc<Profile>>,
     /// Where tier 0 counts, with [`Detection::Counters`].
     pub counting: Counting,
+    /// How many copies of its counters a function has; rounded up to a power of two, 256 at most. Threads that run one
+    /// function at tier 0 slow each other down by writing to the same counters: with several copies, of which each
+    /// activation picks one by its stack, mostly they do not. Each copy counts to the thresholds by itself.
+    pub counter_copies: u32,
     /// The size of code and data memory.
     pub arena: ArenaConfig,
     /// Cranelift settings and ISA flags, by name, for an engine on the native
@@ -157,6 +161,7 @@ impl Default for Config {
             detection: Detection::default(),
             profile: None,
             counting: Counting::SpanningTree,
+            counter_copies: 1,
             arena: ArenaConfig::default(),
             settings: vec![],
             max_attempts: 3,

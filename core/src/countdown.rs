@@ -43,9 +43,13 @@ pub fn pin(cell: &AtomicI64) {
     }
 }
 
-/// How often a countdown was decremented, of what it was armed with in total.
-pub fn counted(cell: &AtomicI64, armed: i64) -> u64 {
-    let left = unpinned(cell.load(Ordering::Relaxed));
+/// What is left of what a countdown was armed with, whether it is pinned or not.
+pub fn left(cell: &AtomicI64) -> i64 {
+    unpinned(cell.load(Ordering::Relaxed))
+}
+
+/// How often countdowns were decremented, by what is left of them and what they were armed with in total.
+pub fn counted(left: i64, armed: i64) -> u64 {
     u64::try_from(armed.wrapping_sub(left)).unwrap_or(0)
 }
 

@@ -21,7 +21,7 @@
 //! Where tier 0 does not count, because something else finds what is hot, a
 //! gate is a load and a branch (`uncounted`), and there is nothing else.
 //!
-//! Limitations: counters are not atomic. Two threads in one function lose
+//! Limitations: counters are not atomic. Two threads in one copy lose
 //! counts (never memory safety), and so may a re-arming that crosses a
 //! decrement; see ARCHITECTURE.md.
 //!
@@ -55,6 +55,8 @@ pub struct Plan<'a> {
     pub unit: u32,
     /// The pointer type of the target.
     pub pointer: Type,
+    /// How many copies of the counters there are, for threads.
+    pub copies: u32,
     /// The calling convention of the runtime's entry points.
     pub call_conv: CallConv,
 }
@@ -81,13 +83,15 @@ pub fn instrument(
     let layout = CounterLayout::new(
         plan.hooks.iter().map(|hook| hook.interface.exits.len()),
         sites.len(),
-    );
+    )
+    .with_copies(plan.copies);
     let mut out = func.clone();
     if plan.placement.is_none() {
         splice(&mut out, plan.flow, plan.hooks, &mut CellGate::new(plan))?;
         return Ok((out, layout));
     }
     let (counters, runtime) = declare_runtime(&mut out, plan.unit, plan.pointer, plan.call_conv);
+    let counters = Base::at_entry(&mut out, plan.pointer, counters, &layout);
     let mut gate = CountdownGate {
         plan,
         layout: &layout,
@@ -107,7 +111,7 @@ pub fn instrument(
     for (index, &site) in sites.iter().enumerate() {
         let offset = layout.site(index);
         let cursor = match site {
-            Site::Block(block) => FuncCursor::new(&mut out).at_first_insertion_point(block),
+            Site::Block(block) => at_start(&mut out, counters, block),
             Site::Edge(edge) => at_edge(&mut out, plan.flow, edge),
             Site::Table(edge) => {
                 // The first of the table's sites stands for all.
@@ -137,7 +141,7 @@ pub fn count_calls(
     call_conv: CallConv,
 ) -> Result<(), OutlineError> {
     let (counters, runtime) = declare_runtime(func, unit, pointer, call_conv);
-    hook_entry(func, pointer, unit, counters, runtime)
+    hook_entry(func, pointer, unit, Base::Symbol(counters), runtime)
 }
 
 fn declare_runtime(
@@ -163,8 +167,8 @@ fn cell_flags() -> MemFlagsData {
     MemFlagsData::trusted()
 }
 
-fn increment(mut cursor: FuncCursor<'_>, pointer: Type, counters: GlobalValue, offset: i32) {
-    let base = cursor.ins().symbol_value(pointer, counters);
+fn increment(mut cursor: FuncCursor<'_>, pointer: Type, counters: Base, offset: i32) {
+    let base = counters.address(&mut cursor, pointer);
     increment_cell(&mut cursor, base, offset);
 }
 
@@ -176,7 +180,7 @@ const FIRST_ENTRY: u32 = 1;
 fn increment_indexed(
     func: &mut Function,
     pointer: Type,
-    counters: GlobalValue,
+    counters: Base,
     offset: i32,
     br_table: Inst,
 ) {
@@ -193,7 +197,7 @@ fn increment_indexed(
     };
     let log2 = i64::from(CELL.bytes().trailing_zeros());
     let distance = cursor.ins().ishl_imm_u(index, log2);
-    let base = cursor.ins().symbol_value(pointer, counters);
+    let base = counters.address(&mut cursor, pointer);
     let base = cursor.ins().iadd(base, distance);
     increment_cell(&mut cursor, base, offset);
 }
@@ -263,6 +267,16 @@ fn at_edge<'f>(func: &'f mut Function, flow: &Flow, edge: FlowEdge) -> FuncCurso
     cursor.at_inst(jump)
 }
 
+/// The first position in a block where counters are known.
+fn at_start(func: &mut Function, counters: Base, block: Block) -> FuncCursor<'_> {
+    match counters.computed_by(func) {
+        Some(base) if func.layout.inst_block(base) == Some(block) => {
+            FuncCursor::new(func).after_inst(base)
+        }
+        _ => FuncCursor::new(func).at_first_insertion_point(block),
+    }
+}
+
 fn destination(func: &Function, edge: Edge) -> Option<Block> {
     let calls = func.dfg.insts[edge.inst]
         .branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables);
@@ -275,12 +289,12 @@ fn mark_arrival(
     func: &mut Function,
     plan: &Plan<'_>,
     layout: &CounterLayout,
-    counters: GlobalValue,
+    counters: Base,
     hook: usize,
     edge: FlowEdge,
 ) {
     let mut cursor = at_edge(func, plan.flow, edge);
-    let base = cursor.ins().symbol_value(plan.pointer, counters);
+    let base = counters.address(&mut cursor, plan.pointer);
     let count = load_cell(&mut cursor, base, layout.countdown(hook));
     store_cell(&mut cursor, count, base, layout.mark(hook));
 }
@@ -290,11 +304,15 @@ fn hook_entry(
     func: &mut Function,
     pointer: Type,
     unit: u32,
-    counters: GlobalValue,
+    counters: Base,
     runtime: FuncRef,
 ) -> Result<(), OutlineError> {
     let entry = func.layout.entry_block();
-    let first = entry.and_then(|entry| func.layout.first_inst(entry));
+    // The countdown comes behind the address of the counters.
+    let first = match counters.computed_by(func) {
+        Some(base) => func.layout.next_inst(base),
+        None => entry.and_then(|entry| func.layout.first_inst(entry)),
+    };
     let (Some(entry), Some(first)) = (entry, first) else {
         return Err(OutlineError::Malformed("the function's entry is empty"));
     };
@@ -319,13 +337,8 @@ fn cold_block(func: &mut Function) -> Block {
     block
 }
 
-fn count_down(
-    cursor: &mut FuncCursor<'_>,
-    pointer: Type,
-    counters: GlobalValue,
-    offset: i32,
-) -> Value {
-    let base = cursor.ins().symbol_value(pointer, counters);
+fn count_down(cursor: &mut FuncCursor<'_>, pointer: Type, counters: Base, offset: i32) -> Value {
+    let base = counters.address(cursor, pointer);
     let count = load_cell(cursor, base, offset);
     let one = cursor.ins().iconst(CELL, -1);
     let count = cursor.ins().iadd(count, one);
@@ -343,7 +356,7 @@ fn branch_if_negative(cursor: &mut FuncCursor<'_>, count: Value, then: Block, ot
 struct CountdownGate<'a> {
     plan: &'a Plan<'a>,
     layout: &'a CounterLayout,
-    counters: GlobalValue,
+    counters: Base,
     runtime: FuncRef,
     /// Each call block's parameter: the address of the region to call.
     entries: Vec<Value>,
@@ -402,10 +415,13 @@ fn call_region(
     cursor.ins().call_indirect(signature, entry, args)
 }
 
+mod copies;
 mod outlined;
 mod uncounted;
 
 use uncounted::CellGate;
+
+use copies::Base;
 
 pub(crate) use outlined::{HookCounters, count_continuation, count_region};
 

@@ -2,6 +2,8 @@
 //!
 //! One array of 64-bit cells per function: the countdown of its calls, then
 //! each hook's cells, then one cell per counter site. Offsets are in bytes.
+//! There may be several copies of it, one behind the other, each on cache
+//! lines of its own.
 
 /// The size of a cell in bytes.
 const CELL_BYTES: i32 = 8;
@@ -15,7 +17,15 @@ pub struct CounterLayout {
     hooks: Vec<(usize, usize)>,
     sites: usize,
     cells: usize,
+    /// A power of two.
+    copies: u32,
 }
+
+/// Bytes in a cache line, of data or instructions, on most machines.
+pub const CACHE_LINE: usize = 64;
+
+/// The most copies that there can be.
+const MOST_COPIES: u32 = 256;
 
 impl CounterLayout {
     /// Lays out hooks with these numbers of exits, then `sites` sites.
@@ -30,10 +40,29 @@ impl CounterLayout {
             hooks,
             sites: cells,
             cells: cells + sites,
+            copies: 1,
         }
     }
 
-    /// The size of the counter block in bytes.
+    /// The same, in as many copies or the next power of two; 256 at most.
+    pub fn with_copies(self, copies: u32) -> Self {
+        Self {
+            copies: copies.clamp(1, MOST_COPIES).next_power_of_two(),
+            ..self
+        }
+    }
+
+    /// How many copies of the block there are.
+    pub fn copies(&self) -> u32 {
+        self.copies
+    }
+
+    /// From one copy to the next, in bytes: whole cache lines, so that no two copies share one.
+    pub fn stride(&self) -> i32 {
+        i32::try_from(self.bytes().next_multiple_of(CACHE_LINE)).unwrap_or(i32::MAX)
+    }
+
+    /// The size of one copy of the counter block in bytes.
     pub fn bytes(&self) -> usize {
         self.cells * CELL_BYTES as usize
     }

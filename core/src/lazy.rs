@@ -228,6 +228,10 @@ mod tests {
                 let trap = unsafe { f.try_call(()) }.unwrap_err();
                 assert_eq!(trap.kind, TrapKind::Unresolvable);
             }
+            let report = engine.report();
+            let error = report.functions["f"].definition_error.as_deref();
+            assert!(error.is_some_and(|error| !error.is_empty()), "{error:?}");
+            assert_eq!(report.functions["f"].tier, None);
         }
     }
 }

@@ -37,7 +37,7 @@ use cranelift_module::{
 use self::relocate::{Resolved, resolve_all};
 use crate::arch;
 use crate::arena::{Arena, ArenaError, GRANULE, OwnedCode};
-use crate::cells::CACHE_LINE;
+use crate::layout::CACHE_LINE;
 
 pub use self::libcalls::{default_libcall_address, process_symbol};
 pub use self::object::ObjectCode;

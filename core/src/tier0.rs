@@ -219,6 +219,7 @@ impl Inner {
             hook_units: &units,
             placement: placement.as_ref(),
             unit: function.unit,
+            copies: self.config.counter_copies,
             pointer: self.isas.tier0.pointer_type(),
             call_conv: self.isas.tier0.default_call_conv(),
         };

@@ -210,7 +210,11 @@ fn two_pin(pin: Pin) -> impl Fn() + Sync + Send + 'static {
         pin(&cell);
         other.join().unwrap();
         assert!(execute(&cell) < 0, "it is below zero");
-        assert_eq!(countdown::counted(&cell, 0), 2, "and counts on");
+        assert_eq!(
+            countdown::counted(countdown::left(&cell), 0),
+            2,
+            "and counts on"
+        );
     }
 }
 
@@ -244,7 +248,7 @@ fn pinned_while_running(again: bool) -> impl Fn() + Sync + Send + 'static {
         let undone = cell.load(Ordering::Relaxed) == 6;
         if undone {
             assert_eq!(
-                countdown::counted(&cell, 7),
+                countdown::counted(countdown::left(&cell), 7),
                 1,
                 "counts survive a lost pinning"
             );
@@ -254,7 +258,7 @@ fn pinned_while_running(again: bool) -> impl Fn() + Sync + Send + 'static {
         }
         assert!(execute(&cell) < 0, "the hook gets in");
         assert_eq!(
-            countdown::counted(&cell, 7),
+            countdown::counted(countdown::left(&cell), 7),
             2,
             "nothing is counted twice or lost"
         );
@@ -281,7 +285,7 @@ fn armed_while_running(lossless: bool) -> impl Fn() + Sync + Send + 'static {
         countdown::arm(&cell, &mut armed, AGAIN as u64);
         running.join().unwrap();
         let left = cell.load(Ordering::Relaxed);
-        let counted = countdown::counted(&cell, armed);
+        let counted = countdown::counted(countdown::left(&cell), armed);
         match left {
             // Before the decrement, or after it.
             39 | 40 if lossless => assert_eq!(counted, 1),
@@ -315,10 +319,11 @@ fn armed_while_read(locked: bool) -> impl Fn() + Sync + Send + 'static {
         });
         let (cell, armed) = &*shared;
         let counted = if locked {
-            countdown::counted(cell, *armed.lock().unwrap())
+            let armed = armed.lock().unwrap();
+            countdown::counted(countdown::left(cell), *armed)
         } else {
             let armed = *armed.lock().unwrap();
-            countdown::counted(cell, armed)
+            countdown::counted(countdown::left(cell), armed)
         };
         assert_eq!(counted, 3, "an arming changes no count");
         arming.join().unwrap();

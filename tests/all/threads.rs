@@ -2,7 +2,7 @@
 
 use crate::tiering::eager_to_tier;
 use regraft::clif::{Command, Program, Target, TestFile, Verdict};
-use regraft::{Compilation, CompileMode, Config, Engine, FuncId};
+use regraft::{Compilation, CompileMode, Config, Engine, FuncId, Mode};
 use std::path::PathBuf;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -238,4 +238,81 @@ fn definitions_in_eight_threads() {
     });
     engine.wait_idle();
     assert_eq!(engine.report().functions.len(), THREADS * 20);
+}
+
+/// Copies of counters change no count: on one thread they are exact, and each of several threads has its own, unless
+/// two of them meet in one.
+#[test]
+fn counters_in_several_copies_count_as_one() {
+    let report = |counter_copies, threads: usize| {
+        let config = Config {
+            mode: Mode::Tier0,
+            check: true,
+            counter_copies,
+            ..Config::default()
+        };
+        let engine = crate::tiering::engine(config, COLD);
+        let id = engine.lookup("cold").expect("it is defined");
+        let cold = engine.get::<(i64, i64), i64>(id).expect("the types agree");
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    for call in 0..1000 {
+                        // SAFETY: the function touches no memory.
+                        let result = unsafe { cold.call((100 + call % 7, 50)) };
+                        assert_eq!(result, crate::tiering::cold_model(100 + call % 7, 50));
+                    }
+                });
+            }
+        });
+        let mut report = engine.report();
+        for function in report.functions.values_mut() {
+            function.compile_micros.clear();
+            function.versions.clear();
+        }
+        report.functions
+    };
+    let plain = report(1, 1);
+    assert_eq!(plain["cold"].entries, 1000);
+    for copies in [2, 3, 8, 1 << 20] {
+        assert_eq!(report(copies, 1), plain, "{copies} copies");
+    }
+    // They may meet in one copy all the same, and lose some there.
+    assert!((500..=2000).contains(&report(8, 2)["cold"].entries));
+}
+
+/// Hooks fire, regions are entered and formed again, whichever copy a thread counts in.
+#[test]
+fn every_copy_of_a_countdown_is_armed_and_pinned() {
+    let config = Config {
+        counter_copies: 8,
+        loop_threshold: 100,
+        side_exit_threshold: 50,
+        ..background()
+    };
+    let engine = crate::tiering::engine(config, COLD);
+    let id = engine.lookup("cold").expect("it is defined");
+    together(|thread| {
+        let cold = engine.get::<(i64, i64), i64>(id).expect("the types agree");
+        for call in 0..200 {
+            let n = 500 + 37 * thread as i64 + call;
+            let from = if call < 100 { 1 << 40 } else { n - 200 };
+            // SAFETY: the function touches no memory.
+            let result = unsafe { cold.call((n, from)) };
+            assert_eq!(result, crate::tiering::cold_model(n, from));
+        }
+    });
+    engine.wait_idle();
+    let entries = |engine: &Engine| engine.report().functions["cold"].regions[0].entries;
+    let before = entries(&engine);
+    together(|_| {
+        let cold = engine.get::<(i64, i64), i64>(id).expect("the types agree");
+        // SAFETY: as above.
+        let result = unsafe { cold.call((100_000, 1 << 40)) };
+        assert_eq!(result, crate::tiering::cold_model(100_000, 1 << 40));
+    });
+    let region = &engine.report().functions["cold"].regions[0];
+    assert_eq!(region.part.state, "published", "{:?}", region.part);
+    // Once by each thread, but for what two of them lose in one copy.
+    assert!(entries(&engine) > before, "{region:#?}");
 }

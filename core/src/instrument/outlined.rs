@@ -11,6 +11,7 @@
 //! * A re-entry from a continuation is no entry: the continuation takes back
 //!   what the region's entry is about to add.
 
+use super::copies::choose;
 use super::{CELL, declare_counters, load_cell, store_cell};
 use crate::layout::CounterLayout;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
@@ -78,7 +79,7 @@ fn count_entry(
     hook: HookCounters<'_>,
     step: Step,
 ) {
-    let base = cursor.ins().symbol_value(hook.pointer, counters);
+    let base = choose(cursor, hook.pointer, counters, hook.layout);
     let one = cursor.ins().iconst(CELL, 1);
     if hook.arrivals {
         // The gate has counted this execution already: one less than the mark
@@ -110,7 +111,7 @@ fn count_exits(func: &mut Function, counters: GlobalValue, hook: HookCounters<'_
             continue;
         };
         let mut cursor = FuncCursor::new(func).at_inst(inst);
-        let base = cursor.ins().symbol_value(hook.pointer, counters);
+        let base = choose(&mut cursor, hook.pointer, counters, hook.layout);
         let one = cursor.ins().iconst(CELL, 1);
         let offset = hook.layout.exit(hook.hook, exit);
         step_cell(&mut cursor, base, offset, one, Step::Add);

@@ -12,10 +12,18 @@ use regraft_regions::{Flow, Liveness, LoopForest, Mode, Site, estimate, place};
 use std::fmt::Write;
 
 fn check(name: &str, clif: &str) {
-    check_counting(name, clif, true);
+    check_with(name, clif, true, 1);
 }
 
 fn check_counting(name: &str, clif: &str, counting: bool) {
+    check_with(name, clif, counting, 1);
+}
+
+fn check_copies(name: &str, clif: &str, copies: u32) {
+    check_with(name, clif, true, copies);
+}
+
+fn check_with(name: &str, clif: &str, counting: bool, copies: u32) {
     let func = cranelift_reader::parse_functions(clif).unwrap().remove(0);
     let flow = Flow::compute(&func).unwrap();
     let loops = LoopForest::compute(&func, &flow);
@@ -45,6 +53,7 @@ fn check_counting(name: &str, clif: &str, counting: bool) {
         .collect();
     let units: Vec<u32> = (10..).take(hooks.len()).collect();
     let plan = Plan {
+        copies,
         flow: &analysis.flow,
         hooks: &hooks,
         hook_units: &units,
@@ -91,6 +100,16 @@ fn one_loop() {
     check(
         "one_loop",
         include_str!("../../../outliner/testdata/sum.clif"),
+    );
+}
+
+/// The address of the counters is computed once, at the entry, ahead of the countdown of calls.
+#[test]
+fn counters_in_copies() {
+    check_copies(
+        "copies",
+        include_str!("../../../outliner/testdata/sum.clif"),
+        8,
     );
 }
 
