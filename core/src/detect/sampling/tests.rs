@@ -30,10 +30,10 @@ fn a_part_is_hot_after_so_many_samples_and_then_after_eight_times_as_many() {
     };
     // Of the loop in a loop, and of the one around it without it.
     assert_eq!(add(2, 60), [3, 27]);
-    assert_eq!(add(1, 2), []);
+    assert!(add(1, 2).is_empty());
     assert_eq!(add(3, 1), [1]);
     // What is in no loop counts for the function.
-    assert_eq!(add(0, 2), []);
+    assert!(add(0, 2).is_empty());
     assert_eq!(
         samples.add(tiering, Block::from_u32(4)),
         Some(HotPart::Function)
