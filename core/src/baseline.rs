@@ -1,10 +1,13 @@
 //! The first version of a function, and what tiering up needs to know of it.
 
 use crate::cells::Counters;
+use crate::codemap::Places;
 use crate::compile::Version;
 use crate::detect::{FoundBy, FunctionSamples, SavedUse};
+use crate::engine::OwnData;
 use crate::error::CompileError;
 use crate::formed::Formed;
+use crate::names;
 use crate::reclaim::Releasable;
 use crate::slots::OwnedSlot;
 use cranelift_codegen::ir::Function;
@@ -50,6 +53,8 @@ pub(crate) struct Tiering {
     pub counters: Counters,
     /// What was seen of tier 0, where it does not count.
     pub samples: Option<FunctionSamples>,
+    /// What the source locations of tier 0 are, if not the client's or blocks.
+    pub places: Option<Arc<Places>>,
     /// What became of the function's saved profile, if there is one.
     pub saved_use: OnceLock<Option<SavedUse>>,
     pub state: Mutex<TierState>,
@@ -111,6 +116,11 @@ pub(crate) enum Status {
 }
 
 impl Tiering {
+    /// The data that only code of the function with this unit knows.
+    pub fn own_data(&self, unit: u32) -> OwnData {
+        ((names::COUNTERS, unit), self.counters.address())
+    }
+
     /// Locks the state; a panic elsewhere leaves it usable.
     pub fn state(&self) -> MutexGuard<'_, TierState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -29,6 +29,7 @@ mod ranges;
 
 use crate::arena::Arena;
 use crate::engine::{read, write};
+use crate::externals::Externals;
 use crate::unit::{Body, FunctionUnit};
 use cranelift_codegen::CompiledCode;
 use cranelift_codegen::ir::{Block, SourceLoc, TrapCode};
@@ -137,6 +138,7 @@ pub(crate) struct Origin {
     number: u32,
     unit: CodeUnit,
     locations: Locations,
+    externals: Option<Arc<Externals>>,
 }
 
 /// What the source locations of generated code are.
@@ -189,13 +191,21 @@ impl Origin {
                 true => Locations::Blocks,
                 false => Locations::Client,
             },
+            externals: body.externals.clone(),
         }
     }
 
-    /// Says that the source locations of the code are numbers of places.
-    pub fn with_places(mut self, places: Places) -> Self {
-        self.locations = Locations::Places(Arc::new(places));
+    /// Says that the source locations of the code are numbers of places, if they are.
+    pub fn with_places(mut self, places: Option<&Arc<Places>>) -> Self {
+        if let Some(places) = places {
+            self.locations = Locations::Places(Arc::clone(places));
+        }
         self
+    }
+
+    /// What the client's names lead to, if they are not the engine's.
+    pub fn externals(&self) -> Option<&Externals> {
+        self.externals.as_deref()
     }
 
     /// A name for the linker and for the log.

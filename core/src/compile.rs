@@ -1,13 +1,12 @@
-//! From CLIF to a version: Cranelift, then the linker.
+//! From CLIF to a version: Cranelift, then the linker, in two steps.
 //!
 //! Panics of the code generator (it has some, for constructs that a backend
 //! lacks) end here, as errors.
 
-use crate::arena::Arena;
 use crate::codemap::CodeTables;
 use crate::detect::FoundBy;
 use crate::error::CompileError;
-use crate::link::link;
+use crate::link::{ObjectCode, Place, link};
 use crate::reclaim::{Code, Releasable};
 use cranelift_codegen::binemit::CodeOffset;
 use cranelift_codegen::control::ControlPlane;
@@ -16,7 +15,6 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::{CodegenError, CompiledCode, Context};
 use cranelift_module::ModuleRelocTarget;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// One compiled body of a unit.
@@ -40,46 +38,104 @@ pub(crate) struct Version {
     pub found_by: Option<FoundBy>,
 }
 
-/// Compiles and links `func`; the tables say what its addresses are.
+/// Machine code of a version that has no place yet.
+#[derive(Debug)]
+pub struct Generated {
+    /// 0 or 1.
+    pub tier: u8,
+    /// The code.
+    pub code: ObjectCode,
+    tables: CodeTables,
+    instructions_before: usize,
+    instructions_after: usize,
+    compile_time: Duration,
+}
+
+/// Why there is no machine code.
+#[derive(Debug)]
+pub enum GenerateError {
+    /// The code generator refused the function: its own error, and how it reads.
+    Codegen(CodegenError, String),
+    /// Everything else.
+    Other(CompileError),
+}
+
+impl From<CompileError> for GenerateError {
+    fn from(error: CompileError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<GenerateError> for CompileError {
+    fn from(error: GenerateError) -> Self {
+        match error {
+            GenerateError::Codegen(_, text) => Self::Codegen(text),
+            GenerateError::Other(error) => error,
+        }
+    }
+}
+
+/// Compiles the function of `context`, which keeps what the code generator made of it.
 ///
 /// # Errors
 ///
-/// [`CompileError`]; nothing is left behind then.
-pub(crate) fn compile(
-    arena: &Arc<Arena>,
+/// [`GenerateError`]. After a panic of the code generator, nothing in `context` is to be relied on.
+pub fn generate(
+    context: &mut Context,
     isa: &OwnedTargetIsa,
     tier: u8,
-    name: &str,
-    mut func: Function,
     check: bool,
-    resolve: &dyn Fn(&ModuleRelocTarget) -> Option<usize>,
-) -> Result<(Version, CodeTables), CompileError> {
+    control: &mut ControlPlane,
+) -> Result<Generated, GenerateError> {
     let start = Instant::now();
     if check {
-        let verified = cranelift_codegen::verify_function(&func, &**isa);
+        let verified = cranelift_codegen::verify_function(&context.func, &**isa);
         verified.map_err(|errors| CompileError::Check(errors.to_string()))?;
     }
-    let instructions_before = instruction_count(&func);
-    reach_far(&mut func);
-    let mut context = Context::for_function(func);
+    let instructions_before = instruction_count(&context.func);
+    reach_far(&mut context.func);
     let compiled = catch_unwind(AssertUnwindSafe(|| {
         context
-            .compile(&**isa, &mut ControlPlane::default())
+            .compile(&**isa, control)
             .map(|_| ())
-            .map_err(|error| codegen_error(&error.inner, error.func))
+            .map_err(|error| {
+                let text = codegen_message(&error.inner, error.func);
+                GenerateError::Codegen(error.inner, text)
+            })
     }));
     match compiled {
         Ok(result) => result?,
-        Err(payload) => return Err(CompileError::Panic(panic_message(&*payload))),
+        Err(payload) => return Err(CompileError::Panic(panic_message(&*payload)).into()),
     }
     let code = context
-        .take_compiled_code()
+        .compiled_code()
         .ok_or_else(|| CompileError::Codegen("no machine code".to_string()))?;
-    let tables = CodeTables::of(&code);
-    let hot = innermost_loop(&code);
-    let linked = link(arena, isa, name, &code, &context.func, hot, resolve)?;
-    let version = Version {
+    Ok(Generated {
         tier,
+        code: ObjectCode::of(code, &context.func, innermost_loop(code)),
+        tables: CodeTables::of(code),
+        instructions_before,
+        instructions_after: instruction_count(&context.func),
+        compile_time: start.elapsed(),
+    })
+}
+
+/// Makes a version of machine code that has a place; the tables say what its addresses are.
+///
+/// # Errors
+///
+/// [`CompileError::Link`]; nothing is left behind then.
+pub fn link_version(
+    place: Place,
+    isa: &OwnedTargetIsa,
+    name: &str,
+    generated: Generated,
+    resolve: &dyn Fn(&ModuleRelocTarget) -> Option<usize>,
+) -> Result<(Version, CodeTables), CompileError> {
+    let start = Instant::now();
+    let linked = link(place, isa, name, &generated.code, resolve)?;
+    let version = Version {
+        tier: generated.tier,
         entry: linked.entry,
         code_bytes: linked.len,
         code: Releasable::new(Code {
@@ -87,12 +143,12 @@ pub(crate) fn compile(
             account: None,
             memory: linked.code,
         }),
-        instructions_before,
-        instructions_after: instruction_count(&context.func),
-        compile_time: start.elapsed(),
+        instructions_before: generated.instructions_before,
+        instructions_after: generated.instructions_after,
+        compile_time: generated.compile_time + start.elapsed(),
         found_by: None,
     };
-    Ok((version, tables))
+    Ok((version, generated.tables))
 }
 
 /// Where the innermost loop of the machine code starts: the target of the shortest backward edge.
@@ -126,15 +182,15 @@ fn reach_far(func: &mut Function) {
     }
 }
 
-fn codegen_error(error: &CodegenError, func: &Function) -> CompileError {
-    CompileError::Codegen(match error {
+fn codegen_message(error: &CodegenError, func: &Function) -> String {
+    match error {
         CodegenError::Verifier(errors) => {
             let pretty =
                 cranelift_codegen::print_errors::pretty_verifier_error(func, None, errors.clone());
             format!("it does not verify:\n{pretty}")
         }
         other => other.to_string(),
-    })
+    }
 }
 
 /// What a panic said.

@@ -17,6 +17,7 @@ use crate::codemap::{CodeMap, locate_by_block};
 use crate::config::{Compilation, CompileMode, Config, Mode};
 use crate::detect::{SavedProfiles, Wanted};
 use crate::error::Error;
+use crate::externals::Externals;
 use crate::invoke::{InvokeError, Invoker};
 use crate::isa::TierIsas;
 use crate::link::{default_libcall_address, process_symbol};
@@ -333,7 +334,8 @@ impl Engine {
                 SavedFunction::from_profile(&body.source, &tiering.analysis.flow, &counts);
             saved.hash = body.client_hash();
             saved.regions = tiering.state().regions();
-            profile.functions.insert(function.name.clone(), saved);
+            let name = function.unique_name(|name| profile.functions.contains_key(name));
+            profile.functions.insert(name, saved);
         }
         profile
     }
@@ -452,6 +454,7 @@ impl Inner {
             source: func,
             block_locations,
             references,
+            externals: None,
             baseline: OnceLock::new(),
         }))
     }
@@ -488,6 +491,10 @@ impl Inner {
             self.define_pending(&function);
         }
         let Some(body) = function.body() else {
+            if function.local {
+                tracing::error!(function = %function.name, "called before its module was finalized");
+                return 0;
+            }
             let address = self.symbol_address(&function.name).unwrap_or(0);
             if address == 0 {
                 tracing::error!(function = %function.name, "called, but never defined");
@@ -525,7 +532,7 @@ impl Inner {
         let mut pending = vec![(Arc::clone(root), "the client".to_string())];
         while let Some((function, referenced_by)) = pending.pop() {
             let Some(body) = function.body() else {
-                let known = || self.symbol_address(&function.name).is_some();
+                let known = || function.local || self.symbol_address(&function.name).is_some();
                 if !function.lazy.is_pending() && !known() {
                     return Err(Error::UndefinedSymbol {
                         name: function.name.clone(),
@@ -543,9 +550,18 @@ impl Inner {
         Ok(())
     }
 
-    /// The address behind an external name, for the linker. `own` is data that
-    /// only the code being linked knows, by namespace and index.
-    pub fn address_of(&self, target: &ModuleRelocTarget, own: &[OwnData]) -> Option<usize> {
+    /// The address behind an external name, for the linker. `externals` are what the client's names
+    /// lead to, if they are not the engine's. `own` is data that only the code being linked knows, by
+    /// namespace and index.
+    pub fn address_of(
+        &self,
+        target: &ModuleRelocTarget,
+        externals: Option<&Externals>,
+        own: &[OwnData],
+    ) -> Option<usize> {
+        if let Some(address) = externals.and_then(|externals| externals.address_of(target)) {
+            return Some(address);
+        }
         let (namespace, index) = match *target {
             ModuleRelocTarget::User { namespace, index } => (namespace, index),
             ModuleRelocTarget::LibCall(libcall) => return default_libcall_address(libcall),
@@ -553,6 +569,7 @@ impl Inner {
         };
         let slot = |unit: u32| Some(read(&self.units).get(unit)?.slot());
         match namespace {
+            names::FUNCTIONS if externals.is_some() => None,
             names::FUNCTIONS | names::UNITS => slot(index).map(SlotRef::stub_address),
             names::CELLS => slot(index).map(SlotRef::cell_address),
             names::COUNTERS | names::TABLES => {

@@ -36,7 +36,7 @@ use cranelift_codegen::{CodegenError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
 use crate::arena::Arena;
-use crate::link::{LinkError, Linked, link};
+use crate::link::{LinkError, Linked, ObjectCode, link, place};
 use crate::trap::{Trap, call_safely};
 
 /// Why a call was not made, or did not return.
@@ -197,16 +197,9 @@ impl Invoker {
             }
             _ => None,
         };
-        let linked = link(
-            &self.arena,
-            &self.isa,
-            &name,
-            code,
-            &context.func,
-            None,
-            &resolve,
-        )?;
-        Ok(linked)
+        let code = ObjectCode::of(code, &context.func, None);
+        let place = place(&self.arena, &code)?;
+        Ok(link(place, &self.isa, &name, &code, &resolve)?)
     }
 
     /// Why Cranelift would panic on a calling sequence for this signature, if it would.

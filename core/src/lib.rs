@@ -55,14 +55,17 @@ mod engine;
 mod entry;
 mod epoch;
 mod error;
+mod externals;
 mod faults;
 mod formed;
 mod instrument;
 mod invoke;
 pub mod isa;
+pub mod jit;
 mod layout;
 mod lazy;
 mod link;
+mod local;
 mod names;
 mod priority;
 mod publish;
@@ -93,9 +96,10 @@ pub use reclaim::{MemoryStats, TierBytes};
 pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;
 pub use report::{
-    ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, PartReport,
-    REPORT_VERSION, RegionReport, Report, SavedProfileReport, SideExitReport, VersionReport,
-    WorkersReport, report_exits, report_live_ins, report_live_outs,
+    ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport,
+    PartReport, REPORT_VERSION, RangeReport, RegionReport, Report, SavedProfileReport,
+    SideExitReport, TierMemoryReport, VersionReport, WorkersReport, report_exits, report_live_ins,
+    report_live_outs,
 };
 pub use slots::SlotError;
 pub use trap::{Trap, TrapKind};

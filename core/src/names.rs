@@ -10,6 +10,7 @@ use cranelift_codegen::ir::{
     ExtFuncData, ExternalName, FuncRef, Function, GlobalValue, GlobalValueData, Signature,
     UserExternalName,
 };
+use cranelift_module::ModuleRelocTarget;
 
 /// The namespace of functions that the client declared.
 pub const FUNCTIONS: u32 = 0;
@@ -31,6 +32,14 @@ pub const TABLES: u32 = 0x7267_0005;
 /// The runtime entry point that a counter below zero calls: takes the
 /// address of a unit's cell, returns a region's entry address or 0.
 pub const RUNTIME_HOT: u32 = 0;
+
+/// What the namespaces above have in common.
+const OWN: u32 = 0x7267_0000;
+
+/// Whether a name is one of regraft's own.
+pub fn is_own(name: &ModuleRelocTarget) -> bool {
+    matches!(name, ModuleRelocTarget::User { namespace, .. } if namespace & 0xffff_0000 == OWN)
+}
 
 /// Declares the data symbol `namespace:index` in `func`.
 pub fn symbol(func: &mut Function, namespace: u32, index: u32) -> GlobalValue {

@@ -197,6 +197,16 @@ pub(crate) enum Retired {
     Function(Arc<FunctionUnit>),
 }
 
+impl Retired {
+    /// The definition that it is, or is part of.
+    fn body(&self) -> Option<&Arc<Body>> {
+        match self {
+            Self::Body(body) | Self::Baseline(body) | Self::Formation { body, .. } => Some(body),
+            Self::Function(_) => None,
+        }
+    }
+}
+
 /// What is retired, and who decides when it is freed.
 #[derive(Debug)]
 pub(crate) struct Reclaimer {
@@ -270,6 +280,16 @@ impl Reclaimer {
         waiting.drain(..ripe).map(|(_, retired)| retired).collect()
     }
 
+    /// Takes out what is part of certain definitions.
+    pub fn take(&self, of: impl Fn(&Arc<Body>) -> bool) -> Vec<Retired> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (taken, left) = std::mem::take(&mut *waiting)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|(_, retired)| retired.body().is_some_and(&of));
+        *waiting = left;
+        taken.into_iter().map(|(_, retired)| retired).collect()
+    }
+
     /// How much is waiting.
     pub fn waiting(&self) -> usize {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -338,7 +358,7 @@ impl Inner {
     }
 
     /// Frees what was retired. A compilation under way may hold the body itself a little longer.
-    fn free(&self, retired: Retired) {
+    pub(crate) fn free(&self, retired: Retired) {
         match retired {
             Retired::Body(body) => {
                 if let Some(tiering) = body.tiering() {
@@ -422,7 +442,7 @@ impl Inner {
     }
 
     /// Gives back the units and slots of all hooks.
-    fn forget_hooks(&self, tiering: &Tiering) {
+    pub(crate) fn forget_hooks(&self, tiering: &Tiering) {
         let mut units = write(&self.units);
         for hook in &tiering.hooks {
             units.remove(hook.unit);

@@ -105,7 +105,7 @@ impl Inner {
 }
 
 /// Lets nothing of a body be published any more.
-fn close(body: Option<&Body>) {
+pub(crate) fn close(body: Option<&Body>) {
     if let Some(tiering) = body.and_then(Body::tiering) {
         tiering.state().retired = true;
     }

@@ -15,7 +15,7 @@ use cranelift_codegen::ir::{
 use std::sync::Arc;
 
 /// What numbering found, and what it replaced.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct References {
     /// The functions that are referred to, by number: kept as long as they can be called.
     pub callees: Vec<Arc<FunctionUnit>>,

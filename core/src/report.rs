@@ -5,6 +5,8 @@
 //! of tier 0: code that has moved to tier 1 no longer counts. With sampling
 //! they are estimates.
 
+mod memory;
+
 use crate::baseline::{Analysis, HotState, LoopHook, Status, Tiering};
 use crate::compile::{Version, instruction_count};
 use crate::config::Mode;
@@ -16,6 +18,8 @@ use crate::worker::WorkerFigures;
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, Function};
 use indexmap::IndexMap;
+use memory::report_memory;
+pub use memory::{MemoryReport, RangeReport, TierMemoryReport};
 use regraft_outliner::{Interface, LiveOutSource, OutlineError, ParamSource};
 use regraft_regions::{
     Exit, ExitKind, FunctionProfile, LoopId, ProfileError, Region, instruction_count as insts,
@@ -40,7 +44,10 @@ pub struct Report {
     pub target: String,
     /// What tier-1 compilation has done.
     pub workers: WorkersReport,
-    /// The defined functions, by name, in the order of their declaration.
+    /// How code and data memory are used.
+    pub memory: MemoryReport,
+    /// The defined functions, by name, in the order of their declaration. Where functions of modules
+    /// have the same name, the number of the function follows it: `main#17`.
     pub functions: IndexMap<String, FunctionReport>,
 }
 
@@ -271,7 +278,8 @@ impl Engine {
         let mut functions = IndexMap::new();
         for function in self.inner.functions() {
             if let Some(report) = report_function(&function) {
-                functions.insert(function.name.clone(), report);
+                let name = function.unique_name(|name| functions.contains_key(name));
+                functions.insert(name, report);
             }
         }
         Report {
@@ -284,6 +292,7 @@ impl Engine {
             .to_string(),
             detection: self.inner.config.detection.name().to_string(),
             target: self.inner.isas.triple().to_string(),
+            memory: report_memory(&self.memory()),
             workers: report_workers(self.inner.workers.figures()),
             functions,
         }

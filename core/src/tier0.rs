@@ -10,21 +10,23 @@
 use crate::baseline::{Analysis, Baseline, HotState, LoopHook, TierState, Tiering, known_counts};
 use crate::cells::Counters;
 use crate::codemap::{CodeUnit, Origin, Places};
-use crate::compile::{Version, compile};
+use crate::compile::{GenerateError, Generated, Version, generate, link_version};
 use crate::config::Mode;
 use crate::detect::{Detection, FunctionSamples};
 use crate::engine::{Inner, OwnData, write};
 use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::instrument::{Plan, instrument};
-use crate::names;
+use crate::link::{Place, place};
 use crate::reclaim::Releasable;
 use crate::slots::OwnedSlot;
 use crate::tierup::NEVER;
 use crate::unit::{Body, FunctionUnit, Unit};
+use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::Function;
 use regraft_outliner::{Hook, Interface, OutlineError};
-use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Region, estimate, place};
+use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Region, estimate};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// The share of code memory, as a divisor, that is kept for continuations.
@@ -68,13 +70,19 @@ impl Inner {
         func: Function,
         own: &[OwnData],
     ) -> Result<Version, CompileError> {
+        self.check_reserve()?;
+        self.compile_from_reserve(tier, origin, func, own)
+    }
+
+    /// Fails where code memory is so full that what is left must be kept for continuations.
+    pub(crate) fn check_reserve(&self) -> Result<(), CompileError> {
         let free = self.arena.stats().code.free;
         if free < self.config.arena.code_bytes / RESERVE_SHARE {
             let what =
                 format!("code memory is full: {free} bytes are left, kept for continuations");
             return Err(CompileError::Memory(what));
         }
-        self.compile_from_reserve(tier, origin, func, own)
+        Ok(())
     }
 
     /// Compiles a version that running code waits for.
@@ -85,19 +93,37 @@ impl Inner {
         func: Function,
         own: &[OwnData],
     ) -> Result<Version, CompileError> {
-        let name = &origin.name();
+        let context = &mut Context::for_function(func);
+        let generated = self.generate(tier, &origin.name(), context, &mut Default::default())?;
+        let place = place(&self.arena, &generated.code)?;
+        self.link(place, origin, generated, own)
+    }
+
+    /// The first step of a compilation: machine code.
+    pub(crate) fn generate(
+        &self,
+        tier: u8,
+        name: &str,
+        context: &mut Context,
+        control: &mut ControlPlane,
+    ) -> Result<Generated, GenerateError> {
         self.fault(Stage::Codegen(tier), name)?;
+        generate(context, self.isa(tier), tier, self.config.check, control)
+    }
+
+    /// The second step of a compilation: a version that can run.
+    pub(crate) fn link(
+        &self,
+        place: Place,
+        origin: &Origin,
+        generated: Generated,
+        own: &[OwnData],
+    ) -> Result<Version, CompileError> {
+        let name = &origin.name();
+        let tier = generated.tier;
         self.fault(Stage::Link(tier), name)?;
-        let resolve = |target: &_| self.address_of(target, own);
-        let (version, tables) = compile(
-            &self.arena,
-            self.isa(tier),
-            tier,
-            name,
-            func,
-            self.config.check,
-            &resolve,
-        )?;
+        let resolve = |target: &_| self.address_of(target, origin.externals(), own);
+        let (version, tables) = link_version(place, self.isa(tier), name, generated, &resolve)?;
         let listing = self
             .codemap
             .list(version.entry, tier, origin.clone(), tables);
@@ -121,6 +147,27 @@ impl Inner {
         function: &FunctionUnit,
         body: &Arc<Body>,
     ) -> Result<Baseline, CompileError> {
+        let (instrumented, tiering) = self.instrument(function, body)?;
+        let origin = Origin::new(function, body, CodeUnit::Function);
+        let origin = origin.with_places(tiering.places.as_ref());
+        let own = [tiering.own_data(function.unit)];
+        let version = self.compile(0, &origin, instrumented, &own)?;
+        tracing::debug!(
+            function = %function.name, hooks = tiering.hooks.len(), refused = tiering.refused.len(),
+            micros = version.compile_time.as_micros(), "tier 0"
+        );
+        Ok(Baseline {
+            version,
+            tiering: Some(tiering),
+        })
+    }
+
+    /// The CLIF of a function's tier 0, and what tiering up needs; its counters are armed.
+    pub(crate) fn instrument(
+        &self,
+        function: &FunctionUnit,
+        body: &Arc<Body>,
+    ) -> Result<(Function, Tiering), CompileError> {
         let func = &body.source;
         self.fault(Stage::Transform, &function.name)?;
         let flow = Flow::compute(func).map_err(OutlineError::from)?;
@@ -144,8 +191,8 @@ impl Inner {
         let frequencies = estimate(func, &analysis.flow, &analysis.loops);
         let known = known_counts(&analysis.flow, hooks.iter().map(|hook| &hook.region));
         let counting = self.config.counting;
-        let placement = (self.config.detection == Detection::Counters)
-            .then(|| place(func, &analysis.flow, &frequencies, &known, counting));
+        let count = || regraft_regions::place(func, &analysis.flow, &frequencies, &known, counting);
+        let placement = (self.config.detection == Detection::Counters).then(count);
         let spliced: Vec<Hook<'_>> = hooks
             .iter()
             .map(|hook| Hook {
@@ -163,14 +210,13 @@ impl Inner {
             pointer: self.isas.tier0.pointer_type(),
             call_conv: self.isas.tier0.default_call_conv(),
         };
-        let mut origin = Origin::new(function, body, CodeUnit::Function);
-        let mut numbered = None;
-        if placement.is_none() && !body.block_locations {
-            let numbered = numbered.insert(func.clone());
-            origin = origin.with_places(Places::number(numbered));
-        }
-        let source = numbered.as_ref().unwrap_or(func);
-        let (instrumented, layout) = instrument(source, &plan)?;
+        let numbered = (placement.is_none() && !body.block_locations).then(|| {
+            let mut numbered = func.clone();
+            let places = Arc::new(Places::number(&mut numbered));
+            (numbered, places)
+        });
+        let (numbered, places) = numbered.unzip();
+        let (instrumented, layout) = instrument(numbered.as_ref().unwrap_or(func), &plan)?;
         let counters = Counters::new(&self.arena, layout, hooks.len())?;
         let (calls, executions) = if self.tiers_up() {
             let config = &self.config;
@@ -182,35 +228,24 @@ impl Inner {
         for hook in 0..hooks.len() {
             counters.arm_hook(hook, executions);
         }
-        let version = self.compile(
-            0,
-            &origin,
-            instrumented,
-            &[((names::COUNTERS, function.unit), counters.address())],
-        )?;
-        tracing::debug!(
-            function = %function.name, hooks = hooks.len(), refused = refused.len(),
-            micros = version.compile_time.as_micros(), "tier 0"
-        );
         let mut state = TierState::default();
         state.hooks.resize_with(hooks.len(), HotState::default);
         let samples = match self.config.detection {
             Detection::Sampling(sampling) => Some(FunctionSamples::new(sampling, hooks.len())),
             Detection::Counters => None,
         };
-        Ok(Baseline {
-            version,
-            tiering: Some(Tiering {
-                analysis,
-                hooks,
-                refused,
-                placement,
-                counters,
-                samples,
-                saved_use: OnceLock::new(),
-                state: Mutex::new(state),
-            }),
-        })
+        let tiering = Tiering {
+            analysis,
+            hooks,
+            refused,
+            placement,
+            counters,
+            samples,
+            places,
+            saved_use: OnceLock::new(),
+            state: Mutex::new(state),
+        };
+        Ok((instrumented, tiering))
     }
 
     /// Gives each hook's region a unit with an empty slot.

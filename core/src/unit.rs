@@ -7,6 +7,7 @@ use crate::baseline::Baseline;
 use crate::baseline::Tiering;
 use crate::engine::{read, write};
 use crate::error::CompileError;
+use crate::externals::Externals;
 use crate::formed::Formed;
 use crate::lazy::Lazy;
 use crate::references::References;
@@ -49,6 +50,8 @@ pub(crate) struct FunctionUnit {
     pub name: String,
     pub signature: Signature,
     pub slot: OwnedSlot,
+    /// Whether its name means nothing outside of the module that owns it.
+    pub local: bool,
     /// Its definition, once there is one; replaced by a redefinition.
     body: RwLock<Option<Arc<Body>>>,
     /// How it is defined when it is first called.
@@ -64,6 +67,7 @@ impl FunctionUnit {
             name,
             signature,
             slot,
+            local: false,
             body: RwLock::default(),
             lazy: Lazy::default(),
             changing: Mutex::default(),
@@ -79,6 +83,14 @@ impl FunctionUnit {
     pub fn replace_body(&self, body: Option<Arc<Body>>) -> Option<Arc<Body>> {
         std::mem::replace(&mut *write(&self.body), body)
     }
+
+    /// Its name, or where that is taken, the name and the number.
+    pub fn unique_name(&self, taken: impl FnOnce(&str) -> bool) -> String {
+        match taken(&self.name) {
+            true => format!("{}#{}", self.name, self.unit),
+            false => self.name.clone(),
+        }
+    }
 }
 
 /// A function that the client defined.
@@ -90,6 +102,8 @@ pub(crate) struct Body {
     pub block_locations: bool,
     /// The functions it refers to.
     pub references: References,
+    /// What its names lead to, where they are not the engine's.
+    pub externals: Option<Arc<Externals>>,
     /// Its first version, compiled once and kept.
     pub baseline: OnceLock<Result<Baseline, CompileError>>,
 }

@@ -6,6 +6,7 @@ mod conformance;
 mod constructs;
 mod detect;
 mod errors;
+mod jit;
 mod limits;
 mod loom;
 mod publication;

@@ -130,6 +130,7 @@ fn a_report_of_another_version_is_refused() {
 fn report_snapshot() {
     let mut report = busy_engine().report();
     report.target = "[target]".to_string();
+    report.memory = Default::default();
     for function in report.functions.values_mut() {
         function
             .compile_micros

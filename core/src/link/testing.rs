@@ -8,7 +8,7 @@ use cranelift_codegen::{CompiledCode, Context};
 use cranelift_module::ModuleRelocTarget;
 use cranelift_reader::parse_functions;
 
-use super::{LinkError, Linked, default_libcall_address, link};
+use super::{LinkError, Linked, ObjectCode, default_libcall_address, link, place};
 use crate::arena::{Arena, ArenaConfig};
 use crate::isa::TierIsas;
 
@@ -48,7 +48,8 @@ pub(crate) fn try_link(
         ModuleRelocTarget::LibCall(libcall) => default_libcall_address(*libcall),
         _ => None,
     };
-    let linked = link(arena, isa, "test", &code, &function, None, &resolve)?;
+    let object = ObjectCode::of(&code, &function, None);
+    let linked = link(place(arena, &object)?, isa, "test", &object, &resolve)?;
     Ok((linked, function.signature.clone()))
 }
 

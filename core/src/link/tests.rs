@@ -147,9 +147,22 @@ fn a_name_without_an_address_is_an_error_and_costs_nothing() {
 }
 
 #[test]
-fn relative_relocations_are_refused() {
+fn relative_calls_reach_their_target_or_are_refused() {
     let (arena, isas) = (arena(), isas());
     let near = CALL_SEVEN.replace("u0:7", "colocated u0:7");
+    let (callee, _) = link_alone(&arena, &isas.tier1, ADD_ONE);
+    let (caller, _) = try_link(&arena, &isas.tier1, &near, &|_| Some(callee.entry)).unwrap();
+    assert_eq!(call(&caller, 4), 50);
+    let far = try_link(&arena, &isas.tier1, &near, &|_| Some(0x1000)).unwrap_err();
+    assert!(
+        matches!(far, LinkError::OutOfReach { address, .. } if address < 0x1000),
+        "{far}"
+    );
+}
+
+#[test]
+fn thread_locals_are_refused() {
+    let arena = arena();
     let thread_local = "function %f() -> i64 system_v {
     gv0 = symbol tls u0:1
 block0:
@@ -157,10 +170,8 @@ block0:
     return v0
 }";
     let tls = crate::isa::TierIsas::native(&[("tls_model", "elf_gd")]).unwrap();
-    for (isa, clif) in [(&isas.tier0, near.as_str()), (&tls.tier1, thread_local)] {
-        let error = try_link(&arena, isa, clif, &|_| Some(1)).unwrap_err();
-        assert!(matches!(error, LinkError::Relocation { .. }), "{error}");
-    }
+    let error = try_link(&arena, &tls.tier1, thread_local, &|_| Some(1)).unwrap_err();
+    assert!(matches!(error, LinkError::Relocation { .. }), "{error}");
     assert_eq!(arena.stats().code.live, 0);
 }
 
@@ -203,17 +214,16 @@ fn cost_of_a_module() {
     let (arena, isas) = (arena(), isas());
     for clif in [ADD_ONE, CALL_SEVEN] {
         let (code, func) = compile(&isas.tier0, clif);
+        let code = ObjectCode::of(&code, &func, None);
         let start = std::time::Instant::now();
         for _ in 0..10_000 {
-            let linked = link(&arena, &isas.tier0, "test", &code, &func, None, &|_| {
-                Some(64)
-            })
-            .unwrap();
+            let place = place(&arena, &code).unwrap();
+            let linked = link(place, &isas.tier0, "test", &code, &|_| Some(64)).unwrap();
             drop(linked.code);
         }
         println!(
             "{} relocations: {:?}",
-            code.buffer.relocs().len(),
+            code.relocations.len(),
             start.elapsed() / 10_000
         );
     }

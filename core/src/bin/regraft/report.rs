@@ -3,7 +3,7 @@
 use crate::input;
 use crate::output::{self, CliError, Output};
 use comfy_table::{CellAlignment, Table};
-use regraft::{FunctionReport, PartReport, RegionReport, Report, VersionReport};
+use regraft::{FunctionReport, PartReport, RegionReport, Report, TierMemoryReport, VersionReport};
 use std::path::PathBuf;
 
 /// Print a report that `regraft run --report` wrote, as tables
@@ -36,6 +36,16 @@ fn tables(report: &Report) -> String {
         functions.len(),
         regions.clone().count()
     );
+    for (tier, bytes) in &report.memory.tiers {
+        let TierMemoryReport {
+            live,
+            retired,
+            freed,
+        } = bytes;
+        text.push_str(&format!(
+            "{tier}: {live} bytes of code live, {retired} retired, {freed} freed\n"
+        ));
+    }
     let header = [
         "function",
         "tier",

@@ -348,12 +348,14 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
         names.find(|name| !taken(name)).unwrap_or(long)
     };
     let report = program.engine().report();
-    let (mut functions, workers) = (report.functions, report.workers);
+    let (mut functions, workers, memory) = (report.functions, report.workers, report.memory);
     let merged = totals.report.get_or_insert_with(|| Report {
         functions: Default::default(),
         workers: Default::default(),
+        memory: Default::default(),
         ..report
     });
+    merged.memory.add(memory);
     merged.workers = WorkersReport {
         threads: merged.workers.threads + workers.threads,
         jobs: merged.workers.jobs + workers.jobs,
@@ -387,6 +389,7 @@ fn empty_report(args: &Args) -> Report {
         detection: args.detector.detection().name().to_string(),
         target: target_lexicon::Triple::host().to_string(),
         workers: Default::default(),
+        memory: Default::default(),
         functions: Default::default(),
     }
 }

@@ -1,0 +1,122 @@
+//! The engines that modules share: one for each target with its settings.
+//!
+//! Invariants: an engine, once made, lives as long as the process, since code of modules that are gone
+//! may still run. When its memory gets short, new modules get another one.
+//!
+//! Not here: engines that a client chooses.
+
+use crate::arena::ArenaConfig;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::error::Error;
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The variable that sets when code is hot.
+const THRESHOLD: &str = "REGRAFT_THRESHOLD";
+
+/// Address space for one engine: so small that machine code of clients, which reaches 2 GiB far, reaches
+/// data that are mapped next to both views.
+const ARENA: ArenaConfig = ArenaConfig {
+    code_bytes: 512 << 20,
+    data_bytes: 128 << 20,
+};
+
+/// The part of its memory, as a divisor, that an engine must have free to get another module.
+const LEAST_FREE: usize = 16;
+
+static ENGINES: Mutex<Vec<(OwnedTargetIsa, Engine)>> = Mutex::new(Vec::new());
+
+/// The engine for modules with this target and these settings.
+///
+/// # Errors
+///
+/// As [`Engine::with_isa`].
+pub(super) fn shared(isa: &OwnedTargetIsa) -> Result<Engine, Error> {
+    let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = engines.iter_mut().find(|(other, _)| same(&**isa, &**other));
+    match known {
+        Some((_, engine)) => {
+            if is_short_of_memory(engine) {
+                // The old one is kept for its code.
+                let old = std::mem::replace(engine, new(&**isa)?);
+                std::mem::forget(old);
+            }
+            Ok(engine.clone())
+        }
+        None => {
+            let engine = new(&**isa)?;
+            engines.push((Arc::clone(isa), engine.clone()));
+            Ok(engine)
+        }
+    }
+}
+
+fn same(one: &dyn TargetIsa, other: &dyn TargetIsa) -> bool {
+    std::ptr::addr_eq(one, other)
+        || (one.triple() == other.triple()
+            && one.flags().hash_key() == other.flags().hash_key()
+            && bytes(&one.isa_flags_hash_key()) == bytes(&other.isa_flags_hash_key()))
+}
+
+/// What a value tells a hasher: all of it, where the value cannot be compared.
+fn bytes(value: &impl Hash) -> Vec<u8> {
+    struct Bytes(Vec<u8>);
+    impl Hasher for Bytes {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.extend_from_slice(bytes);
+        }
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+    let mut bytes = Bytes(vec![]);
+    value.hash(&mut bytes);
+    bytes.0
+}
+
+fn is_short_of_memory(engine: &Engine) -> bool {
+    let memory = engine.memory();
+    memory.code.free < ARENA.code_bytes / LEAST_FREE
+        || memory.data.free < ARENA.data_bytes / LEAST_FREE
+}
+
+fn new(isa: &dyn TargetIsa) -> Result<Engine, Error> {
+    let mut config = Config {
+        arena: ARENA,
+        ..Config::default()
+    };
+    if let Some(threshold) = std::env::var_os(THRESHOLD) {
+        match threshold.to_str().and_then(|text| text.parse().ok()) {
+            Some(threshold) => {
+                config.loop_threshold = threshold;
+                config.entry_threshold = threshold;
+            }
+            None => tracing::warn!(?threshold, "{THRESHOLD} is not a number"),
+        }
+    }
+    Engine::with_isa(isa, config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::TierIsas;
+
+    #[test]
+    fn equal_settings_share_an_engine() {
+        let isa = |verify| {
+            let settings = [
+                ("enable_verifier", "true"),
+                ("enable_nan_canonicalization", verify),
+            ];
+            // The tiers' own settings are equal for both.
+            TierIsas::native(&settings).unwrap().tier1
+        };
+        let [one, two, other] = ["false", "false", "true"].map(|verify| shared(&isa(verify)));
+        let [one, two, other] = [one, two, other].map(Result::unwrap);
+        assert!(Arc::ptr_eq(&one.inner, &two.inner));
+        assert!(!Arc::ptr_eq(&one.inner, &other.inner));
+    }
+}
