@@ -103,7 +103,7 @@ fn found() -> Result<()> {
         "loop", "insts", "counters", "sampling", "sampling / counters"
     );
     for (name, steps) in [("small", 20), ("large", 400)] {
-        let text = shapes::straight_loop(steps);
+        let text = busy_loop(steps, 7);
         let func = shapes::parse(&text, name)?;
         let run = |detection| -> Result<Duration> {
             let engine = Engine::new(Config {
@@ -112,7 +112,7 @@ fn found() -> Result<()> {
             })?;
             let code: Code = engine.get(engine.define_function(func.clone())?)?;
             // As many as take a tenth of a millisecond, about.
-            let iterations = 40_000 / steps as u64;
+            let iterations = 20_000 / steps as u64;
             let published = || {
                 let report = engine.report();
                 let mut regions = report.functions[name].regions.iter();
@@ -146,7 +146,7 @@ fn found() -> Result<()> {
 /// How many functions the program of [`warm`] has, and how long their loops are.
 const FUNCTIONS: usize = 12;
 const STEPS: usize = 60;
-const ITERATIONS: u64 = 300;
+const ITERATIONS: u64 = 100;
 
 /// (c) A program of many functions, from its first definition to nine tenths of its peak.
 fn warm() -> Result<()> {
@@ -154,7 +154,7 @@ fn warm() -> Result<()> {
     println!(
         "warm: {FUNCTIONS} functions with a loop of {} instructions, called in turns;\n\
          from the engine to the first of ten rounds in a row at 0.9 of peak speed or more",
-        2 * STEPS
+        5 * STEPS
     );
     let program = Program::new()?;
     let profile = Arc::new(program.profile()?);
@@ -201,12 +201,9 @@ struct Program(Vec<cranelift_codegen::ir::Function>);
 
 impl Program {
     fn new() -> Result<Self> {
-        let text = shapes::straight_loop(STEPS);
-        let functions = (0..FUNCTIONS).map(|number| {
-            // No two are the same.
-            let text = text.replace("iconst.i64 7", &format!("iconst.i64 {}", 7 + number));
-            shapes::parse(&text, &format!("f{number}"))
-        });
+        // No two are the same.
+        let functions = (0..FUNCTIONS)
+            .map(|number| shapes::parse(&busy_loop(STEPS, 7 + number), &format!("f{number}")));
         Ok(Self(functions.collect::<Result<_>>()?))
     }
 
@@ -223,9 +220,9 @@ impl Program {
     /// The profile of a run that has reached its peak, through JSON.
     fn profile(&self) -> Result<Profile> {
         let (engine, functions) = self.start(Config::default())?;
-        (0..100).for_each(|_| {
+        for _ in 0..100 {
             round(&functions);
-        });
+        }
         engine.wait_idle();
         Ok(Profile::from_json(&engine.profile().to_json())?)
     }
@@ -278,4 +275,41 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
+}
+
+/// A loop of one block with `steps` times five instructions, most of which tier 1 does once for all.
+fn busy_loop(steps: usize, seed: usize) -> String {
+    const DISTINCT: usize = 6;
+    let mut text = format!(
+        "function %busy(i64) -> i64 {{
+block0(v0: i64):
+    v1 = iconst.i64 {seed}
+    jump block1(v0, v1)
+block1(v2: i64, v3: i64):
+"
+    );
+    let (mut sum, mut next) = (3, 4);
+    for step in 0..steps {
+        let [constant, product, rotated, mixed, added] = [0, 1, 2, 3, 4].map(|n| next + n);
+        text.push_str(&format!(
+            "    v{constant} = iconst.i64 {}
+    v{product} = imul v0, v{constant}
+    v{rotated} = rotl v{product}, v0
+    v{mixed} = bxor v{rotated}, v1
+    v{added} = iadd v{sum}, v{mixed}
+",
+            1001 + 2 * (step % DISTINCT),
+        ));
+        (sum, next) = (added, next + 5);
+    }
+    let [one, left] = [next, next + 1];
+    text.push_str(&format!(
+        "    v{one} = iconst.i64 -1
+    v{left} = iadd v2, v{one}
+    brif v{left}, block1(v{left}, v{sum}), block2
+block2:
+    return v{sum}
+}}"
+    ));
+    text
 }

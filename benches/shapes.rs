@@ -360,35 +360,3 @@ block{latch}:
     );
     text
 }
-
-/// A loop of one block with `steps` times two instructions.
-pub fn straight_loop(steps: usize) -> String {
-    let mut text = String::from(
-        "function %f(i64) -> i64 {
-block0(v0: i64):
-    v1 = iconst.i64 7
-    jump block1(v0, v1)
-block1(v2: i64, v3: i64):
-    v5 = imul v3, v2
-",
-    );
-    let mut last = 5;
-    for step in 1..steps {
-        let operation = ["imul", "iadd", "bxor", "isub"][step % 4];
-        let rotated = 5 + 2 * step;
-        text.push_str(&format!(
-            "    v{rotated} = rotl v{last}, v2\n    v{} = {operation} v{rotated}, v3\n",
-            rotated + 1
-        ));
-        last = rotated + 1;
-    }
-    text.push_str(&format!(
-        "    v900000 = iconst.i64 -1
-    v900001 = iadd v2, v900000
-    brif v900001, block1(v900001, v{last}), block2
-block2:
-    return v{last}
-}}"
-    ));
-    text
-}

@@ -1,6 +1,7 @@
 //! The first version of a function, and what tiering up needs to know of it.
 
 use crate::cells::Counters;
+use crate::codemap::Places;
 use crate::compile::Version;
 use crate::detect::{FoundBy, FunctionSamples, SavedUse};
 use crate::engine::OwnData;
@@ -52,6 +53,8 @@ pub(crate) struct Tiering {
     pub counters: Counters,
     /// What was seen of tier 0, where it does not count.
     pub samples: Option<FunctionSamples>,
+    /// What the source locations of tier 0 are, if not the client's or blocks.
+    pub places: Option<Arc<Places>>,
     /// What became of the function's saved profile, if there is one.
     pub saved_use: OnceLock<Option<SavedUse>>,
     pub state: Mutex<TierState>,

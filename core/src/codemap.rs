@@ -195,15 +195,17 @@ impl Origin {
         }
     }
 
+    /// Says that the source locations of the code are numbers of places, if they are.
+    pub fn with_places(mut self, places: Option<&Arc<Places>>) -> Self {
+        if let Some(places) = places {
+            self.locations = Locations::Places(Arc::clone(places));
+        }
+        self
+    }
+
     /// What the client's names lead to, if they are not the engine's.
     pub fn externals(&self) -> Option<&Externals> {
         self.externals.as_deref()
-    }
-
-    /// Says that the source locations of the code are numbers of places.
-    pub fn with_places(mut self, places: Places) -> Self {
-        self.locations = Locations::Places(Arc::new(places));
-        self
     }
 
     /// A name for the linker and for the log.

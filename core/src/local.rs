@@ -27,7 +27,6 @@ use crate::reclaim::Retired;
 use crate::redefine::close;
 use crate::references::References;
 use crate::slots::OwnedSlot;
-use crate::tier0::Instrumented;
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
@@ -41,7 +40,6 @@ use std::sync::{Arc, OnceLock, Weak};
 #[derive(Debug)]
 pub(crate) struct Prepared {
     body: Arc<Body>,
-    origin: Origin,
     tiering: Option<Tiering>,
     generated: Generated,
     place: Place,
@@ -109,13 +107,9 @@ impl Inner {
             baseline: OnceLock::new(),
         });
         let fixed = has_places_that_matter(&body.source);
-        let (first, generated) = match fixed {
+        let (tiering, generated) = match fixed {
             true => (None, self.plain_code(function, &body, context, control)?),
             false => self.first_code(function, &body, context, control)?,
-        };
-        let (origin, tiering) = match first {
-            Some((origin, tiering)) => (origin, Some(tiering)),
-            None => (Origin::new(function, &body, CodeUnit::Function), None),
         };
         let placed = place(&self.arena, &generated.code);
         let place = placed.map_err(|error| {
@@ -126,7 +120,6 @@ impl Inner {
         })?;
         Ok(Prepared {
             body,
-            origin,
             tiering,
             generated,
             place,
@@ -142,24 +135,22 @@ impl Inner {
         body: &Arc<Body>,
         context: &mut Context,
         control: &mut ControlPlane,
-    ) -> Result<(Option<(Origin, Tiering)>, Generated), GenerateError> {
+    ) -> Result<(Option<Tiering>, Generated), GenerateError> {
         let name = &function.name;
         if self.config.mode != Mode::Eager {
             let instrument = AssertUnwindSafe(|| self.instrument(function, body));
             let instrumented = catch_unwind(instrument)
                 .unwrap_or_else(|payload| Err(CompileError::Panic(panic_message(&*payload))));
             let error = match instrumented {
-                Ok(Instrumented {
-                    function: instrumented,
-                    origin,
-                    tiering,
-                }) => match self.generate_in(0, name, context, instrumented, control) {
-                    Ok(generated) => return Ok((Some((origin, tiering)), generated)),
-                    Err(error) => {
-                        self.forget_hooks(&tiering);
-                        error.into()
+                Ok((instrumented, tiering)) => {
+                    match self.generate_in(0, name, context, instrumented, control) {
+                        Ok(generated) => return Ok((Some(tiering), generated)),
+                        Err(error) => {
+                            self.forget_hooks(&tiering);
+                            error.into()
+                        }
                     }
-                },
+                }
                 Err(error) => {
                     self.forget_regions(body);
                     error
@@ -219,7 +210,6 @@ impl Inner {
     ) -> Result<(), Error> {
         let Prepared {
             body,
-            origin,
             tiering,
             generated,
             place,
@@ -227,6 +217,8 @@ impl Inner {
         } = prepared;
         body.externals.as_deref().map(externals);
         let own = tiering.as_ref();
+        let places = own.and_then(|tiering| tiering.places.as_ref());
+        let origin = Origin::new(function, &body, CodeUnit::Function).with_places(places);
         let own = own.map(|tiering| tiering.own_data(function.unit));
         let linked = self.link(place, &origin, generated, own.as_slice());
         let version = linked.map_err(|source| {

@@ -32,16 +32,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// The share of code memory, as a divisor, that is kept for continuations.
 const RESERVE_SHARE: usize = 32;
 
-/// The CLIF of a function's tier 0.
-#[derive(Debug)]
-pub(crate) struct Instrumented {
-    pub function: Function,
-    /// What its code will be said to come from.
-    pub origin: Origin,
-    /// What tiering up needs.
-    pub tiering: Tiering,
-}
-
 impl Inner {
     /// Compiles the first version of a function, once.
     pub(crate) fn compile_baseline<'b>(
@@ -157,11 +147,9 @@ impl Inner {
         function: &FunctionUnit,
         body: &Arc<Body>,
     ) -> Result<Baseline, CompileError> {
-        let Instrumented {
-            function: instrumented,
-            origin,
-            tiering,
-        } = self.instrument(function, body)?;
+        let (instrumented, tiering) = self.instrument(function, body)?;
+        let origin = Origin::new(function, body, CodeUnit::Function);
+        let origin = origin.with_places(tiering.places.as_ref());
         let own = [tiering.own_data(function.unit)];
         let version = self.compile(0, &origin, instrumented, &own)?;
         tracing::debug!(
@@ -179,7 +167,7 @@ impl Inner {
         &self,
         function: &FunctionUnit,
         body: &Arc<Body>,
-    ) -> Result<Instrumented, CompileError> {
+    ) -> Result<(Function, Tiering), CompileError> {
         let func = &body.source;
         self.fault(Stage::Transform, &function.name)?;
         let flow = Flow::compute(func).map_err(OutlineError::from)?;
@@ -203,8 +191,8 @@ impl Inner {
         let frequencies = estimate(func, &analysis.flow, &analysis.loops);
         let known = known_counts(&analysis.flow, hooks.iter().map(|hook| &hook.region));
         let counting = self.config.counting;
-        let placement = (self.config.detection == Detection::Counters)
-            .then(|| regraft_regions::place(func, &analysis.flow, &frequencies, &known, counting));
+        let count = || regraft_regions::place(func, &analysis.flow, &frequencies, &known, counting);
+        let placement = (self.config.detection == Detection::Counters).then(count);
         let spliced: Vec<Hook<'_>> = hooks
             .iter()
             .map(|hook| Hook {
@@ -223,14 +211,13 @@ impl Inner {
             pointer: self.isas.tier0.pointer_type(),
             call_conv: self.isas.tier0.default_call_conv(),
         };
-        let mut origin = Origin::new(function, body, CodeUnit::Function);
-        let mut numbered = None;
-        if placement.is_none() && !body.block_locations {
-            let numbered = numbered.insert(func.clone());
-            origin = origin.with_places(Places::number(numbered));
-        }
-        let source = numbered.as_ref().unwrap_or(func);
-        let (instrumented, layout) = instrument(source, &plan)?;
+        let numbered = (placement.is_none() && !body.block_locations).then(|| {
+            let mut numbered = func.clone();
+            let places = Arc::new(Places::number(&mut numbered));
+            (numbered, places)
+        });
+        let (numbered, places) = numbered.unzip();
+        let (instrumented, layout) = instrument(numbered.as_ref().unwrap_or(func), &plan)?;
         let counters = Counters::new(&self.arena, layout, hooks.len())?;
         let (calls, executions) = if self.tiers_up() {
             let config = &self.config;
@@ -255,14 +242,11 @@ impl Inner {
             placement,
             counters,
             samples,
+            places,
             saved_use: OnceLock::new(),
             state: Mutex::new(state),
         };
-        Ok(Instrumented {
-            function: instrumented,
-            origin,
-            tiering,
-        })
+        Ok((instrumented, tiering))
     }
 
     /// Gives each hook's region a unit with an empty slot.

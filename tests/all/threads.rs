@@ -176,7 +176,14 @@ fn one_hot_loop_in_eight_threads() {
         let result = unsafe { cold.call((10_000, 1 << 40)) };
         assert_eq!(result, crate::tiering::cold_model(10_000, 1 << 40));
         let region = &engine.report().functions["cold"].regions[0];
-        assert_eq!(region.part.state, "published", "{:?}", region.part);
+        // All threads at once may make the function hot before its loop is seen to run long. When it is whole at
+        // tier 1 and its tier 0 has been freed, the region is not formed again.
+        let state = region.part.state.as_str();
+        assert!(
+            matches!(state, "published" | "superseded"),
+            "{:?}",
+            region.part
+        );
         assert!(
             region.entries > 0 && (1..=3).contains(&region.part.formations),
             "{region:#?}"

@@ -76,10 +76,10 @@ impl Program {
             program.functions.push(id);
         }
         for (id, func) in program.functions.iter_mut().zip(defined) {
-            if let Ok(declared) = id {
-                if let Err(error) = program.engine.define(*declared, func) {
-                    *id = Err(error);
-                }
+            if let Ok(declared) = id
+                && let Err(error) = program.engine.define(*declared, func)
+            {
+                *id = Err(error);
             }
         }
         Ok(program)

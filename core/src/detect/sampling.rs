@@ -17,7 +17,8 @@
 //! * A thread is sampled from its first call of generated code that the engine knows of, until it ends or
 //!   no engine samples any more; or while a [`SampledThread`] exists.
 //!
-//! Limitations: only time in tier-0 code of the function itself is seen, not time in what it calls. The
+//! Limitations: only time in tier-0 code of the function itself is seen, not time in what it calls. Where blocks are
+//! not source locations already, numbers stand in for those of tier 0; a client that reads its compiled code sees them. The
 //! profile is a guess (`regraft_regions::sampled`), so that regions hold more cold blocks than with
 //! counters. With [`CompileMode::Synchronous`](crate::CompileMode) the thread that looks at samples
 //! compiles, and the running one goes on.

@@ -216,7 +216,8 @@ fn text_that_is_no_profile_is_refused_with_its_place() {
 #[test]
 fn profiles_that_lie() {
     let honest = profile_of_cold();
-    let lies: [(&str, fn(&mut Profile)); 9] = [
+    type Lie = fn(&mut Profile);
+    let lies: [(&str, Lie); 9] = [
         ("", |profile| cold(profile).entries = u64::MAX),
         ("", |profile| cold(profile).blocks.clear()),
         ("", |profile| {
