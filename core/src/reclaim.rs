@@ -89,11 +89,6 @@ impl Reclaimer {
         }
     }
 
-    /// Whether calls are to be pinned: whether there is a use.
-    fn pins(&self) -> bool {
-        self.policy != Reclamation::Announced
-    }
-
     /// Whether a thread that has left generated code is to see what can be freed: after each retirement one,
     /// and then now and then, since others may be inside for long.
     fn is_due(&self) -> bool {
@@ -192,14 +187,20 @@ impl Inner {
     /// Frees what no thread can be inside of, if the engine can know.
     pub(crate) fn collect(&self) {
         if self.reclaimer.waiting() > 0 && self.reclaimer.automatic() {
-            self.free_older_than(self.reclaimer.epochs.oldest());
+            let oldest = self.reclaimer.epochs.oldest();
+            // Once more behind the fence of the look: who called unpinned because a raw pointer was out has
+            // read so before it, or else reads the slots after it.
+            if self.reclaimer.automatic() {
+                self.free_older_than(oldest);
+            }
         }
     }
 
     /// Runs `body`, which calls generated code: pinned and sampled, if there is a use.
     pub(crate) fn pinned<R>(&self, body: impl FnOnce() -> R) -> R {
         self.sample_thread();
-        if !self.reclaimer.pins() {
+        // A raw pointer that is out stays out: nothing will ask for the pin.
+        if !self.reclaimer.automatic() {
             return body();
         }
         let result = self.reclaimer.epochs.pinned(body);
