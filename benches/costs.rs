@@ -52,13 +52,7 @@ fn counters() -> Result<()> {
         "{:<10} {:>9} {:>14} {:>14}",
         "loop", "ns/iter", "spanning tree", "every block"
     );
-    let loops = [
-        ("tiny", shapes::TINY),
-        ("medium", shapes::MEDIUM),
-        ("nested", shapes::NESTED),
-        ("branchy", shapes::BRANCHY),
-    ];
-    for (name, text) in loops {
+    for (name, text) in shapes::LOOPS {
         let mut plain = Plain::new(Level::None)?;
         let without = plain_code(plain.define(shapes::parse(text, name)?)?);
         let counted = |counting| -> Result<TypedFn<(u64,), u64>> {

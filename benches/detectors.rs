@@ -36,13 +36,7 @@ fn speed() -> Result<()> {
         "{:<10} {:>9} {:>10} {:>10} {:>20}",
         "loop", "ns/iter", "counters", "sampling", "sampling / counters"
     );
-    let loops = [
-        ("tiny", shapes::TINY),
-        ("medium", shapes::MEDIUM),
-        ("nested", shapes::NESTED),
-        ("branchy", shapes::BRANCHY),
-    ];
-    for (name, text) in loops {
+    for (name, text) in shapes::LOOPS {
         let mut plain = Plain::new(Level::None)?;
         let address = plain.define(shapes::parse(text, name)?)?;
         // SAFETY: all functions of this benchmark have this signature.

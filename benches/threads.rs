@@ -59,13 +59,7 @@ fn contention() -> Result<()> {
         "{:<10} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}",
         "loop", "1 thread", "2 threads", "no counters", "1 copy", "8 copies", "8 to 1 copy"
     );
-    let loops = [
-        ("tiny", shapes::TINY),
-        ("medium", shapes::MEDIUM),
-        ("nested", shapes::NESTED),
-        ("branchy", shapes::BRANCHY),
-    ];
-    for (name, text) in loops {
+    for (name, text) in shapes::LOOPS {
         let mut plain = Plain::new(Level::None)?;
         let address = plain.define(shapes::parse(text, name)?)?;
         // SAFETY: the function has this signature.
