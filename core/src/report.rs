@@ -7,6 +7,8 @@
 
 mod format;
 mod interface;
+#[cfg(feature = "json")]
+mod json;
 mod memory;
 
 use crate::baseline::{Analysis, HotState, LoopHook, Status, Tiering};

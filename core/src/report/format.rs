@@ -2,7 +2,6 @@
 
 use super::memory::MemoryReport;
 use indexmap::IndexMap;
-use serde::de::Error;
 use serde::{Deserialize, Serialize};
 
 /// The version of the report's format.
@@ -219,32 +218,4 @@ pub struct IrreducibleReport {
     pub blocks: Vec<String>,
     /// Those that are entered from outside.
     pub entries: Vec<String>,
-}
-
-impl Report {
-    /// The report as JSON text, pretty-printed, with stable key order.
-    pub fn to_json(&self) -> String {
-        // Plain data with string keys always serialises.
-        serde_json::to_string_pretty(self).unwrap_or_default()
-    }
-
-    /// Reads a report back.
-    ///
-    /// # Errors
-    ///
-    /// The parser's, with line and column; a report of another version is an
-    /// error too.
-    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u32,
-        }
-        let Versioned { version } = serde_json::from_str(text)?;
-        if version != REPORT_VERSION {
-            return Err(serde_json::Error::custom(format!(
-                "the report has version {version}, this program reads version {REPORT_VERSION}"
-            )));
-        }
-        serde_json::from_str(text)
-    }
 }
