@@ -13,7 +13,7 @@ use cranelift_codegen::Context;
 use cranelift_codegen::ir::Function;
 use regraft::jit::{JITBuilder, JITModule};
 use regraft::regions::Profile;
-use regraft::{Config, Engine, Mode};
+use regraft::{Config, Engine, Mode, Reclamation};
 use std::sync::Arc;
 
 /// Each input is used this many times in a row.
@@ -102,7 +102,7 @@ impl Case<'_> {
         }
         let module = Plain::compile_in(JITModule::new(builder), &defined, MAIN);
         let mut module = module.map_err(|error| format!("{name}: {error}"))?;
-        self.calls(&module, expected, stats)
+        self.calls(&engine, &module, expected, stats)
             .map_err(|error| format!("{name}: {error}\n{}", engine.report().to_json()))?;
         let profile = engine.profile();
         match self.sabotage {
@@ -111,7 +111,7 @@ impl Case<'_> {
                 .redefine(&mut module)
                 .map_err(|error| format!("{name}: {error}"))?,
         }
-        self.calls(&module, expected_of_other, stats)
+        self.calls(&engine, &module, expected_of_other, stats)
             .map_err(|error| {
                 format!("{name}, redefined: {error}\n{}", engine.report().to_json())
             })?;
@@ -131,13 +131,18 @@ impl Case<'_> {
 
     fn calls(
         &self,
+        engine: &Engine,
         module: &Plain<JITModule>,
         expected: &[Outcome],
         stats: &mut Stats,
     ) -> Result<(), String> {
         for (args, expected) in self.program.inputs.iter().zip(expected) {
             for round in 0..REPEAT {
-                let got = module.run(&self.host, args);
+                // What the client promises; without, its raw pointers keep what was replaced.
+                let got = match engine.config().reclamation {
+                    Reclamation::Pinned => engine.pinned(|| module.run(&self.host, args)),
+                    _ => module.run(&self.host, args),
+                };
                 stats.calls += 1;
                 if let Some(difference) = got.difference(expected) {
                     return Err(format!("call {round}: {difference}\n; arguments {args:?}"));
