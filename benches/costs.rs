@@ -12,32 +12,20 @@ use regraft::regions::{Mode as Counting, Policy};
 use regraft::{CompileMode, Config, Engine, Mode, Report, TypedFn};
 use regraft_benches::plain::{Level, Plain};
 use regraft_benches::{
-    Contender, Result, elapsed, machine, measure, nanos_each, ratio, shapes, timed, verdict,
+    Contender, Result, elapsed, measure, nanos_each, ratio, run, shapes, timed, verdict,
 };
 use std::time::Duration;
 
 const ROUNDS: usize = 31;
 
 fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    // Cargo passes options of the standard harness, `--bench` for one.
-    let chosen: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    println!("machine: {}", machine());
-    type Section = fn() -> Result<()>;
-    let sections: [(&str, Section); 5] = [
+    run(&[
         ("counters", counters),
         ("compile", compile),
         ("calls", calls),
         ("entries", entries),
         ("publish", publish),
-    ];
-    for (name, section) in sections {
-        if chosen.is_empty() || chosen.iter().any(|chosen| *chosen == name) {
-            println!();
-            section()?;
-        }
-    }
-    Ok(())
+    ])
 }
 
 /// A function of generated code.
@@ -64,13 +52,7 @@ fn counters() -> Result<()> {
         "{:<10} {:>9} {:>14} {:>14}",
         "loop", "ns/iter", "spanning tree", "every block"
     );
-    let loops = [
-        ("tiny", shapes::TINY),
-        ("medium", shapes::MEDIUM),
-        ("nested", shapes::NESTED),
-        ("branchy", shapes::BRANCHY),
-    ];
-    for (name, text) in loops {
+    for (name, text) in shapes::LOOPS {
         let mut plain = Plain::new(Level::None)?;
         let without = plain_code(plain.define(shapes::parse(text, name)?)?);
         let counted = |counting| -> Result<TypedFn<(u64,), u64>> {

@@ -10,24 +10,12 @@
 use regraft::regions::Profile;
 use regraft::{Config, Detection, Engine, Mode, Sampling, TypedFn};
 use regraft_benches::plain::{Level, Plain};
-use regraft_benches::{Contender, Result, machine, measure, nanos_each, ratio, shapes, timed};
+use regraft_benches::{Contender, Result, measure, nanos_each, ratio, run, shapes, timed};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    // Cargo passes options of the standard harness, `--bench` for one.
-    let chosen: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    println!("machine: {}", machine());
-    type Section = fn() -> Result<()>;
-    let sections: [(&str, Section); 3] = [("speed", speed), ("found", found), ("warm", warm)];
-    for (name, section) in sections {
-        if chosen.is_empty() || chosen.iter().any(|chosen| *chosen == name) {
-            println!();
-            section()?;
-        }
-    }
-    Ok(())
+    run(&[("speed", speed), ("found", found), ("warm", warm)])
 }
 
 type Code = TypedFn<(u64,), u64>;
@@ -48,13 +36,7 @@ fn speed() -> Result<()> {
         "{:<10} {:>9} {:>10} {:>10} {:>20}",
         "loop", "ns/iter", "counters", "sampling", "sampling / counters"
     );
-    let loops = [
-        ("tiny", shapes::TINY),
-        ("medium", shapes::MEDIUM),
-        ("nested", shapes::NESTED),
-        ("branchy", shapes::BRANCHY),
-    ];
-    for (name, text) in loops {
+    for (name, text) in shapes::LOOPS {
         let mut plain = Plain::new(Level::None)?;
         let address = plain.define(shapes::parse(text, name)?)?;
         // SAFETY: all functions of this benchmark have this signature.

@@ -14,6 +14,33 @@ use std::time::{Duration, Instant};
 /// What a benchmark can fail with: there is nobody to handle it.
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
+/// A part of a benchmark, by name.
+pub type Section = (&'static str, fn() -> Result<()>);
+
+/// Runs the sections that the command line names, or all.
+///
+/// # Errors
+///
+/// The first of a section; a name that no section has.
+pub fn run(sections: &[Section]) -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    // Cargo passes options of the standard harness, `--bench` for one.
+    let chosen: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
+    let unknown = |name: &str| sections.iter().all(|section| section.0 != name);
+    if let Some(name) = chosen.iter().find(|name| unknown(name)) {
+        let known: Vec<&str> = sections.iter().map(|section| section.0).collect();
+        return Err(format!("no section {name}; there are: {}", known.join(", ")).into());
+    }
+    println!("machine: {}", machine());
+    for (name, section) in sections {
+        if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
+            println!();
+            section()?;
+        }
+    }
+    Ok(())
+}
+
 /// A contender: runs once and says how long that took.
 pub type Contender<'a> = &'a mut dyn FnMut() -> Result<Duration>;
 

@@ -9,29 +9,17 @@
 use cranelift_codegen::ir::Function;
 use regraft::{Compilation, CompileMode, Config, Engine, Mode, Reclamation, TypedFn};
 use regraft_benches::plain::{Level, Plain};
-use regraft_benches::{Result, machine, measure, nanos_each, ratio, shapes, timed};
+use regraft_benches::{Result, measure, nanos_each, ratio, run, shapes, timed};
 use std::time::Duration;
 
 const ROUNDS: usize = 31;
 
 fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    // Cargo passes options of the standard harness, `--bench` for one.
-    let chosen: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    println!("machine: {}", machine());
-    type Section = fn() -> Result<()>;
-    let sections: [(&str, Section); 3] = [
+    run(&[
         ("pinning", pinning),
         ("redefine", redefine),
         ("memory", memory),
-    ];
-    for (name, section) in sections {
-        if chosen.is_empty() || chosen.iter().any(|chosen| *chosen == name) {
-            println!();
-            section()?;
-        }
-    }
-    Ok(())
+    ])
 }
 
 /// A call from Rust, with and without pinning.

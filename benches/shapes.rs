@@ -34,6 +34,14 @@ pub fn instructions(func: &Function) -> usize {
         .sum()
 }
 
+/// The loops that have one function each, by its name.
+pub const LOOPS: [(&str, &str); 4] = [
+    ("tiny", TINY),
+    ("medium", MEDIUM),
+    ("nested", NESTED),
+    ("branchy", BRANCHY),
+];
+
 /// One block, four instructions.
 pub const TINY: &str = "
 function %tiny(i64) -> i64 {

@@ -9,7 +9,7 @@
 
 use regraft::{Config, Engine, Mode, TypedFn};
 use regraft_benches::plain::{Level, Plain};
-use regraft_benches::{Result, machine, measure, ratio, shapes, verdict};
+use regraft_benches::{Result, measure, ratio, run, shapes, verdict};
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -17,19 +17,7 @@ use std::time::{Duration, Instant};
 const ROUNDS: usize = 15;
 
 fn main() -> Result<()> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    // Cargo passes options of the standard harness, `--bench` for one.
-    let chosen: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
-    println!("machine: {}", machine());
-    type Section = fn() -> Result<()>;
-    let sections: [(&str, Section); 2] = [("contention", contention), ("workers", workers)];
-    for (name, section) in sections {
-        if chosen.is_empty() || chosen.iter().any(|chosen| *chosen == name) {
-            println!();
-            section()?;
-        }
-    }
-    Ok(())
+    run(&[("contention", contention), ("workers", workers)])
 }
 
 /// The time from the start of so many threads, which begin together, to the end of the last.
@@ -71,13 +59,7 @@ fn contention() -> Result<()> {
         "{:<10} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}",
         "loop", "1 thread", "2 threads", "no counters", "1 copy", "8 copies", "8 to 1 copy"
     );
-    let loops = [
-        ("tiny", shapes::TINY),
-        ("medium", shapes::MEDIUM),
-        ("nested", shapes::NESTED),
-        ("branchy", shapes::BRANCHY),
-    ];
-    for (name, text) in loops {
+    for (name, text) in shapes::LOOPS {
         let mut plain = Plain::new(Level::None)?;
         let address = plain.define(shapes::parse(text, name)?)?;
         // SAFETY: the function has this signature.

@@ -12,27 +12,27 @@
 //!
 //! Not here: CLIF text (`clif`), instrumentation, placement in memory.
 
+mod addresses;
+mod definitions;
+
 use crate::arena::Arena;
-use crate::codemap::{CodeMap, locate_by_block};
-use crate::config::{Compilation, CompileMode, Config, Mode};
+use crate::codemap::CodeMap;
+use crate::config::{CompileMode, Config, Mode};
 use crate::detect::{SavedProfiles, Wanted};
 use crate::error::Error;
-use crate::externals::Externals;
 use crate::invoke::{InvokeError, Invoker};
 use crate::isa::TierIsas;
-use crate::link::{default_libcall_address, process_symbol};
 use crate::names;
 use crate::reclaim::Reclaimer;
-use crate::slots::{OwnedSlot, Runtime, SlotRef, SlotTable};
+use crate::slots::{OwnedSlot, Runtime, SlotTable};
 use crate::typed::{ClifArgs, ClifReturn, TypedFn};
-use crate::unit::{Body, FuncId, FunctionUnit, Unit, UnitTable};
+use crate::unit::{FuncId, FunctionUnit, Unit, UnitTable};
 use crate::worker::Workers;
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{FuncRef, Function, Signature, UserFuncName};
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
-use cranelift_module::ModuleRelocTarget;
 use regraft_regions::{Profile, SavedFunction};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
@@ -378,211 +378,6 @@ impl Inner {
             _ => None,
         });
         functions.collect()
-    }
-
-    pub fn declare(&self, name: &str, signature: &Signature) -> Result<Arc<FunctionUnit>, Error> {
-        let mut units = write(&self.units);
-        if let Some(function) = units.functions.get(name) {
-            if function.signature != *signature {
-                return Err(Error::IncompatibleSignature {
-                    function: name.to_string(),
-                    declared: Box::new(function.signature.clone()),
-                    found: Box::new(signature.clone()),
-                });
-            }
-            return Ok(Arc::clone(function));
-        }
-        let unit = units.number().ok_or(Error::TooManyUnits)?;
-        let slot = OwnedSlot::lazy(&self.slots, unit)?;
-        let signature = signature.clone();
-        let function = Arc::new(FunctionUnit::new(unit, name.to_string(), signature, slot));
-        units.insert(unit, Unit::Function(Arc::clone(&function)));
-        units
-            .functions
-            .insert(name.to_string(), Arc::clone(&function));
-        Ok(function)
-    }
-
-    pub fn define_now(self: &Arc<Self>, id: FuncId, func: Function) -> Result<(), Error> {
-        let function = self.function(id)?;
-        let _changing = lock(&function.changing);
-        if function.body().is_some() {
-            return Err(Error::DuplicateDefinition {
-                function: function.name.clone(),
-            });
-        }
-        let body = self.make_body(&function, func)?;
-        if self.config.compilation == Compilation::AtDefinition {
-            self.compile_body(&function, &body)?;
-        }
-        function.replace_body(Some(Arc::clone(&body)));
-        if let Some(baseline) = body.compiled() {
-            // A call from another thread may have published a newer version.
-            let entry = baseline.version.entry;
-            function.slot.replace(function.slot.lazy_address(), entry);
-        }
-        self.detect_saved(&function, &body);
-        Ok(())
-    }
-
-    /// Checks a definition and turns its names into numbers.
-    pub fn make_body(
-        &self,
-        function: &FunctionUnit,
-        mut func: Function,
-    ) -> Result<Arc<Body>, Error> {
-        if function.signature != func.signature {
-            return Err(Error::IncompatibleSignature {
-                function: function.name.clone(),
-                declared: Box::new(function.signature.clone()),
-                found: Box::new(func.signature.clone()),
-            });
-        }
-        if self.isas.verify {
-            let verified = cranelift_codegen::verify_function(&func, &*self.isas.tier1);
-            verified.map_err(|errors| Error::Verifier {
-                function: function.name.clone(),
-                errors: errors.to_string(),
-            })?;
-        }
-        let references = crate::references::number_references(self, &function.name, &mut func)?;
-        if references.takes_address {
-            self.reclaimer.pointer_left();
-        }
-        let block_locations = self.config.block_locations && locate_by_block(&mut func);
-        Ok(Arc::new(Body {
-            source: func,
-            block_locations,
-            references,
-            externals: None,
-            baseline: OnceLock::new(),
-        }))
-    }
-
-    /// Compiles the first version of a definition; an error names the function.
-    pub fn compile_body(&self, function: &FunctionUnit, body: &Arc<Body>) -> Result<(), Error> {
-        let compiled = self.compile_baseline(function, body);
-        compiled.map(|_| ()).map_err(|source| Error::Compile {
-            function: function.name.clone(),
-            source,
-        })
-    }
-
-    /// Finds the code of a unit whose lazy stub was called; 0 if there is none.
-    fn resolve(self: &Arc<Self>, unit: u32) -> usize {
-        let unit = read(&self.units).get(unit).cloned();
-        let function = match unit {
-            Some(Unit::Function(function)) => function,
-            Some(Unit::Continuation {
-                function,
-                body,
-                formed,
-                side,
-                slot,
-            }) => {
-                let alive = body.upgrade().zip(formed.upgrade());
-                return alive.map_or(0, |(body, formed)| {
-                    self.resolve_continuation(&function, &body, &formed, side, slot)
-                });
-            }
-            _ => return 0,
-        };
-        if function.body().is_none() {
-            self.define_pending(&function);
-        }
-        let Some(body) = function.body() else {
-            if function.local {
-                tracing::error!(function = %function.name, "called before its module was finalized");
-                return 0;
-            }
-            let address = self.symbol_address(&function.name).unwrap_or(0);
-            if address == 0 {
-                tracing::error!(function = %function.name, "called, but never defined");
-            } else {
-                // A redefinition may have been published meanwhile.
-                function.slot.replace(function.slot.lazy_address(), address);
-                return function.slot.current();
-            }
-            return 0;
-        };
-        match self.compile_baseline(&function, &body) {
-            Ok(baseline) => {
-                // A newer version may have been published meanwhile.
-                let entry = baseline.version.entry;
-                function.slot.replace(function.slot.lazy_address(), entry);
-                self.detect_saved(&function, &body);
-                function.slot.current()
-            }
-            Err(error) => {
-                tracing::error!(function = %function.name, %error, "cannot be compiled");
-                0
-            }
-        }
-    }
-
-    /// The address of a host symbol: registered, or found by the dynamic linker.
-    pub fn symbol_address(&self, name: &str) -> Option<usize> {
-        let registered = read(&self.symbols).get(name).copied();
-        registered.or_else(|| process_symbol(name))
-    }
-
-    /// Checks that everything `root` can reach by calls can be called.
-    fn check_resolvable(&self, root: &Arc<FunctionUnit>) -> Result<(), Error> {
-        let mut seen = HashSet::from([root.unit]);
-        let mut pending = vec![(Arc::clone(root), "the client".to_string())];
-        while let Some((function, referenced_by)) = pending.pop() {
-            let Some(body) = function.body() else {
-                let known = || function.local || self.symbol_address(&function.name).is_some();
-                if !function.lazy.is_pending() && !known() {
-                    return Err(Error::UndefinedSymbol {
-                        name: function.name.clone(),
-                        referenced_by,
-                    });
-                }
-                continue;
-            };
-            for callee in &body.references.callees {
-                if seen.insert(callee.unit) {
-                    pending.push((Arc::clone(callee), function.name.clone()));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The address behind an external name, for the linker. `externals` are what the client's names
-    /// lead to, if they are not the engine's. `own` is data that only the code being linked knows, by
-    /// namespace and index.
-    pub fn address_of(
-        &self,
-        target: &ModuleRelocTarget,
-        externals: Option<&Externals>,
-        own: &[OwnData],
-    ) -> Option<usize> {
-        if let Some(address) = externals.and_then(|externals| externals.address_of(target)) {
-            return Some(address);
-        }
-        let (namespace, index) = match *target {
-            ModuleRelocTarget::User { namespace, index } => (namespace, index),
-            ModuleRelocTarget::LibCall(libcall) => return default_libcall_address(libcall),
-            _ => return None,
-        };
-        let slot = |unit: u32| Some(read(&self.units).get(unit)?.slot());
-        match namespace {
-            names::FUNCTIONS if externals.is_some() => None,
-            names::FUNCTIONS | names::UNITS => slot(index).map(SlotRef::stub_address),
-            names::CELLS => slot(index).map(SlotRef::cell_address),
-            names::COUNTERS | names::TABLES => {
-                let mut own = own.iter();
-                own.find(|own| own.0 == (namespace, index)).map(|own| own.1)
-            }
-            names::RUNTIME => slot(RUNTIME_UNIT).map(SlotRef::stub_address),
-            names::DATA => {
-                let name = read(&self.units).data_names.get(index as usize)?.clone();
-                self.symbol_address(&name)
-            }
-            _ => None,
-        }
     }
 
     /// The ISA of a tier.

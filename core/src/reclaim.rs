@@ -15,9 +15,10 @@
 //!
 //! Not here: epochs ([`crate::epoch`]); the memory ([`crate::arena`]).
 
-use crate::arena::{ArenaStats, OwnedCode, RangeStats};
+mod ledger;
+
+use crate::arena::ArenaStats;
 use crate::baseline::Tiering;
-use crate::codemap::Listing;
 use crate::compile::Version;
 use crate::config::Reclamation;
 use crate::engine::{Engine, Inner, write};
@@ -25,159 +26,12 @@ use crate::epoch::Epochs;
 use crate::formed::Formed;
 use crate::tierup::HotPart;
 use crate::unit::{Body, FunctionUnit, Unit};
+use ledger::Ledger;
+pub(crate) use ledger::{Code, Releasable};
+pub use ledger::{MemoryStats, TierBytes};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Something that can be taken away from its owner, once.
-#[derive(Debug)]
-pub(crate) struct Releasable<T>(Mutex<Option<T>>);
-
-impl<T> Releasable<T> {
-    pub fn new(value: T) -> Self {
-        Self(Mutex::new(Some(value)))
-    }
-
-    /// Works on the value, if it is still there.
-    pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        value.as_mut().map(work)
-    }
-
-    /// Puts a value in the place of what is there.
-    pub fn set(&self, value: T) {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *place = Some(value);
-    }
-
-    /// Takes the value away.
-    pub fn take(&self) -> Option<T> {
-        let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        value.take()
-    }
-}
-
-impl<T> Default for Releasable<T> {
-    fn default() -> Self {
-        Self(Mutex::new(None))
-    }
-}
-
-/// The code of a version, as long as it is in memory.
-#[derive(Debug)]
-pub(crate) struct Code {
-    /// Its entry in the code map, which goes before the memory can be given again.
-    pub listing: Option<Listing>,
-    /// Its place in the ledger.
-    pub account: Option<Account>,
-    pub memory: OwnedCode,
-}
-
-/// Bytes of machine code of one tier.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TierBytes {
-    /// In use.
-    pub live: u64,
-    /// Unreachable for new calls, waiting until no thread can be inside.
-    pub retired: u64,
-    /// Freed so far, in total.
-    pub freed: u64,
-}
-
-/// How the memory of an engine is used at this moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryStats {
-    /// Code memory: stubs and versions.
-    pub code: RangeStats,
-    /// Data memory: slots and counters.
-    pub data: RangeStats,
-    /// Machine code of tier 0 and of tier 1.
-    pub tiers: [TierBytes; 2],
-    /// Definitions, versions and functions that were retired and are not freed yet.
-    pub waiting: usize,
-}
-
-/// Bytes of code by tier and fate.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger([LedgerTier; 2]);
-
-#[derive(Debug, Default)]
-struct LedgerTier {
-    live: AtomicU64,
-    retired: AtomicU64,
-    freed: AtomicU64,
-}
-
-/// The bytes of one version in the ledger.
-#[derive(Debug)]
-pub(crate) struct Account {
-    ledger: Arc<Ledger>,
-    tier: usize,
-    bytes: u64,
-    retired: bool,
-}
-
-impl Ledger {
-    /// Enters a version that is in use.
-    pub fn open(self: &Arc<Self>, tier: u8, bytes: usize) -> Account {
-        let account = Account {
-            ledger: Arc::clone(self),
-            tier: usize::from(tier.min(1)),
-            bytes: bytes as u64,
-            retired: false,
-        };
-        account
-            .tier()
-            .live
-            .fetch_add(account.bytes, Ordering::Relaxed);
-        account
-    }
-
-    /// The sums of a tier.
-    pub fn tier(&self, tier: usize) -> TierBytes {
-        let tier = &self.0[tier.min(1)];
-        TierBytes {
-            live: tier.live.load(Ordering::Relaxed),
-            retired: tier.retired.load(Ordering::Relaxed),
-            freed: tier.freed.load(Ordering::Relaxed),
-        }
-    }
-}
-
-impl Account {
-    fn tier(&self) -> &LedgerTier {
-        &self.ledger.0[self.tier]
-    }
-
-    /// From live to retired.
-    pub fn retire(&mut self) {
-        if !std::mem::replace(&mut self.retired, true) {
-            let tier = self.tier();
-            tier.live.fetch_sub(self.bytes, Ordering::Relaxed);
-            tier.retired.fetch_add(self.bytes, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        let tier = self.tier();
-        let from = if self.retired {
-            &tier.retired
-        } else {
-            &tier.live
-        };
-        from.fetch_sub(self.bytes, Ordering::Relaxed);
-        tier.freed.fetch_add(self.bytes, Ordering::Relaxed);
-    }
-}
-
-impl Version {
-    fn retire(&self) {
-        self.code
-            .with(|code| code.account.as_mut().map(Account::retire));
-    }
-}
 
 /// What waits until no thread can be inside.
 #[derive(Debug)]
@@ -233,11 +87,6 @@ impl Reclaimer {
             waiting: Mutex::default(),
             due: AtomicU32::new(0),
         }
-    }
-
-    /// Whether calls are to be pinned: whether there is a use.
-    fn pins(&self) -> bool {
-        self.policy != Reclamation::Announced
     }
 
     /// Whether a thread that has left generated code is to see what can be freed: after each retirement one,
@@ -338,14 +187,20 @@ impl Inner {
     /// Frees what no thread can be inside of, if the engine can know.
     pub(crate) fn collect(&self) {
         if self.reclaimer.waiting() > 0 && self.reclaimer.automatic() {
-            self.free_older_than(self.reclaimer.epochs.oldest());
+            let oldest = self.reclaimer.epochs.oldest();
+            // Once more behind the fence of the look: who called unpinned because a raw pointer was out has
+            // read so before it, or else reads the slots after it.
+            if self.reclaimer.automatic() {
+                self.free_older_than(oldest);
+            }
         }
     }
 
     /// Runs `body`, which calls generated code: pinned and sampled, if there is a use.
     pub(crate) fn pinned<R>(&self, body: impl FnOnce() -> R) -> R {
         self.sample_thread();
-        if !self.reclaimer.pins() {
+        // A raw pointer that is out stays out: nothing will ask for the pin.
+        if !self.reclaimer.automatic() {
             return body();
         }
         let result = self.reclaimer.epochs.pinned(body);

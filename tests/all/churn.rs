@@ -162,6 +162,7 @@ fn calls_while_everything_changes() {
     let config = Config {
         compile: CompileMode::Background,
         side_exit_threshold: 3,
+        workers: 2,
         // The checks have their own tests; here they would be most of the work.
         check: false,
         ..eager_to_tier(40)

@@ -1,5 +1,6 @@
 //! Detectors: sampling finds what runs long, a saved profile what ran before, and neither changes results.
 
+mod module;
 mod saved;
 
 use crate::tiering::{COLD, cold_model, eager_to_tier, engine};

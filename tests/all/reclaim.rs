@@ -33,6 +33,14 @@ fn parse(clif: &str) -> cranelift_codegen::ir::Function {
     functions.expect("valid CLIF").remove(0)
 }
 
+/// Calls the function `f`.
+const CALLER: &str = "function %g(i64) -> i64 system_v {
+    fn0 = %f(i64) -> i64 system_v
+block0(v0: i64):
+    v1 = call fn0(v0)
+    return v1
+}";
+
 fn typed(engine: &Engine, id: FuncId) -> TypedFn<(i64,), i64> {
     engine.get(id).expect("the types agree")
 }
@@ -62,13 +70,7 @@ fn calls_reach_the_new_body_through_every_pointer() {
         };
         let engine = Engine::new(config).unwrap();
         let id = engine.define_function(adding(1)).unwrap();
-        let caller = "function %g(i64) -> i64 system_v {
-    fn0 = %f(i64) -> i64 system_v
-block0(v0: i64):
-    v1 = call fn0(v0)
-    return v1
-}";
-        let caller = engine.define_function(parse(caller)).unwrap();
+        let caller = engine.define_function(parse(CALLER)).unwrap();
         let (direct, through) = (typed(&engine, id), typed(&engine, caller));
         let pointer = engine.pointer(id).unwrap();
         for step in 1..20 {
@@ -202,13 +204,7 @@ fn a_definition_that_cannot_be_compiled_leaves_nothing_behind() {
 fn a_call_of_a_function_that_was_removed_is_an_error() {
     let engine = engine(eager_to_tier(10), "");
     let id = engine.define_function(adding(1)).unwrap();
-    let caller = "function %g(i64) -> i64 system_v {
-    fn0 = %f(i64) -> i64 system_v
-block0(v0: i64):
-    v1 = call fn0(v0)
-    return v1
-}";
-    let caller = engine.define_function(parse(caller)).unwrap();
+    let caller = engine.define_function(parse(CALLER)).unwrap();
     let (direct, through) = (typed(&engine, id), typed(&engine, caller));
     assert_eq!((call(&direct, 50), call(&through, 50)), (50, 50));
     engine.remove(id).unwrap();

@@ -1,0 +1,131 @@
+//! From units and names to addresses.
+
+use super::{Inner, OwnData, RUNTIME_UNIT, read};
+use crate::error::Error;
+use crate::externals::Externals;
+use crate::link::{default_libcall_address, process_symbol};
+use crate::names;
+use crate::slots::SlotRef;
+use crate::unit::{FunctionUnit, Unit};
+use cranelift_module::ModuleRelocTarget;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+impl Inner {
+    /// Finds the code of a unit whose lazy stub was called; 0 if there is none.
+    pub(super) fn resolve(self: &Arc<Self>, unit: u32) -> usize {
+        let unit = read(&self.units).get(unit).cloned();
+        let function = match unit {
+            Some(Unit::Function(function)) => function,
+            Some(Unit::Continuation {
+                function,
+                body,
+                formed,
+                side,
+                slot,
+            }) => {
+                let alive = body.upgrade().zip(formed.upgrade());
+                return alive.map_or(0, |(body, formed)| {
+                    self.resolve_continuation(&function, &body, &formed, side, slot)
+                });
+            }
+            _ => return 0,
+        };
+        if function.body().is_none() {
+            self.define_pending(&function);
+        }
+        let Some(body) = function.body() else {
+            if function.local {
+                tracing::error!(function = %function.name, "called before its module was finalized");
+                return 0;
+            }
+            let address = self.symbol_address(&function.name).unwrap_or(0);
+            if address == 0 {
+                tracing::error!(function = %function.name, "called, but never defined");
+            } else {
+                // A redefinition may have been published meanwhile.
+                function.slot.replace(function.slot.lazy_address(), address);
+                return function.slot.current();
+            }
+            return 0;
+        };
+        match self.compile_baseline(&function, &body) {
+            Ok(baseline) => {
+                // A newer version may have been published meanwhile.
+                let entry = baseline.version.entry;
+                function.slot.replace(function.slot.lazy_address(), entry);
+                self.detect_saved(&function, &body);
+                function.slot.current()
+            }
+            Err(error) => {
+                tracing::error!(function = %function.name, %error, "cannot be compiled");
+                0
+            }
+        }
+    }
+
+    /// The address of a host symbol: registered, or found by the dynamic linker.
+    pub fn symbol_address(&self, name: &str) -> Option<usize> {
+        let registered = read(&self.symbols).get(name).copied();
+        registered.or_else(|| process_symbol(name))
+    }
+
+    /// Checks that everything `root` can reach by calls can be called.
+    pub(super) fn check_resolvable(&self, root: &Arc<FunctionUnit>) -> Result<(), Error> {
+        let mut seen = HashSet::from([root.unit]);
+        let mut pending = vec![(Arc::clone(root), "the client".to_string())];
+        while let Some((function, referenced_by)) = pending.pop() {
+            let Some(body) = function.body() else {
+                let known = || function.local || self.symbol_address(&function.name).is_some();
+                if !function.lazy.is_pending() && !known() {
+                    return Err(Error::UndefinedSymbol {
+                        name: function.name.clone(),
+                        referenced_by,
+                    });
+                }
+                continue;
+            };
+            for callee in &body.references.callees {
+                if seen.insert(callee.unit) {
+                    pending.push((Arc::clone(callee), function.name.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The address behind an external name, for the linker. `externals` are what the client's names
+    /// lead to, if they are not the engine's. `own` is data that only the code being linked knows, by
+    /// namespace and index.
+    pub fn address_of(
+        &self,
+        target: &ModuleRelocTarget,
+        externals: Option<&Externals>,
+        own: &[OwnData],
+    ) -> Option<usize> {
+        if let Some(address) = externals.and_then(|externals| externals.address_of(target)) {
+            return Some(address);
+        }
+        let (namespace, index) = match *target {
+            ModuleRelocTarget::User { namespace, index } => (namespace, index),
+            ModuleRelocTarget::LibCall(libcall) => return default_libcall_address(libcall),
+            _ => return None,
+        };
+        let slot = |unit: u32| Some(read(&self.units).get(unit)?.slot());
+        match namespace {
+            names::FUNCTIONS if externals.is_some() => None,
+            names::FUNCTIONS | names::UNITS => slot(index).map(SlotRef::stub_address),
+            names::CELLS => slot(index).map(SlotRef::cell_address),
+            names::COUNTERS | names::TABLES => {
+                let mut own = own.iter();
+                own.find(|own| own.0 == (namespace, index)).map(|own| own.1)
+            }
+            names::RUNTIME => slot(RUNTIME_UNIT).map(SlotRef::stub_address),
+            names::DATA => {
+                let name = read(&self.units).data_names.get(index as usize)?.clone();
+                self.symbol_address(&name)
+            }
+            _ => None,
+        }
+    }
+}

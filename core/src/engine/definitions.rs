@@ -1,0 +1,100 @@
+//! Declaring and defining functions.
+
+use super::{Inner, lock, write};
+use crate::codemap::locate_by_block;
+use crate::config::Compilation;
+use crate::error::Error;
+use crate::slots::OwnedSlot;
+use crate::unit::{Body, FuncId, FunctionUnit, Unit};
+use cranelift_codegen::ir::{Function, Signature};
+use std::sync::{Arc, OnceLock};
+
+impl Inner {
+    pub fn declare(&self, name: &str, signature: &Signature) -> Result<Arc<FunctionUnit>, Error> {
+        let mut units = write(&self.units);
+        if let Some(function) = units.functions.get(name) {
+            if function.signature != *signature {
+                return Err(Error::IncompatibleSignature {
+                    function: name.to_string(),
+                    declared: Box::new(function.signature.clone()),
+                    found: Box::new(signature.clone()),
+                });
+            }
+            return Ok(Arc::clone(function));
+        }
+        let unit = units.number().ok_or(Error::TooManyUnits)?;
+        let slot = OwnedSlot::lazy(&self.slots, unit)?;
+        let signature = signature.clone();
+        let function = Arc::new(FunctionUnit::new(unit, name.to_string(), signature, slot));
+        units.insert(unit, Unit::Function(Arc::clone(&function)));
+        units
+            .functions
+            .insert(name.to_string(), Arc::clone(&function));
+        Ok(function)
+    }
+
+    pub fn define_now(self: &Arc<Self>, id: FuncId, func: Function) -> Result<(), Error> {
+        let function = self.function(id)?;
+        let _changing = lock(&function.changing);
+        if function.body().is_some() {
+            return Err(Error::DuplicateDefinition {
+                function: function.name.clone(),
+            });
+        }
+        let body = self.make_body(&function, func)?;
+        if self.config.compilation == Compilation::AtDefinition {
+            self.compile_body(&function, &body)?;
+        }
+        function.replace_body(Some(Arc::clone(&body)));
+        if let Some(baseline) = body.compiled() {
+            // A call from another thread may have published a newer version.
+            let entry = baseline.version.entry;
+            function.slot.replace(function.slot.lazy_address(), entry);
+        }
+        self.detect_saved(&function, &body);
+        Ok(())
+    }
+
+    /// Checks a definition and turns its names into numbers.
+    pub fn make_body(
+        &self,
+        function: &FunctionUnit,
+        mut func: Function,
+    ) -> Result<Arc<Body>, Error> {
+        if function.signature != func.signature {
+            return Err(Error::IncompatibleSignature {
+                function: function.name.clone(),
+                declared: Box::new(function.signature.clone()),
+                found: Box::new(func.signature.clone()),
+            });
+        }
+        if self.isas.verify {
+            let verified = cranelift_codegen::verify_function(&func, &*self.isas.tier1);
+            verified.map_err(|errors| Error::Verifier {
+                function: function.name.clone(),
+                errors: errors.to_string(),
+            })?;
+        }
+        let references = crate::references::number_references(self, &function.name, &mut func)?;
+        if references.takes_address {
+            self.reclaimer.pointer_left();
+        }
+        let block_locations = self.config.block_locations && locate_by_block(&mut func);
+        Ok(Arc::new(Body {
+            source: func,
+            block_locations,
+            references,
+            externals: None,
+            baseline: OnceLock::new(),
+        }))
+    }
+
+    /// Compiles the first version of a definition; an error names the function.
+    pub fn compile_body(&self, function: &FunctionUnit, body: &Arc<Body>) -> Result<(), Error> {
+        let compiled = self.compile_baseline(function, body);
+        compiled.map(|_| ()).map_err(|source| Error::Compile {
+            function: function.name.clone(),
+            source,
+        })
+    }
+}

@@ -1,0 +1,250 @@
+//! The data of a report, as they are written to JSON.
+
+use super::memory::MemoryReport;
+use indexmap::IndexMap;
+use serde::de::Error;
+use serde::{Deserialize, Serialize};
+
+/// The version of the report's format.
+pub const REPORT_VERSION: u32 = 2;
+
+/// What an engine has done so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The version of the format: [`REPORT_VERSION`].
+    pub version: u32,
+    /// The mode of the engine: `tiered`, `tier0` or `eager`.
+    pub mode: String,
+    /// What finds hot parts while code runs: `counters` or `sampling`.
+    pub detection: String,
+    /// The target triple.
+    pub target: String,
+    /// What tier-1 compilation has done.
+    pub workers: WorkersReport,
+    /// How code and data memory are used.
+    pub memory: MemoryReport,
+    /// The defined functions, by name, in the order of their declaration. Where functions of modules
+    /// have the same name, the number of the function follows it: `main#17`.
+    pub functions: IndexMap<String, FunctionReport>,
+}
+
+/// Tier-1 compilation, wherever it happens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkersReport {
+    /// Compile threads that run now: none before the first job, after a shutdown, and in synchronous mode.
+    pub threads: usize,
+    /// Jobs finished, whatever came of them.
+    pub jobs: u64,
+    /// Panics that were contained. Each is a defect, of regraft, of Cranelift or of what the client plugged in.
+    pub panics: u64,
+    /// Jobs that wait or are in hand.
+    pub queued: usize,
+}
+
+/// One function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FunctionReport {
+    /// CLIF instructions, as the client defined them.
+    pub instructions: usize,
+    /// Blocks, as the client defined them.
+    pub blocks: usize,
+    /// The tier that a call reaches now; absent if it was never compiled.
+    pub tier: Option<u8>,
+    /// Why it has no code: its lazy definition or its first compilation failed. Absent otherwise.
+    pub definition_error: Option<String>,
+    /// Calls that reached a counting version; 0 with sampling.
+    pub entries: u64,
+    /// What became of its saved profile; absent if there is none.
+    pub saved_profile: Option<SavedProfileReport>,
+    /// Why the function itself was or was not compiled again.
+    pub whole_function: PartReport,
+    /// Every version of the function itself, oldest first. A function that
+    /// only holds regions keeps its first.
+    pub versions: Vec<VersionReport>,
+    /// Compile time in microseconds by tier, regions included.
+    pub compile_micros: IndexMap<String, u64>,
+    /// Its loops, outer before inner, hooked or not.
+    pub regions: Vec<RegionReport>,
+    /// Cycles with several entries: no region can be made of them.
+    pub irreducible: Vec<IrreducibleReport>,
+}
+
+/// What became of a function's saved profile.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedProfileReport {
+    /// `used` or `ignored`.
+    pub state: String,
+    /// Why it is ignored, in prose; empty otherwise.
+    pub reason: String,
+    /// A short stable name of the reason, such as `stale-hash`; empty otherwise.
+    pub reason_code: String,
+}
+
+/// One loop, and the region made of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegionReport {
+    /// The function that holds it.
+    pub function: String,
+    /// The block that is its entry.
+    pub header: String,
+    /// `loop`, `function` or `path`.
+    pub kind: String,
+    /// Nesting depth; an outermost loop has 1.
+    pub loop_depth: u32,
+    /// Its blocks and how often each was executed at tier 0; only the header
+    /// of a loop that is refused as `too-deep`.
+    pub blocks: IndexMap<String, u64>,
+    /// Its share of the instructions that the function executed at tier 0.
+    pub share: f64,
+    /// What goes in, in order.
+    pub live_ins: Vec<LiveInReport>,
+    /// What can come out.
+    pub live_outs: Vec<LiveOutReport>,
+    /// Where control can leave.
+    pub exits: Vec<ExitReport>,
+    /// What was decided, and why.
+    #[serde(flatten)]
+    pub part: PartReport,
+    /// Its compiled versions, oldest first.
+    pub versions: Vec<VersionReport>,
+    /// How often it was entered.
+    pub entries: u64,
+    /// How many of the entries were into a loop that was already running; 0
+    /// with sampling, which cannot tell.
+    pub entries_while_running: u64,
+}
+
+/// What has become of a part of a function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartReport {
+    /// `take`, `skip`, `refuse`, or `none` where nothing was decided.
+    pub decision: String,
+    /// The reason, in prose; empty where there is nothing to explain.
+    pub reason: String,
+    /// A short stable name of a refusal; empty otherwise.
+    pub reason_code: String,
+    /// `cold`, `compiling`, `published`, `skipped`, `refused`, `failed`,
+    /// `superseded` or `stopped`.
+    pub state: String,
+    /// What found it hot, the first time: `counters`, `sampling` or
+    /// `profile`; empty while it is cold.
+    pub found_by: String,
+    /// How often it was found hot.
+    pub requests: u32,
+    /// How often a region was formed of it.
+    pub formations: usize,
+    /// The blocks of the newest region.
+    pub hot_blocks: Vec<String>,
+    /// The cold blocks that the newest region's side exits lead to.
+    pub side_exits: Vec<SideExitReport>,
+    /// Why it is not formed again, if it is not; empty otherwise.
+    pub settled: String,
+}
+
+/// A cold block that was left out of a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SideExitReport {
+    /// The block that its side exits lead to.
+    pub to: String,
+    /// How often they were taken.
+    pub count: u64,
+    /// `lazy`, `compiled` or `failed`: the continuation is compiled when a
+    /// side exit to it is first taken.
+    pub state: String,
+    /// Bytes of machine code of the continuation; 0 if there is none.
+    pub code_bytes: usize,
+    /// Microseconds to compile the continuation; 0 if there is none.
+    pub compile_micros: u64,
+}
+
+/// A parameter of a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LiveInReport {
+    /// The value, stack slot or header parameter that it carries.
+    pub value: String,
+    /// Its CLIF type.
+    #[serde(rename = "type")]
+    pub ty: String,
+}
+
+/// A value that leaves a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LiveOutReport {
+    /// The value that it carries.
+    pub value: String,
+    /// Its CLIF type.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// The numbers of the exits that it leaves by.
+    pub exits: Vec<u32>,
+}
+
+/// An exit of a region.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExitReport {
+    /// Its number, from 1.
+    pub number: u32,
+    /// `natural`, `return` or `tail-call`.
+    pub kind: String,
+    /// The block that it leaves.
+    pub from: String,
+    /// The block that it goes to; absent for a return.
+    pub to: Option<String>,
+    /// How often the region returned by it.
+    pub count: u64,
+}
+
+/// A compiled version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionReport {
+    /// 0 or 1.
+    pub tier: u8,
+    /// CLIF instructions given to the code generator.
+    pub instructions_before: usize,
+    /// CLIF instructions that its optimiser left.
+    pub instructions_after: usize,
+    /// Bytes of machine code.
+    pub code_bytes: usize,
+    /// Microseconds from CLIF to linked code.
+    pub compile_micros: u64,
+    /// What had it compiled: `counters`, `sampling` or `profile`; empty for a
+    /// first version.
+    pub found_by: String,
+}
+
+/// A cycle with several entries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IrreducibleReport {
+    /// Its blocks.
+    pub blocks: Vec<String>,
+    /// Those that are entered from outside.
+    pub entries: Vec<String>,
+}
+
+impl Report {
+    /// The report as JSON text, pretty-printed, with stable key order.
+    pub fn to_json(&self) -> String {
+        // Plain data with string keys always serialises.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Reads a report back.
+    ///
+    /// # Errors
+    ///
+    /// The parser's, with line and column; a report of another version is an
+    /// error too.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let Versioned { version } = serde_json::from_str(text)?;
+        if version != REPORT_VERSION {
+            return Err(serde_json::Error::custom(format!(
+                "the report has version {version}, this program reads version {REPORT_VERSION}"
+            )));
+        }
+        serde_json::from_str(text)
+    }
+}
