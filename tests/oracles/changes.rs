@@ -77,9 +77,7 @@ fn live(
     }
     let mut life = Life::begin(program, &defined, position, config, host, stats)?;
     life.calls(&expected, "as defined")?;
-    // The second change comes while what the first had compiled is in the background.
-    let body = defined[position].clone();
-    life.redefine(body)?;
+    life.redefine(defined[position].clone())?;
     life.calls(&expected, "redefined as before")?;
     if sabotage == Some(Sabotage::LoseDefinition) {
         life.stats.sabotaged = 1;

@@ -14,7 +14,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable, Flags};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{DataId, FuncId, Linkage, Module, ModuleResult};
+use cranelift_module::{DataId, FuncId, Linkage, Module};
 use std::collections::HashMap;
 
 /// The name of the function that moves arguments and results.
@@ -85,8 +85,8 @@ pub trait JustInTime: Module {
     ///
     /// # Errors
     ///
-    /// The module's.
-    fn finalize(&mut self) -> ModuleResult<()>;
+    /// What the module says.
+    fn finalize(&mut self) -> Result<(), String>;
     /// The address of a function that was finalized.
     fn code(&self, id: FuncId) -> *const u8;
     /// Gives its memory back.
@@ -100,8 +100,9 @@ pub trait JustInTime: Module {
 macro_rules! just_in_time {
     ($module:ty) => {
         impl JustInTime for $module {
-            fn finalize(&mut self) -> ModuleResult<()> {
+            fn finalize(&mut self) -> Result<(), String> {
                 self.finalize_definitions()
+                    .map_err(|error| error.to_string())
             }
             fn code(&self, id: FuncId) -> *const u8 {
                 self.get_finalized_function(id)
@@ -178,7 +179,7 @@ impl<M: JustInTime> Plain<M> {
         let id = id.map_err(|error| error.to_string())?;
         define(&mut module, id, wrapper, &ids, data)?;
         ids.insert(WRAPPER.to_string(), id);
-        module.finalize().map_err(|error| error.to_string())?;
+        module.finalize()?;
         let entry = module.code(id);
         // SAFETY: it is the wrapper, which has this signature.
         let entry = unsafe { std::mem::transmute::<*const u8, extern "C" fn(*mut u128)>(entry) };
