@@ -7,10 +7,12 @@
 //! The corpus lies outside of the repository (`../shared/conformance/runtests`); where it is not, the tests
 //! say so and pass.
 
-use regraft::clif::{Effect, Program, TestFile, Verdict, Wrapping};
-use regraft::{CompileMode, Config, Mode, PartReport};
+use regraft::clif::{Effect, Program, Target, TestFile, Verdict, Wrapping};
+use regraft::regions::{Profile, function_hash};
+use regraft::{CompileMode, Config, Detection, Mode, PartReport, Sampling};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The figures of plain cranelift-jit 0.135.8 on x86-64.
 const FILES: usize = 203;
@@ -37,6 +39,8 @@ struct Tally {
     outlined: usize,
     entered: usize,
     entered_while_running: usize,
+    /// Loops that a saved profile found.
+    found_by_profile: usize,
     /// Whole functions compiled again.
     whole: usize,
     /// Cold blocks with side exits to them, and those of them that were taken.
@@ -62,7 +66,7 @@ fn corpus() -> Option<Vec<PathBuf>> {
     Some(files)
 }
 
-fn run_corpus(config: &Config, wrap: Option<u32>, repeat: usize) -> Option<Tally> {
+fn run_corpus(runs: &Runs, wrap: Option<u32>, repeat: usize) -> Option<Tally> {
     let mut tally = Tally::default();
     for path in corpus()? {
         let name = path
@@ -91,13 +95,69 @@ fn run_corpus(config: &Config, wrap: Option<u32>, repeat: usize) -> Option<Tally
                 continue;
             }
             let place = format!("{name} [{}]", target.name());
-            match Program::build(&file, target, config.clone(), wrap) {
+            let config = runs.config(&file, target, wrap);
+            match config.and_then(|config| Program::build(&file, target, config, wrap)) {
                 Ok(program) => run_program(&mut tally, &place, &file, &program, repeat),
                 Err(error) => tally.failures.push(format!("{place}: {error}")),
             }
         }
     }
     Some(tally)
+}
+
+/// The run that is judged, and the run before it whose profile it is given, if any.
+struct Runs {
+    judged: Config,
+    earlier: Option<Config>,
+}
+
+impl From<Config> for Runs {
+    fn from(judged: Config) -> Self {
+        Self {
+            judged,
+            earlier: None,
+        }
+    }
+}
+
+impl Runs {
+    fn config(
+        &self,
+        file: &TestFile,
+        target: &Target,
+        wrap: Option<u32>,
+    ) -> Result<Config, regraft::Error> {
+        let earlier = self.earlier.clone();
+        let profile = earlier.map(|earlier| profile_of(file, target, earlier, wrap));
+        Ok(Config {
+            profile: profile.transpose()?.map(Arc::new),
+            ..self.judged.clone()
+        })
+    }
+}
+
+/// The profile of a run, written and read again.
+fn profile_of(
+    file: &TestFile,
+    target: &Target,
+    config: Config,
+    wrap: Option<u32>,
+) -> Result<Profile, regraft::Error> {
+    let program = Program::build(file, target, config, wrap)?;
+    for (function, id) in file.functions().iter().zip(program.ids()) {
+        let Ok(id) = id else { continue };
+        for command in &function.commands {
+            // SAFETY: the corpus was written to be run.
+            let _ = unsafe { program.engine().call(id, command.args()) };
+        }
+    }
+    let mut profile = program.engine().profile();
+    for (function, source) in file.functions().iter().zip(program.sources()) {
+        if let Some(saved) = profile.functions.get_mut(&function.name) {
+            saved.hash = function_hash(source);
+        }
+    }
+    Ok(Profile::from_json(&profile.to_json()).expect("what was written"))
 }
 
 fn run_program(tally: &mut Tally, place: &str, file: &TestFile, program: &Program, repeat: usize) {
@@ -151,6 +211,7 @@ fn run_program(tally: &mut Tally, place: &str, file: &TestFile, program: &Progra
             tally.entered += usize::from(region.entries > 0);
             tally.entered_while_running += usize::from(region.entries_while_running > 0);
             let part = &region.part;
+            tally.found_by_profile += usize::from(part.found_by == "profile");
             count_side_exits(tally, part);
             let state = match &*part.reason_code {
                 "" => part.state.clone(),
@@ -177,8 +238,8 @@ fn count_side_exits(tally: &mut Tally, part: &PartReport) {
 }
 
 /// Runs the corpus and checks what holds in every mode.
-fn check(what: &str, config: Config, wrap: Option<u32>, repeat: usize) -> Option<Tally> {
-    let tally = run_corpus(&config, wrap, repeat)?;
+fn check(what: &str, runs: impl Into<Runs>, wrap: Option<u32>, repeat: usize) -> Option<Tally> {
+    let tally = run_corpus(&runs.into(), wrap, repeat)?;
     println!(
         "{what}: {} files, {} applicable, {} pairs ({} skipped: this CPU), {} functions, \
          {} run commands passed, {} skipped, {} printed, {} failed",
@@ -272,6 +333,28 @@ fn wrapped() {
             "{:?}",
             tally.states
         );
+    }
+}
+
+/// Hooks without counters: a saved profile has every loop compiled before the first call.
+#[test]
+fn wrapped_and_uncounted() {
+    // Whole functions would have no use for their hooks.
+    let loops_only = Config {
+        entry_threshold: u32::MAX,
+        ..eager_to_tier_up()
+    };
+    let runs = Runs {
+        judged: Config {
+            detection: Detection::Sampling(Sampling::default()),
+            check: true,
+            ..loops_only.clone()
+        },
+        earlier: Some(loops_only),
+    };
+    if let Some(tally) = check("wrapped, uncounted", runs, Some(8), 1) {
+        let found = (tally.found_by_profile, tally.entered);
+        assert_eq!(found, (tally.loops, tally.loops), "{:?}", tally.states);
     }
 }
 

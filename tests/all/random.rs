@@ -116,6 +116,19 @@ fn engines() {
     );
 }
 
+/// What a case chooses is what runs: regions are found, entered, and gone in the end.
+#[test]
+fn changes() {
+    let stats = drive("changes");
+    assert!(stats.entered > 20 && stats.side_exits > 0, "{stats:?}");
+}
+
+#[test]
+fn modules() {
+    let stats = drive("modules");
+    assert!(stats.entered > 20 && stats.side_exits > 0, "{stats:?}");
+}
+
 #[test]
 fn counters() {
     let stats = drive("counters");
@@ -163,8 +176,35 @@ fn engines_notice_sabotage() {
 }
 
 #[test]
+fn changes_notice_sabotage() {
+    for sabotage in [
+        Sabotage::StaleArgument,
+        Sabotage::LoseStore,
+        Sabotage::LoseDefinition,
+        Sabotage::KeepFunction,
+        Sabotage::KeepCaller,
+    ] {
+        notices("changes", sabotage);
+    }
+}
+
+#[test]
+fn modules_notice_sabotage() {
+    for sabotage in [
+        Sabotage::StaleArgument,
+        Sabotage::LoseStore,
+        Sabotage::LoseDefinition,
+        Sabotage::KeepFunction,
+    ] {
+        notices("modules", sabotage);
+    }
+}
+
+#[test]
 fn counters_notice_sabotage() {
-    notices("counters", Sabotage::MiscountEdge);
+    for sabotage in [Sabotage::MiscountEdge, Sabotage::LoseCall] {
+        notices("counters", sabotage);
+    }
 }
 
 #[test]

@@ -10,10 +10,12 @@
 //! | [`body`], `terminators`, `ends` | SSA over it, with fuel |
 //! | `scalars`, `vectors`, [`memory`] | instructions |
 //! | [`region`] | legal regions |
+//! | `alternative` | another body for a function |
 //!
 //! Limitations, all of the x86-64 backend or of Cranelift's interpreter: no 64-bit vectors, no arithmetic on
 //! `f16` and `f128`, no exceptions, no dynamic vectors, no traps that fire.
 
+mod alternative;
 pub mod body;
 mod ends;
 pub mod graph;
@@ -63,6 +65,14 @@ struct Features {
     vmctx: bool,
 }
 
+/// What a function was drawn from, all but the bytes.
+struct Part {
+    name: String,
+    shape: Shape,
+    features: Features,
+    limits: Limits,
+}
+
 /// A signature, and which parameters are addresses.
 struct Shape {
     signature: Signature,
@@ -72,15 +82,15 @@ struct Shape {
 impl Program {
     /// Draws a program that ends.
     pub fn draw(source: &mut Source<'_>) -> Self {
-        Self::draw_with(source, false)
+        Self::draw_with(source, false).0
     }
 
     /// Draws a program whose loops may never end: to be looked at, not to be run.
     pub fn draw_endless(source: &mut Source<'_>) -> Self {
-        Self::draw_with(source, true)
+        Self::draw_with(source, true).0
     }
 
-    fn draw_with(source: &mut Source<'_>, endless: bool) -> Self {
+    fn draw_with(source: &mut Source<'_>, endless: bool) -> (Self, Vec<Part>) {
         let host = source.percent(50);
         let features = Features {
             heap: host && source.percent(80),
@@ -96,7 +106,7 @@ impl Program {
             .map(|_| source.pick(&TYPES))
             .collect();
         let mut functions = vec![];
-        let mut shapes: Vec<Shape> = vec![];
+        let mut parts: Vec<Part> = vec![];
         let mut main = draw_shape(source, &palette, features, None);
         let digest = source.percent(70);
         if digest {
@@ -114,9 +124,14 @@ impl Program {
                 digest: false,
                 endless,
             };
-            let name = format!("helper{number}");
-            functions.push(draw_function(source, &name, &shape, &shapes, none, &limits));
-            shapes.push(shape);
+            let part = Part {
+                name: format!("helper{number}"),
+                shape,
+                features: none,
+                limits,
+            };
+            functions.push(draw_function(source, &part, &parts));
+            parts.push(part);
         }
         let many = source.percent(4);
         let limits = Limits {
@@ -128,15 +143,21 @@ impl Program {
             digest,
             endless,
         };
-        functions.push(draw_function(
-            source, MAIN, &main, &shapes, features, &limits,
-        ));
-        let inputs = (0..4).map(|_| draw_input(source, &main)).collect();
-        Self {
+        let main = Part {
+            name: MAIN.to_string(),
+            shape: main,
+            features,
+            limits,
+        };
+        functions.push(draw_function(source, &main, &parts));
+        let inputs = (0..4).map(|_| draw_input(source, &main.shape)).collect();
+        parts.push(main);
+        let program = Self {
             functions,
             inputs,
             interpretable: !(features.heap || features.symbol || features.vmctx),
-        }
+        };
+        (program, parts)
     }
 
     /// The function under test.
@@ -209,14 +230,13 @@ fn draw_input(source: &mut Source<'_>, shape: &Shape) -> Vec<Arg> {
         .collect()
 }
 
-fn draw_function(
-    source: &mut Source<'_>,
-    name: &str,
-    shape: &Shape,
-    callees: &[Shape],
-    features: Features,
-    limits: &Limits,
-) -> Function {
+fn draw_function(source: &mut Source<'_>, part: &Part, callees: &[Part]) -> Function {
+    let Part {
+        name,
+        shape,
+        features,
+        limits,
+    } = part;
     let name = UserFuncName::testcase(name);
     let mut function = Function::with_name_signature(name, shape.signature.clone());
     let mut context = FunctionBuilderContext::new();
@@ -291,11 +311,16 @@ fn draw_function(
     function
 }
 
-fn declare_callees(body: &mut Body<'_, '_, '_>, callees: &[Shape]) {
-    for (number, callee) in callees.iter().enumerate() {
+fn declare_callees(body: &mut Body<'_, '_, '_>, callees: &[Part]) {
+    for Part {
+        name,
+        shape: callee,
+        ..
+    } in callees
+    {
         let sig_ref = body.builder.import_signature(callee.signature.clone());
         let func_ref = body.builder.import_function(ExtFuncData {
-            name: ExternalName::testcase(format!("helper{number}")),
+            name: ExternalName::testcase(name),
             signature: sig_ref,
             colocated: false,
             patchable: false,

@@ -1,19 +1,23 @@
 //! Counts reconstructed from few counters against counts of everything.
 //!
 //! At tier 0 they must be equal, block by block and edge by edge. While functions tier up, the engine counts
-//! what runs at tier 0 only: no more than what was executed, and conserved where the profile says so.
+//! what runs at tier 0 only: no more than what was executed, and conserved where the profile says so. With several
+//! copies of the counters, calls are made on several stacks, one at a time: so each copy is used, and none loses counts.
 
-use super::engines::{base, call, define};
+use super::engines::{base, chain, define, every_loop};
 use super::instrumented::{Counts, Instrumented};
 use super::plain::{Plain, name_of};
 use super::{Sabotage, Stats};
 use crate::generate::host::Host;
 use crate::generate::{MAIN, Program, Source};
 use cranelift_codegen::ir::Function;
-use regraft::regions::{Mode as Counting, Policy, SavedFunction};
+use regraft::regions::{Mode as Counting, SavedFunction};
 use regraft::{Config, Engine, Mode};
 
 const REPEAT: usize = 2;
+
+/// How many stacks calls are made on, where counters have copies.
+const STACKS: usize = 4;
 
 /// The engine's profile agrees with brute force.
 ///
@@ -43,10 +47,23 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
     for (name, config, exact) in configs() {
         let defined = define(&program.functions, config, &host);
         let (engine, main) = defined.map_err(|error| text(format!("{name}: {error}")))?;
-        for args in &program.inputs {
-            for _ in 0..REPEAT {
-                call(&engine, main, &host, args)
-                    .map_err(|error| text(format!("{name}: {error}")))?;
+        let copied = engine.config().counter_copies > 1;
+        for (at, args) in program.inputs.iter().enumerate() {
+            for round in 0..REPEAT {
+                if sabotage == Some(Sabotage::LoseCall) && copied && (at, round) == (0, 0) {
+                    stats.sabotaged = 1;
+                    continue;
+                }
+                let stack = if copied {
+                    (REPEAT * at + round) % STACKS
+                } else {
+                    0
+                };
+                let values = host.arguments(args);
+                host.reset();
+                // SAFETY: generated programs touch only their frame and the host's buffers.
+                let called = on_stack(stack, &|| unsafe { engine.call(main, &values) }.map(drop));
+                called.map_err(|error| text(format!("{name}: {}", chain(&error))))?;
                 stats.calls += 1;
             }
         }
@@ -75,14 +92,25 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
     Ok(stats)
 }
 
+/// Runs on a stack that is another for each number.
+fn on_stack<T: Send>(stack: usize, run: &(dyn Fn() -> T + Sync)) -> T {
+    match stack {
+        0 => run(),
+        // The stacks of the threads that wait are in use.
+        _ => std::thread::scope(|scope| {
+            let deeper = scope.spawn(|| on_stack(stack - 1, run));
+            match deeper.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }),
+    }
+}
+
 /// Configurations, and whether all that is executed is counted.
 fn configs() -> Vec<(&'static str, Config, bool)> {
     let tiered = Config {
-        policy: Policy {
-            min_trip_count: 0.0,
-            min_share: 0.0,
-            ..Policy::default()
-        },
+        policy: every_loop(),
         loop_threshold: 5,
         entry_threshold: 4,
         check: false,
@@ -91,6 +119,10 @@ fn configs() -> Vec<(&'static str, Config, bool)> {
     let counting = |counting| Config {
         counting,
         ..base(Mode::Tier0)
+    };
+    let copies = |counter_copies, config: &Config| Config {
+        counter_copies,
+        ..config.clone()
     };
     vec![
         ("spanning tree", counting(Counting::SpanningTree), true),
@@ -104,6 +136,13 @@ fn configs() -> Vec<(&'static str, Config, bool)> {
             },
             true,
         ),
+        (
+            "2 copies",
+            copies(2, &counting(Counting::SpanningTree)),
+            true,
+        ),
+        ("8 copies", copies(8, &counting(Counting::EveryBlock)), true),
+        ("tiered, 8 copies", copies(8, &tiered), false),
         ("tiered", tiered, false),
     ]
 }

@@ -30,17 +30,25 @@ pub fn base(mode: Mode) -> Config {
     }
 }
 
-/// The configurations that must agree.
-pub fn configs() -> Vec<(&'static str, Config)> {
-    let every_loop = Policy {
+/// A policy by which every loop becomes a region.
+pub fn every_loop() -> Policy {
+    Policy {
         min_trip_count: 0.0,
         min_share: 0.0,
         ..Policy::default()
-    };
-    let greedy = Policy {
+    }
+}
+
+/// A policy by which, besides, what runs in less than half of the iterations is cold.
+pub fn greedy() -> Policy {
+    Policy {
         cold_share: 0.5,
-        ..every_loop.clone()
-    };
+        ..every_loop()
+    }
+}
+
+/// The configurations that must agree.
+pub fn configs() -> Vec<(&'static str, Config)> {
     vec![
         ("eager", base(Mode::Eager)),
         ("tier 0", base(Mode::Tier0)),
@@ -48,7 +56,7 @@ pub fn configs() -> Vec<(&'static str, Config)> {
         (
             "tiered, every loop",
             Config {
-                policy: every_loop.clone(),
+                policy: every_loop(),
                 side_exits: false,
                 ..base(Mode::Tiered)
             },
@@ -56,7 +64,7 @@ pub fn configs() -> Vec<(&'static str, Config)> {
         (
             "tiered, side exits",
             Config {
-                policy: greedy,
+                policy: greedy(),
                 loop_threshold: 4,
                 entry_threshold: 3,
                 side_exit_threshold: 4,
@@ -66,7 +74,7 @@ pub fn configs() -> Vec<(&'static str, Config)> {
         (
             "tiered, in the background",
             Config {
-                policy: every_loop,
+                policy: every_loop(),
                 compile: CompileMode::Background,
                 ..base(Mode::Tiered)
             },
@@ -189,7 +197,7 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
 }
 
 /// Nothing may have failed on the way.
-fn inspect(engine: &Engine, stats: &mut Stats) -> Result<(), String> {
+pub(super) fn inspect(engine: &Engine, stats: &mut Stats) -> Result<(), String> {
     for (name, function) in &engine.report().functions {
         let whole = &function.whole_function;
         if whole.state == "failed" {

@@ -9,17 +9,22 @@
 //! | [`outline::check_by_running`] | source and outlined functions, run under plain cranelift-jit |
 //! | [`outline::check_round_trip`] | source and residual with the region inlined again |
 //! | [`engines::check`] | interpreter, plain cranelift-jit and the engine in every mode |
+//! | [`changes::check`] | plain cranelift-jit and an engine as the case chooses it, with redefinition and removal |
+//! | [`modules::check`] | cranelift-jit's module and `regraft::jit`'s |
 //! | [`counters::check`] | counts of the engine and of an instrumentation of its own kind |
 //! | [`text::check`] | nothing: no text makes the parser or the engine panic |
 //!
 //! An oracle takes an optional [`Sabotage`], a defect put in between transformation and check; the tests
 //! show that it is noticed.
 
+pub mod changes;
+pub mod choices;
 pub mod counters;
 pub mod engines;
 pub mod instrumented;
 pub mod interpreter;
 pub mod minimise;
+pub mod modules;
 pub mod outline;
 pub mod plain;
 pub mod sabotage;
@@ -91,7 +96,7 @@ pub struct Oracle {
 }
 
 /// All oracles.
-pub const ORACLES: [Oracle; 6] = [
+pub const ORACLES: [Oracle; 8] = [
     Oracle {
         name: "symbolic",
         check: outline::check_symbolically,
@@ -107,6 +112,14 @@ pub const ORACLES: [Oracle; 6] = [
     Oracle {
         name: "engines",
         check: engines::check,
+    },
+    Oracle {
+        name: "changes",
+        check: changes::check,
+    },
+    Oracle {
+        name: "modules",
+        check: modules::check,
     },
     Oracle {
         name: "counters",

@@ -1,6 +1,7 @@
-//! Plain `cranelift-jit`: what a program does without regraft.
+//! A program in a module of cranelift-jit, or of what takes its place.
 //!
-//! Functions are linked by their names; a wrapper with a fixed signature moves arguments and results.
+//! Functions are linked by their names; a wrapper with a fixed signature moves arguments and results. In a module of
+//! cranelift-jit, this says what a program does without regraft.
 
 use crate::generate::body::FRONTEND;
 use crate::generate::host::{Arg, Host, SYMBOL};
@@ -13,9 +14,11 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable, Flags};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
 use std::collections::HashMap;
+
+/// The name of the function that moves arguments and results.
+pub const WRAPPER: &str = "wrapper";
 
 /// Settings that programs need everywhere.
 pub const SETTINGS: [(&str, &str); 1] = [("enable_llvm_abi_extensions", "true")];
@@ -76,14 +79,55 @@ pub fn isa() -> OwnedTargetIsa {
         .expect("consistent settings")
 }
 
+/// What cranelift-jit's module has besides [`Module`].
+pub trait JustInTime: Module {
+    /// Links and publishes what was defined.
+    ///
+    /// # Errors
+    ///
+    /// What the module says.
+    fn finalize(&mut self) -> Result<(), String>;
+    /// The address of a function that was finalized.
+    fn code(&self, id: FuncId) -> *const u8;
+    /// Gives its memory back.
+    ///
+    /// # Safety
+    ///
+    /// None of its code runs or is called any more.
+    unsafe fn free(self);
+}
+
+macro_rules! just_in_time {
+    ($module:ty) => {
+        impl JustInTime for $module {
+            fn finalize(&mut self) -> Result<(), String> {
+                self.finalize_definitions()
+                    .map_err(|error| error.to_string())
+            }
+            fn code(&self, id: FuncId) -> *const u8 {
+                self.get_finalized_function(id)
+            }
+            unsafe fn free(self) {
+                // SAFETY: the caller's contract.
+                unsafe { self.free_memory() }
+            }
+        }
+    };
+}
+
+just_in_time!(cranelift_jit::JITModule);
+just_in_time!(regraft::jit::JITModule);
+
 /// A compiled program.
-pub struct Plain {
-    module: Option<JITModule>,
+pub struct Plain<M: JustInTime = cranelift_jit::JITModule> {
+    module: Option<M>,
+    ids: HashMap<String, FuncId>,
+    data: DataId,
     entry: extern "C" fn(*mut u128),
     signature: Signature,
 }
 
-impl std::fmt::Debug for Plain {
+impl<M: JustInTime> std::fmt::Debug for Plain<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Plain").finish_non_exhaustive()
     }
@@ -96,9 +140,20 @@ impl Plain {
     ///
     /// What Cranelift says.
     pub fn compile(functions: &[Function], main: &str, host: &Host) -> Result<Self, String> {
-        let mut builder = JITBuilder::with_isa(isa(), cranelift_module::default_libcall_names());
+        let names = cranelift_module::default_libcall_names();
+        let mut builder = cranelift_jit::JITBuilder::with_isa(isa(), names);
         builder.symbol(SYMBOL, host.symbol());
-        let mut module = JITModule::new(builder);
+        Self::compile_in(cranelift_jit::JITModule::new(builder), functions, main)
+    }
+}
+
+impl<M: JustInTime> Plain<M> {
+    /// As [`compile`](Plain::compile), in an empty module that knows the host's symbol.
+    ///
+    /// # Errors
+    ///
+    /// What Cranelift says.
+    pub fn compile_in(mut module: M, functions: &[Function], main: &str) -> Result<Self, String> {
         let mut ids = HashMap::new();
         let mut signature = None;
         for function in functions {
@@ -120,17 +175,18 @@ impl Plain {
             define(&mut module, ids[&name], function.clone(), &ids, data)?;
         }
         let wrapper = wrapper(main, &signature);
-        let id = module.declare_function("wrapper", Linkage::Export, &wrapper.signature);
+        let id = module.declare_function(WRAPPER, Linkage::Export, &wrapper.signature);
         let id = id.map_err(|error| error.to_string())?;
         define(&mut module, id, wrapper, &ids, data)?;
-        module
-            .finalize_definitions()
-            .map_err(|error| error.to_string())?;
-        let entry = module.get_finalized_function(id);
+        ids.insert(WRAPPER.to_string(), id);
+        module.finalize()?;
+        let entry = module.code(id);
         // SAFETY: it is the wrapper, which has this signature.
         let entry = unsafe { std::mem::transmute::<*const u8, extern "C" fn(*mut u128)>(entry) };
         Ok(Self {
             module: Some(module),
+            ids,
+            data,
             entry,
             signature,
         })
@@ -138,39 +194,82 @@ impl Plain {
 
     /// Runs it on fresh memory.
     pub fn run(&self, host: &Host, args: &[Arg]) -> Outcome {
-        let params = self.signature.params.len();
-        let mut cells = vec![0_u128; params.max(self.signature.returns.len()) + 1];
-        for (cell, value) in cells.iter_mut().zip(host.arguments(args)) {
-            let mut bytes = [0; 16];
-            value.write_to_slice_le(&mut bytes);
-            *cell = u128::from_le_bytes(bytes);
-        }
-        host.reset();
-        (self.entry)(cells.as_mut_ptr());
-        let returns = self.signature.returns.iter().zip(&cells);
-        let results = returns.map(|(param, &cell)| {
-            let bytes = param.value_type.bytes();
-            let mask = if bytes == 16 {
-                u128::MAX
-            } else {
-                (1 << (8 * bytes)) - 1
-            };
-            (param.value_type, cell & mask)
+        let called = through_cells(&self.signature, host, args, |cells| {
+            (self.entry)(cells);
+            Ok::<(), std::convert::Infallible>(())
         });
-        Outcome {
-            results: results.collect(),
-            memory: host.contents(),
+        match called {
+            Ok(outcome) => outcome,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The module.
+    pub fn module(&mut self) -> Option<&mut M> {
+        self.module.as_mut()
+    }
+
+    /// The numbers of the functions, by name; the wrapper's too.
+    pub fn ids(&self) -> &HashMap<String, FuncId> {
+        &self.ids
+    }
+
+    /// A function with the module's own references instead of names.
+    ///
+    /// # Errors
+    ///
+    /// `function` calls what is not in the program.
+    pub fn refer(&self, function: Function) -> Result<Function, String> {
+        let name = name_of(&function);
+        let id = self.ids.get(&name);
+        let id = *id.ok_or_else(|| format!("there is no {name}"))?;
+        refer(id, function, &self.ids, self.data)
+    }
+}
+
+impl<M: JustInTime> Drop for Plain<M> {
+    fn drop(&mut self) {
+        if let Some(module) = self.module.take() {
+            // SAFETY: no pointer into it is left.
+            unsafe { module.free() };
         }
     }
 }
 
-impl Drop for Plain {
-    fn drop(&mut self) {
-        if let Some(module) = self.module.take() {
-            // SAFETY: no pointer into it is left.
-            unsafe { module.free_memory() };
-        }
+/// Calls on fresh memory what takes its arguments from, and leaves its results in, 16-byte cells.
+///
+/// # Errors
+///
+/// That of `call`.
+pub fn through_cells<E>(
+    signature: &Signature,
+    host: &Host,
+    args: &[Arg],
+    call: impl FnOnce(*mut u128) -> Result<(), E>,
+) -> Result<Outcome, E> {
+    let params = signature.params.len();
+    let mut cells = vec![0_u128; params.max(signature.returns.len()) + 1];
+    for (cell, value) in cells.iter_mut().zip(host.arguments(args)) {
+        let mut bytes = [0; 16];
+        value.write_to_slice_le(&mut bytes);
+        *cell = u128::from_le_bytes(bytes);
     }
+    host.reset();
+    call(cells.as_mut_ptr())?;
+    let returns = signature.returns.iter().zip(&cells);
+    let results = returns.map(|(param, &cell)| {
+        let bytes = param.value_type.bytes();
+        let mask = if bytes == 16 {
+            u128::MAX
+        } else {
+            (1 << (8 * bytes)) - 1
+        };
+        (param.value_type, cell & mask)
+    });
+    Ok(Outcome {
+        results: results.collect(),
+        memory: host.contents(),
+    })
 }
 
 /// The name of a function as text.
@@ -179,12 +278,26 @@ pub fn name_of(function: &Function) -> String {
 }
 
 fn define(
-    module: &mut JITModule,
+    module: &mut impl Module,
+    id: FuncId,
+    function: Function,
+    ids: &HashMap<String, FuncId>,
+    data: DataId,
+) -> Result<(), String> {
+    let name = name_of(&function);
+    let mut context = Context::for_function(refer(id, function, ids, data)?);
+    module
+        .define_function(id, &mut context)
+        .map_err(|error| format!("{name}: {error:?}"))
+}
+
+/// Replaces names by the module's references.
+fn refer(
     id: FuncId,
     mut function: Function,
     ids: &HashMap<String, FuncId>,
     data: DataId,
-) -> Result<(), String> {
+) -> Result<Function, String> {
     let name = name_of(&function);
     let mut renamed = vec![];
     for (callee, data) in &function.dfg.ext_funcs {
@@ -213,16 +326,13 @@ fn define(
         }
     }
     function.name = UserFuncName::user(0, id.as_u32());
-    let mut context = Context::for_function(function);
-    module
-        .define_function(id, &mut context)
-        .map_err(|error| format!("{name}: {error:?}"))
+    Ok(function)
 }
 
 /// `wrapper(cells)`: loads the arguments from 16-byte cells, calls, and stores the results there.
-fn wrapper(callee: &str, signature: &Signature) -> Function {
+pub fn wrapper(callee: &str, signature: &Signature) -> Function {
     let mut function = Function::new();
-    function.name = UserFuncName::testcase("wrapper");
+    function.name = UserFuncName::testcase(WRAPPER);
     function.signature = Signature::new(CallConv::SystemV);
     function.signature.params.push(AbiParam::new(types::I64));
     let mut context = FunctionBuilderContext::new();

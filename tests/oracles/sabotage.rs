@@ -26,6 +26,14 @@ pub enum Sabotage {
     SkipFlags,
     /// An edge is counted once too often.
     MiscountEdge,
+    /// A call is not made, as if one copy of the counters were lost.
+    LoseCall,
+    /// A function is not redefined.
+    LoseDefinition,
+    /// A function is not removed.
+    KeepFunction,
+    /// A function that is not called any more is not removed.
+    KeepCaller,
     /// A piece of text makes the parser panic.
     PanickingParser,
 }

@@ -3,6 +3,8 @@
 //! Invariants:
 //!
 //! * It exists as long as an engine wants samples, and holds engines weakly.
+//! * *one at a time*: no thread is started before the last one was stopped and woken, since it would take the post that
+//!   is to wake the other.
 //! * No lock is held while an engine works on a sample: it may compile, or be dropped.
 //!
 //! Not here: what a sample means ([`super`]).
@@ -28,6 +30,10 @@ static CONSUMERS: Mutex<Consumers> = Mutex::new(Consumers {
     thread: None,
 });
 
+/// Held while engines come and go. The thread takes it only to drop an engine that is still registered; so whoever
+/// removes the last one, and waits for the thread, does not wait for itself.
+static CHANGING: Mutex<()> = Mutex::new(());
+
 /// An engine gets the samples of its code as long as this exists.
 #[derive(Debug)]
 pub(crate) struct Wanted {
@@ -47,6 +53,7 @@ impl Wanted {
     ///
     /// The system's, where no thread can be had.
     pub fn register(start: usize, engine: Weak<Inner>) -> std::io::Result<Self> {
+        let _changing = lock(&CHANGING);
         let mut consumers = lock(&CONSUMERS);
         if consumers.thread.is_none() {
             consumers.thread = Some(Consumer::start()?);
@@ -60,6 +67,7 @@ impl Wanted {
 impl Drop for Wanted {
     /// The last engine may be dropped by the thread itself, which does not wait for itself.
     fn drop(&mut self) {
+        let _changing = lock(&CHANGING);
         let last = {
             let mut consumers = lock(&CONSUMERS);
             consumers.engines.remove(&self.start);

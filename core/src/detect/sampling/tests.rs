@@ -83,3 +83,13 @@ fn system_calls_are_restarted() {
     assert_ne!(flags & libc::SA_RESTART, 0);
     assert_ne!(flags & libc::SA_ONSTACK, 0);
 }
+
+/// Each time the last engine goes, the thread does; meanwhile others come.
+#[test]
+fn engines_come_and_go_on_several_threads() {
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..2000).for_each(|_| drop(sampling_engine())));
+        }
+    });
+}
