@@ -207,7 +207,7 @@ impl Engine {
     ///
     /// `DuplicateDefinition`, `IncompatibleSignature`, `Verifier`,
     /// `UnknownFunction` for a reference to nobody; with
-    /// [`Compilation::AtDefinition`] also `Compile`.
+    /// [`Compilation::AtDefinition`](crate::Compilation::AtDefinition) also `Compile`.
     pub fn define(&self, id: FuncId, func: Function) -> Result<(), Error> {
         let function = self.inner.function(id)?;
         if function.lazy.is_pending() {
