@@ -17,10 +17,11 @@
 mod atomic;
 mod protocol;
 
+use crate::engine::lock;
 use protocol::{Clock, Participant};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The epochs of an engine.
 #[derive(Debug)]
@@ -86,10 +87,7 @@ impl Epochs {
 
     /// The epoch since which some thread has been inside without a break; the present one if none is.
     pub fn oldest(&self) -> u64 {
-        let mut participants = self
-            .participants
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut participants = lock(&self.participants);
         // Threads that ended were outside.
         participants.retain(|participant| Arc::strong_count(participant) > 1);
         self.clock
@@ -123,10 +121,7 @@ impl Epochs {
 
     fn register(&self) -> Arc<Participant> {
         let participant = Arc::new(Participant::new());
-        let mut participants = self
-            .participants
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut participants = lock(&self.participants);
         participants.push(Arc::clone(&participant));
         participant
     }

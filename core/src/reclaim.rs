@@ -21,7 +21,7 @@ use crate::arena::ArenaStats;
 use crate::baseline::Tiering;
 use crate::compile::Version;
 use crate::config::Reclamation;
-use crate::engine::{Engine, Inner, write};
+use crate::engine::{Engine, Inner, lock, write};
 use crate::epoch::Epochs;
 use crate::formed::Formed;
 use crate::tierup::HotPart;
@@ -31,7 +31,7 @@ pub(crate) use ledger::{Code, Releasable};
 pub use ledger::{MemoryStats, TierBytes};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// What waits until no thread can be inside.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl Reclaimer {
     }
 
     fn push(&self, retired: Retired) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         // Under the lock, so that the queue is in the order of the epochs.
         let epoch = self.epochs.retire();
         waiting.push_back((epoch, retired));
@@ -124,14 +124,14 @@ impl Reclaimer {
 
     /// What was retired before the epoch.
     fn ripe(&self, oldest: u64) -> Vec<Retired> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         let ripe = waiting.partition_point(|&(epoch, _)| epoch < oldest);
         waiting.drain(..ripe).map(|(_, retired)| retired).collect()
     }
 
     /// Takes out what is part of certain definitions.
     pub fn take(&self, of: impl Fn(&Arc<Body>) -> bool) -> Vec<Retired> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         let (taken, left) = std::mem::take(&mut *waiting)
             .into_iter()
             .partition::<VecDeque<_>, _>(|(_, retired)| retired.body().is_some_and(&of));
@@ -141,7 +141,7 @@ impl Reclaimer {
 
     /// How much is waiting.
     pub fn waiting(&self) -> usize {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = lock(&self.waiting);
         waiting.len()
     }
 }

@@ -3,8 +3,9 @@
 use crate::arena::{OwnedCode, RangeStats};
 use crate::codemap::Listing;
 use crate::compile::Version;
+use crate::engine::lock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Something that can be taken away from its owner, once.
 #[derive(Debug)]
@@ -17,19 +18,19 @@ impl<T> Releasable<T> {
 
     /// Works on the value, if it is still there.
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
-        let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut value = lock(&self.0);
         value.as_mut().map(work)
     }
 
     /// Puts a value in the place of what is there.
     pub fn set(&self, value: T) {
-        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = lock(&self.0);
         *place = Some(value);
     }
 
     /// Takes the value away.
     pub fn take(&self) -> Option<T> {
-        let mut value = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut value = lock(&self.0);
         value.take()
     }
 }
