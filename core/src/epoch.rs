@@ -18,6 +18,7 @@ mod atomic;
 mod protocol;
 
 use crate::engine::lock;
+use crate::errno;
 use protocol::{Clock, Participant};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -101,7 +102,7 @@ impl Epochs {
                 .memberships
                 .iter()
                 .position(|member| member.id == self.id);
-            let at = known.unwrap_or_else(|| self.join(local));
+            let at = known.unwrap_or_else(|| errno::preserved(|| self.join(local)));
             let member = &mut local.memberships[at];
             if member.depth == 0 {
                 self.clock.enter(&member.participant);

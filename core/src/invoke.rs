@@ -36,7 +36,9 @@ use cranelift_codegen::{CodegenError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
 use crate::arena::Arena;
+use crate::errno;
 use crate::link::{LinkError, Linked, ObjectCode, link, place};
+use crate::stacks::on_own_stack;
 use crate::trap::{Trap, call_safely};
 
 /// Why a call was not made, or did not return.
@@ -156,7 +158,9 @@ impl Invoker {
         if let Some(sequence) = self.sequences().get(signature) {
             return Ok(sequence.entry);
         }
-        let linked = self.compile(signature)?;
+        // The caller's stack may be too small for the code generator.
+        let compile = || self.compile(signature);
+        let linked = errno::preserved(|| on_own_stack(compile).unwrap_or_else(compile))?;
         // Another thread may have been faster: then its sequence stays, and this one goes.
         let mut sequences = self.sequences();
         if let Some(first) = sequences.get(signature) {

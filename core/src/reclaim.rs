@@ -23,6 +23,7 @@ use crate::compile::Version;
 use crate::config::Reclamation;
 use crate::engine::{Engine, Inner, lock, write};
 use crate::epoch::Epochs;
+use crate::errno;
 use crate::formed::Formed;
 use crate::tierup::HotPart;
 use crate::unit::{Body, FunctionUnit, Unit};
@@ -205,7 +206,7 @@ impl Inner {
         }
         let result = self.reclaimer.epochs.pinned(body);
         if self.reclaimer.is_due() {
-            self.collect();
+            errno::preserved(|| self.collect());
             if self.reclaimer.waiting() > 0 {
                 self.reclaimer.due.store(PATIENCE, Ordering::Relaxed);
             }

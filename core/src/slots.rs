@@ -30,11 +30,12 @@ use crate::arch::{
 };
 use crate::arena::{Arena, ArenaError, CodeBlock, DataBlock};
 use crate::entry;
-use crate::trap::stack_is_short;
+use crate::errno;
+use crate::stacks::on_own_stack;
 
 /// What generated code asks through the cells of a table.
 ///
-/// Both run on the thread and the stack of the caller, between two functions of generated code.
+/// Both run on the thread of the caller, between two functions of generated code, but on a stack of their own.
 pub trait Runtime: Send + Sync {
     /// Finds the code of a unit whose lazy stub was called: returns the address to jump to.
     ///
@@ -380,18 +381,9 @@ pub(crate) unsafe extern "C" fn regraft_resolve(cell: *const Cell) -> usize {
     }
     // SAFETY: the owner of a live slot is its table's `Owner`, which the table keeps in a box.
     let owner = unsafe { &*owner };
-    if stack_is_short() {
-        return owner.trap;
-    }
-    match catch_unwind(AssertUnwindSafe(|| owner.runtime.resolve(unit))) {
-        Ok(0) => owner.trap,
-        Ok(address) => address,
-        Err(payload) => {
-            // Dropping what was thrown may throw again.
-            std::mem::forget(payload);
-            tracing::error!(unit, "the resolver panicked; the call traps");
-            owner.trap
-        }
+    match entered(|| owner.runtime.resolve(unit), unit) {
+        0 => owner.trap,
+        address => address,
     }
 }
 
@@ -404,20 +396,30 @@ pub(crate) unsafe extern "C" fn regraft_resolve(cell: *const Cell) -> usize {
 unsafe extern "C" fn regraft_hot(cell: *const Cell) -> usize {
     // SAFETY: the cell is live by contract; `owner` and `unit` do not change while it is.
     let (owner, unit) = unsafe { ((*cell).owner.cast::<Owner>(), (*cell).unit) };
-    if owner.is_null() || stack_is_short() {
+    if owner.is_null() {
         return 0;
     }
     // SAFETY: the owner of a live slot is its table's `Owner`, which the table keeps in a box.
     let owner = unsafe { &*owner };
-    match catch_unwind(AssertUnwindSafe(|| owner.runtime.hot(unit))) {
+    entered(|| owner.runtime.hot(unit), unit)
+}
+
+/// Runs what generated code has entered the runtime for: on a stack of its own, and so that nothing shows of it, in
+/// `errno` or floating-point state. 0 when it panics, or when there is no memory for a stack.
+fn entered(work: impl FnOnce() -> usize, unit: u32) -> usize {
+    let contained = || match catch_unwind(AssertUnwindSafe(work)) {
         Ok(address) => address,
         Err(payload) => {
             // Dropping what was thrown may throw again.
             std::mem::forget(payload);
-            tracing::error!(unit, "the runtime panicked; the code goes on as it is");
+            tracing::error!(
+                unit,
+                "the runtime panicked: a call traps, other code goes on as it is"
+            );
             0
         }
-    }
+    };
+    errno::preserved(|| on_own_stack(contained)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@
 //!
 //! Limitations: a fault *in* a host function or a library call (`memcpy` of a bad address), a stack
 //! overflow there included, is not a trap. Frames beyond a page are probed, so that no overflow goes
-//! unnoticed. The runtime needs some stack to compile: within 256 KiB of the end it does not, and a call
-//! that would need it is a stack overflow; so is one that enters the runtime within 16 KiB of the end.
+//! unnoticed. What enters the runtime within 8 KiB of the end is a stack overflow too; the runtime works on
+//! stacks of its own.
 //! Shadow stacks are not unwound. Linux only.
 //!
 //! Not here: the tables behind a location ([`crate::codemap`]), signals (`handler`), stacks (`thread`).
@@ -40,8 +40,6 @@ use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use thread::{Bounds, Caught, Overflow, Place, protect};
-
-pub(crate) use thread::stack_is_short;
 
 /// A call that ended in a trap.
 ///
@@ -120,9 +118,6 @@ impl Trap {
             Overflow::No => false,
         };
         let (kind, code) = match caught.place {
-            Place::TrapStub if Bounds::refused(bounds, caught) => {
-                (TrapKind::StackOverflow, Some(TrapCode::STACK_OVERFLOW))
-            }
             Place::TrapStub => (TrapKind::Unresolvable, None),
             Place::Door => (TrapKind::StackOverflow, Some(TrapCode::STACK_OVERFLOW)),
             Place::Nowhere => (TrapKind::WildCall, None),

@@ -16,6 +16,7 @@ use crate::arch::{STUB_SIZE, TRAMPOLINE_FIELD};
 
 pub(super) mod doors;
 pub(super) mod enter;
+pub(super) mod switch;
 
 /// Where the lazy stub starts, from the stub.
 pub const LAZY_OFFSET: usize = 12;

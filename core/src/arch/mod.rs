@@ -11,8 +11,8 @@
 //!
 //! A table of slots has [`RUNTIME_CODE_SIZE`] bytes of code besides: the trap stub, and *doors*.
 //! Generated code enters the runtime through a door, which touches the stack that the first steps
-//! there need: if the stack ends here, it ends in generated code, where nothing is owned, and not
-//! in the middle of the runtime.
+//! there need, up to where the runtime is on a stack of its own ([`crate::stacks`]): if the stack ends
+//! here, it ends in generated code, where nothing is owned, and not in the middle of the runtime.
 //!
 //! Invariants:
 //!
@@ -88,9 +88,10 @@ pub const HOT_DOOR: usize = 16;
 pub const LAZY_DOOR: usize = HOT_DOOR + DOOR_SIZE;
 
 /// Bytes of a door.
-const DOOR_SIZE: usize = 48;
-/// How many pages a door touches.
-const PROBED_PAGES: usize = 4;
+const DOOR_SIZE: usize = 32;
+/// How many pages a door touches: twice what entering the runtime takes on the caller's stack, and more, with
+/// a dynamic linker that binds a system call first.
+const PROBED_PAGES: usize = 2;
 /// Bytes of the trap stub.
 const TRAP_SIZE: usize = 4;
 
@@ -130,6 +131,19 @@ pub fn words_above_return_address(offset: usize) -> Option<usize> {
         LAZY_DOOR..RUNTIME_CODE_SIZE => Some(1),
         _ => None,
     }
+}
+
+/// Calls `function(first, second)` on the stack that starts, downwards, at `top`.
+///
+/// Floating-point control has its defaults meanwhile, whatever the caller chose, so that what the compiler computes
+/// does not depend on it; control and exception flags are afterwards as they were before.
+///
+/// # Safety
+/// `top` is a multiple of 16, and below it is memory for a stack that nobody else uses. Calling `function` with these
+/// arguments is sound, and it does not unwind.
+pub unsafe fn on_stack(top: *mut u8, function: Entered, first: usize, second: *mut u8) {
+    // SAFETY: the caller's contract.
+    unsafe { imp::switch::on_stack(top, function, first, second) };
 }
 
 /// Fills memory with instructions that stop the process, so that a stale address is noticed.

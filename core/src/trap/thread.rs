@@ -13,6 +13,7 @@
 
 use super::handler;
 use crate::arch;
+use crate::errno;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 
@@ -54,7 +55,6 @@ pub(super) enum Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
     low: usize,
-    high: usize,
     guard: usize,
 }
 
@@ -73,9 +73,8 @@ pub(super) unsafe fn protect(
     first: usize,
     second: *mut u8,
 ) -> Result<(), Caught> {
-    handler::install();
     if BOUNDS.get().is_none() {
-        prepare();
+        errno::preserved(prepare);
     }
     let outer = INNERMOST.get();
     let mut activation = Activation {
@@ -103,20 +102,7 @@ pub(super) fn innermost() -> *mut Activation {
     INNERMOST.get()
 }
 
-/// Whether the thread is in a safe call and little is left of its stack: the runtime, which runs on
-/// that stack, must not start to compile then.
-pub(crate) fn stack_is_short() -> bool {
-    let Some(bounds) = BOUNDS.get().filter(|_| !innermost().is_null()) else {
-        return false;
-    };
-    let here = 0_u8;
-    bounds.is_short((&raw const here).addr())
-}
-
 impl Bounds {
-    /// What the compiler is given to run on; a quarter of smaller stacks.
-    const RESERVE: usize = 256 << 10;
-
     /// How far a frame reaches beyond the stack pointer before it touches each page: twice the size
     /// that needs a probe.
     const NEAR: usize = 8192;
@@ -124,11 +110,6 @@ impl Bounds {
     /// The limits of the calling thread's own stack, if it is on that.
     pub fn current() -> Option<Self> {
         BOUNDS.get()
-    }
-
-    fn is_short(self, sp: usize) -> bool {
-        let reserve = Self::RESERVE.min((self.high - self.low) / 4);
-        self.guard_pages().start <= sp && sp < self.low + reserve
     }
 
     /// The pages that a stack overflow runs into: below the stack or, by an older C library's way
@@ -151,11 +132,6 @@ impl Bounds {
             _ => Overflow::No,
         }
     }
-
-    /// Whether a call failed because [`stack_is_short`] said so.
-    pub fn refused(bounds: Option<Self>, caught: &Caught) -> bool {
-        bounds.is_some_and(|bounds| bounds.is_short(caught.sp))
-    }
 }
 
 /// Whether a fault is a stack overflow.
@@ -169,14 +145,11 @@ pub(super) enum Overflow {
     No,
 }
 
-/// Finds the limits of the calling thread's stack, and gives it an alternate one.
+/// Installs the handlers, finds the limits of the calling thread's stack, and gives it an alternate one.
 #[cold]
 fn prepare() {
-    BOUNDS.set(Some(bounds().unwrap_or(Bounds {
-        low: 0,
-        high: 0,
-        guard: 0,
-    })));
+    handler::install();
+    BOUNDS.set(Some(bounds().unwrap_or(Bounds { low: 0, guard: 0 })));
     // A thread that is ending keeps what it has.
     let _ = ALTERNATE.try_with(|alternate| {
         if let Some(installed) = Alternate::install() {
@@ -205,7 +178,6 @@ fn bounds() -> Option<Bounds> {
     let low = low.addr();
     (failed == 0).then_some(Bounds {
         low,
-        high: low.saturating_add(size),
         guard: guard.max(4096),
     })
 }

@@ -3,9 +3,9 @@
 //! ```text
 //!  +0   sub x17, sp, #1, lsl #12     ; and so on, page by page
 //!  +4   ldr wzr, [x17]
-//!  +32  ldr x17, target
-//!  +36  br  x17
-//!  +40  .quad target
+//!  +16  ldr x17, target
+//!  +20  br  x17
+//!  +24  .quad target
 //! ```
 
 use crate::arch::{DOOR_SIZE, PROBED_PAGES};
@@ -52,10 +52,6 @@ mod tests {
                 0xd140_07f1,
                 0xb940_023f,
                 0xd140_0bf1,
-                0xb940_023f,
-                0xd140_0ff1,
-                0xb940_023f,
-                0xd140_13f1,
                 0xb940_023f,
                 0x5800_0051,
                 0xd61f_0220,

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  +0   85 84 24 disp32    test [rsp - 4096], eax       ; and so on, page by page
-//!  +28  ff 25 00 00 00 00  jmp  [rip]
-//!  +34  .quad target
+//!  +14  ff 25 00 00 00 00  jmp  [rip]
+//!  +20  .quad target
 //! ```
 
 use crate::arch::{DOOR_SIZE, PROBED_PAGES};

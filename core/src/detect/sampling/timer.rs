@@ -23,6 +23,7 @@ use super::ring::Ring;
 use super::semaphore::Semaphore;
 use crate::arch::Interrupted;
 use crate::codemap::find_range;
+use crate::errno;
 use crate::signals;
 use std::cell::{Cell, OnceCell};
 use std::ptr;
@@ -60,7 +61,7 @@ pub(super) fn start(interval: Duration) -> bool {
     let interval = u64::try_from(interval.as_nanos()).unwrap_or(STOPPED - 1);
     let before = INTERVAL.get();
     if before > interval {
-        start_timer(interval.max(1));
+        errno::preserved(|| start_timer(interval.max(1)));
     }
     before == STOPPED
 }

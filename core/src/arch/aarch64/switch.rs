@@ -1,0 +1,41 @@
+//! Calling on another stack, on AArch64.
+//!
+//! Limitations: written against the manuals and assembled, never run.
+
+use crate::arch::Entered;
+
+/// See [`crate::arch::on_stack`].
+///
+/// The frame has a frame pointer, so that stack walks get from the one stack to the other:
+///
+/// ```text
+///   x29+16  fpcr, fpsr
+///   x29+0   caller's x29, x30
+/// ```
+#[unsafe(naked)]
+pub(in crate::arch) unsafe extern "C" fn on_stack(
+    top: *mut u8,
+    function: Entered,
+    first: usize,
+    second: *mut u8,
+) {
+    core::arch::naked_asm!(
+        "stp x29, x30, [sp, #-32]!",
+        "mov x29, sp",
+        "mrs x9, fpcr",
+        "mrs x10, fpsr",
+        "stp x9, x10, [x29, #16]",
+        "msr fpcr, xzr",
+        "mov sp, x0",
+        "mov x9, x1",
+        "mov x0, x2",
+        "mov x1, x3",
+        "blr x9",
+        "ldp x9, x10, [x29, #16]",
+        "msr fpcr, x9",
+        "msr fpsr, x10",
+        "mov sp, x29",
+        "ldp x29, x30, [sp], #32",
+        "ret",
+    )
+}

@@ -1,0 +1,38 @@
+//! Calling on another stack, on x86-64.
+
+use crate::arch::Entered;
+
+/// See [`crate::arch::on_stack`].
+///
+/// The frame has a frame pointer, so that stack walks get from the one stack to the other:
+///
+/// ```text
+///   rbp+8   return address
+///   rbp+0   caller's rbp
+///   rbp-8   mxcsr            rbp-16  its default, to be loaded
+/// ```
+#[unsafe(naked)]
+pub(in crate::arch) unsafe extern "C" fn on_stack(
+    top: *mut u8,
+    function: Entered,
+    first: usize,
+    second: *mut u8,
+) {
+    core::arch::naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "sub rsp, 16",
+        "stmxcsr [rbp - 8]",
+        "mov dword ptr [rbp - 16], 0x1f80",
+        "ldmxcsr [rbp - 16]",
+        "mov rsp, rdi",
+        "mov rax, rsi",
+        "mov rdi, rdx",
+        "mov rsi, rcx",
+        "call rax",
+        "ldmxcsr [rbp - 8]",
+        "mov rsp, rbp",
+        "pop rbp",
+        "ret",
+    )
+}

@@ -1,0 +1,115 @@
+//! What the runtime does between two functions of generated code does not show.
+
+use super::*;
+use crate::Faults;
+
+const BEFORE: libc::c_int = 77;
+
+fn errno() -> libc::c_int {
+    std::io::Error::last_os_error().raw_os_error().unwrap()
+}
+
+fn set_errno(value: libc::c_int) {
+    // SAFETY: the calling thread's own.
+    unsafe { *libc::__errno_location() = value };
+}
+
+/// A host function that fails.
+pub(super) extern "C" fn host() {
+    set_errno(BEFORE);
+}
+
+/// A quotient that is rounded, which the exception flags then say.
+fn inexact() -> f64 {
+    std::hint::black_box(1.0) / std::hint::black_box(3.0)
+}
+
+/// Compilations in which something fails, and is computed.
+fn noisy() -> Config {
+    Config {
+        compilation: Compilation::AtFirstCall,
+        faults: Some(Faults::new(|_, _| {
+            set_errno(1);
+            false
+        })),
+        ..Config::default()
+    }
+}
+
+#[test]
+fn errno_survives_a_first_call_a_hot_loop_and_a_side_exit() {
+    for call in ["", "    call fn0()"] {
+        let engine = engine(noisy());
+        let f = define(&engine, &with_side_exit(call));
+        let raw = raw(&engine, f);
+        for n in [3, 1000, 1000] {
+            set_errno(BEFORE);
+            assert_eq!(raw(n), expected(n));
+            assert_eq!(errno(), BEFORE, "{call}");
+        }
+    }
+}
+
+#[test]
+fn errno_survives_what_safe_calls_do_besides() {
+    let engine = engine(noisy());
+    let f = define(&engine, &with_side_exit(""));
+    let typed = engine.get::<(i64,), i64>(f).unwrap();
+    // The first safe call of a thread prepares it.
+    let call = move || {
+        for n in [3, 1000, 1000] {
+            set_errno(BEFORE);
+            // SAFETY: the function touches no memory.
+            assert_eq!(unsafe { typed.try_call((n,)) }.unwrap(), expected(n));
+            assert_eq!(errno(), BEFORE);
+        }
+    };
+    std::thread::spawn(call).join().unwrap();
+}
+
+/// The control and status register of vector instructions.
+#[cfg(target_arch = "x86_64")]
+fn control() -> u32 {
+    let mut control = 0_u32;
+    // SAFETY: it stores to `control`.
+    unsafe { core::arch::asm!("stmxcsr [{}]", in(reg) &raw mut control) };
+    control
+}
+
+#[cfg(target_arch = "x86_64")]
+fn set_control(control: u32) {
+    // SAFETY: the test puts it back; rounding differs meanwhile.
+    unsafe { core::arch::asm!("ldmxcsr [{}]", in(reg) &raw const control) };
+}
+
+/// With exceptions unmasked, rounding upwards, and denormals flushed.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn floating_point_state_survives_and_does_not_reach_the_compiler() {
+    const DEFAULT: u32 = 0x1f80;
+    const FLAGS: u32 = 0x3f;
+    const UNMASKED: u32 = 1 << 12 | 1 << 9;
+    const UPWARDS: u32 = 2 << 13;
+    const FLUSH: u32 = 1 << 15;
+    const CHOSEN: u32 = DEFAULT & !UNMASKED | UPWARDS | FLUSH;
+    static SEEN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let engine = engine(Config {
+        compilation: Compilation::AtFirstCall,
+        faults: Some(Faults::new(|_, _| {
+            SEEN.store(control() & !FLAGS, Ordering::Relaxed);
+            inexact() > 1.0
+        })),
+        ..Config::default()
+    });
+    let f = define(&engine, &with_side_exit(""));
+    let raw = raw(&engine, f);
+    let before = control();
+    for n in [3, 1000, 1000] {
+        set_control(CHOSEN);
+        let sum = raw(n);
+        let after = control();
+        set_control(before);
+        assert_eq!((sum, after), (expected(n), CHOSEN));
+        assert_eq!(SEEN.load(Ordering::Relaxed), DEFAULT);
+    }
+}
