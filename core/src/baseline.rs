@@ -8,8 +8,10 @@ use crate::engine::OwnData;
 use crate::error::CompileError;
 use crate::formed::Formed;
 use crate::names;
+use crate::pacing::{Weight, Weights};
 use crate::reclaim::Releasable;
 use crate::slots::OwnedSlot;
+use crate::tierup::HotPart;
 use cranelift_codegen::ir::Function;
 use regraft_outliner::{Interface, OutlineError};
 use regraft_regions::{
@@ -55,6 +57,8 @@ pub(crate) struct Tiering {
     pub samples: Option<FunctionSamples>,
     /// What the source locations of tier 0 are, if not the client's or blocks.
     pub places: Option<Arc<Places>>,
+    /// How much runs each time a part is executed.
+    pub weights: Weights,
     /// What became of the function's saved profile, if there is one.
     pub saved_use: OnceLock<Option<SavedUse>>,
     pub state: Mutex<TierState>,
@@ -142,6 +146,22 @@ impl Tiering {
             .refused
             .binary_search_by_key(&loop_id, |refused| refused.0);
         found.ok().map(|at| &self.refused[at].1)
+    }
+
+    /// How much runs each time a part is executed once.
+    pub fn weight(&self, part: HotPart) -> Weight {
+        match part {
+            HotPart::Loop(hook) => self.weights.of(self.hooks[hook].loop_id),
+            HotPart::Function => self.weights.function,
+        }
+    }
+
+    /// How often a part was executed at tier 0, where that is counted.
+    pub fn executions(&self, part: HotPart) -> u64 {
+        match part {
+            HotPart::Loop(hook) => self.counters.hook_count(hook),
+            HotPart::Function => self.counters.entry_count(),
+        }
     }
 
     /// Whether tier 0 counts.

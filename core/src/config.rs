@@ -3,6 +3,7 @@
 use crate::arena::ArenaConfig;
 use crate::detect::Detection;
 use crate::faults::Faults;
+use crate::pacing::Pacing;
 use regraft_regions::{Mode as Counting, Policy, Profile};
 use std::sync::Arc;
 
@@ -101,6 +102,12 @@ pub struct Config {
     pub worker_priority: WorkerPriority,
     /// When tier-0 compilation happens.
     pub compilation: Compilation,
+    /// When parts are compiled at tier 1, and at which tier a function starts.
+    pub pacing: Pacing,
+    /// Whether functions that are likely to be called next are compiled before they are, by compile threads that
+    /// have nothing else to do. With [`Pacing::Cost`] only. Definitions that are asked for at the first call
+    /// ([`Engine::define_lazily`](crate::Engine::define_lazily)) are then asked for ahead of it.
+    pub ahead: bool,
     /// A loop is hot after this many executions of its header, where they are counted.
     pub loop_threshold: u32,
     /// A function is hot after this many calls, where they are counted.
@@ -155,6 +162,8 @@ impl Default for Config {
             workers: 1,
             worker_priority: WorkerPriority::default(),
             compilation: Compilation::default(),
+            pacing: Pacing::default(),
+            ahead: true,
             loop_threshold: 1000,
             entry_threshold: 1000,
             policy: Policy::default(),

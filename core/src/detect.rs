@@ -139,14 +139,15 @@ impl Inner {
         if matches!(part, HotPart::Loop(hook) if hook >= state.hooks.len()) {
             return false;
         }
+        let retired = state.retired;
         let hot = state.part_mut(part);
         hot.asked += 1;
         let free = match &hot.status {
             Status::Cold | Status::Skipped(_) => true,
             Status::Failed(_) => hot.failures < self.config.max_attempts,
-            Status::Compiling | Status::Published | Status::WholeFunction | Status::Stopped => {
-                false
-            }
+            // The activation that asks runs on in the first version: only its loop can help it.
+            Status::WholeFunction => self.paces_by_cost() && !retired,
+            Status::Compiling | Status::Published | Status::Stopped => false,
         };
         if free {
             hot.status = Status::Compiling;

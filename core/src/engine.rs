@@ -18,11 +18,12 @@ mod definitions;
 use crate::arena::Arena;
 use crate::codemap::CodeMap;
 use crate::config::{CompileMode, Config, Mode};
-use crate::detect::{SavedProfiles, Wanted};
+use crate::detect::{Detection, SavedProfiles, Wanted};
 use crate::error::Error;
 use crate::invoke::{InvokeError, Invoker};
 use crate::isa::TierIsas;
 use crate::names;
+use crate::pacing::Pacing;
 use crate::reclaim::Reclaimer;
 use crate::slots::{OwnedSlot, Runtime, SlotTable};
 use crate::typed::{ClifArgs, ClifReturn, TypedFn};
@@ -390,6 +391,14 @@ impl Inner {
 
     pub fn synchronous(&self) -> bool {
         self.config.compile == CompileMode::Synchronous
+    }
+
+    /// Whether the cost model decides, and not the thresholds alone.
+    pub fn paces_by_cost(&self) -> bool {
+        self.config.pacing == Pacing::Cost
+            && self.tiers_up()
+            && !self.synchronous()
+            && self.config.detection == Detection::Counters
     }
 
     pub fn tiers_up(&self) -> bool {

@@ -239,6 +239,10 @@ impl Inner {
             ((names::COUNTERS, unit), side.counters.address()),
             ((names::COUNTERS, function.unit), tiering.counters.address()),
         ];
+        if self.paces_by_cost() {
+            // Somebody waits for it. If it runs hot, its region is formed again.
+            return self.compile_from_reserve(0, &origin, continuation, &own);
+        }
         self.compile_from_reserve(1, &origin, continuation.clone(), &own)
             .or_else(|error| {
                 tracing::warn!(function = %origin.name(), %error, "tier 1 failed; trying tier 0");

@@ -52,6 +52,11 @@ impl Lazy {
         }
     }
 
+    /// Whether the closure runs now.
+    pub fn is_running(&self) -> bool {
+        matches!(self.closure.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
     /// Why the function could not be defined, if that was tried in vain.
     pub fn failure(&self) -> Option<String> {
         self.last_failure().clone()

@@ -40,6 +40,7 @@
 
 #![deny(missing_docs)]
 
+mod ahead;
 mod arch;
 mod arena;
 mod atomic;
@@ -49,6 +50,7 @@ pub mod clif;
 mod codemap;
 mod compile;
 mod config;
+mod contention;
 mod countdown;
 mod detect;
 mod engine;
@@ -68,6 +70,7 @@ mod lazy;
 mod link;
 mod local;
 mod names;
+mod pacing;
 mod priority;
 mod publish;
 mod reclaim;
@@ -94,6 +97,7 @@ pub use faults::{Faults, Stage};
 pub use instrument::{Plan, instrument};
 pub use invoke::InvokeError;
 pub use layout::CounterLayout;
+pub use pacing::Pacing;
 pub use reclaim::{MemoryStats, TierBytes};
 pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;

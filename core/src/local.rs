@@ -34,6 +34,7 @@ use cranelift_codegen::ir::{Function, Opcode, Signature};
 use std::collections::HashSet;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// A definition that is compiled but not linked.
@@ -105,6 +106,7 @@ impl Inner {
             references: References::default(),
             externals: Some(Arc::default()),
             baseline: OnceLock::new(),
+            begun: AtomicBool::new(false),
         });
         let fixed = has_places_that_matter(&body.source);
         let (tiering, generated) = match fixed {
@@ -137,7 +139,7 @@ impl Inner {
         control: &mut ControlPlane,
     ) -> Result<(Option<Tiering>, Generated), GenerateError> {
         let name = &function.name;
-        if self.config.mode != Mode::Eager {
+        if self.config.mode != Mode::Eager && !self.starts_at_speed(body) {
             let instrument = AssertUnwindSafe(|| self.instrument(function, body));
             let instrumented = catch_unwind(instrument)
                 .unwrap_or_else(|payload| Err(CompileError::Panic(panic_message(&*payload))));

@@ -54,9 +54,13 @@ impl Inner {
         formed: &Formed,
     ) {
         let flow = &tiering.analysis.flow;
-        let threshold = self.side_exit_threshold(tiering, formed.part, 1);
-        let blocks = grown_blocks(&body.source, flow, formed, threshold);
         let scope: Vec<_> = formed.region.scope().iter().collect();
+        let blocks = if self.gives_cold_blocks_back(tiering, formed.part) {
+            scope.clone()
+        } else {
+            let threshold = self.side_exit_threshold(tiering, formed.part, 1);
+            grown_blocks(&body.source, flow, formed, threshold)
+        };
         match Region::new(&body.source, flow, formed.region.entry(), scope, blocks) {
             Ok(region) => match formed.part {
                 HotPart::Loop(hook) => self.publish_region(function, body, tiering, hook, region),
@@ -67,6 +71,13 @@ impl Inner {
                 tiering.fail(formed.part, error, self);
             }
         }
+    }
+
+    /// Whether leaving cold blocks out has failed so often that the part's next region is its last, with all of them.
+    fn gives_cold_blocks_back(&self, tiering: &Tiering, part: HotPart) -> bool {
+        let formations = tiering.state().part_mut(part).formed.len();
+        let formations = u32::try_from(formations).unwrap_or(u32::MAX);
+        self.paces_by_cost() && formations.saturating_add(1) >= self.config.max_formations
     }
 
     /// How often a side exit of the part's next region may be taken.
@@ -257,7 +268,13 @@ impl Inner {
             self.or_discard(formed, version)
         };
         match compile(region) {
-            Ok((formed, version)) => self.publish(function, body, tiering, version, formed),
+            Ok((formed, version)) => {
+                tracing::debug!(
+                    function = %function.name, side_exits = formed.sides.len(),
+                    micros = version.compile_time.as_micros(), "function at tier 1"
+                );
+                self.publish(function, body, tiering, version, formed);
+            }
             Err(error) => tiering.fail(part, error, self),
         }
     }
@@ -272,12 +289,10 @@ pub(crate) fn whole_region(
     profile: &FunctionProfile,
 ) -> Result<Region, CompileError> {
     let flow = &tiering.analysis.flow;
-    let least = profile.entries() as f64 * engine.config.policy.cold_share;
-    let prune = engine.config.side_exits && profile.entries() > 0;
-    let hot = |block| {
-        let count = profile.block(block);
-        !prune || (count > 0 && count as f64 >= least)
-    };
+    let instructions = tiering.weights.function.instructions;
+    let policy = engine.formation_policy();
+    let hot = policy.hot(profile, profile.entries(), instructions);
+    let hot = |block| !engine.config.side_exits || hot(block);
     Region::pruned(&body.source, flow, flow.entry(), flow.rpo(), hot)
         .map_err(|error| CompileError::from(OutlineError::from(error)))
 }

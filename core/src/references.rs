@@ -12,12 +12,13 @@ use cranelift_codegen::ir::{
     ExternalName, FuncRef, Function, GlobalValue, GlobalValueData, Opcode, Signature,
     UserExternalName,
 };
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What numbering found, and what it replaced.
 #[derive(Debug, Default)]
 pub(crate) struct References {
-    /// The functions that are referred to, by number: kept as long as they can be called.
+    /// The functions that are referred to, in the order of their references: kept as long as they can be called.
     pub callees: Vec<Arc<FunctionUnit>>,
     /// Whether the code takes the address of a function.
     pub takes_address: bool,
@@ -85,8 +86,8 @@ pub(crate) fn number_references(
     }
     let symbols = number_data(engine, name, func, &mut references)?;
     let takes_address = references.len() > originals.len() || takes_address(func);
-    references.sort_unstable_by_key(|function| function.unit);
-    references.dedup_by_key(|function| function.unit);
+    let mut seen = HashSet::new();
+    references.retain(|function| seen.insert(function.unit));
     Ok(References {
         callees: references,
         takes_address,

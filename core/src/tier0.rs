@@ -18,6 +18,7 @@ use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::instrument::{Plan, instrument};
 use crate::link::{Place, place};
+use crate::pacing::{starts_at_speed, weigh};
 use crate::reclaim::Releasable;
 use crate::slots::OwnedSlot;
 use crate::tierup::NEVER;
@@ -39,13 +40,39 @@ impl Inner {
         function: &FunctionUnit,
         body: &'b Arc<Body>,
     ) -> Result<&'b Baseline, CompileError> {
-        let baseline = body.baseline.get_or_init(|| match self.config.mode {
-            Mode::Eager => self.eager_version(function, body),
-            Mode::Tiered | Mode::Tier0 => self
-                .instrumented_version(function, body)
-                .inspect_err(|_| self.forget_regions(body)),
+        let known = || body.baseline.get().map(Result::as_ref);
+        let baseline = known().or_else(|| {
+            body.begin();
+            let made = match self.config.mode {
+                Mode::Eager => self.eager_version(function, body),
+                Mode::Tiered if self.starts_at_speed(body) => self.eager_version(function, body),
+                Mode::Tiered | Mode::Tier0 => self.instrumented_version(function, body),
+            };
+            // Who waited for another thread's would wait for as long as that is kept from a processor.
+            if let Err(second) = body.baseline.set(made) {
+                self.discard_baseline(second);
+            }
+            known()
         });
-        baseline.as_ref().map_err(Clone::clone)
+        let missing = || CompileError::Memory("a first version was lost".into());
+        let baseline = baseline.ok_or_else(missing)?;
+        baseline.map_err(Clone::clone)
+    }
+
+    /// Takes back a first version that was compiled twice.
+    fn discard_baseline(&self, second: Result<Baseline, CompileError>) {
+        if let Ok(Baseline {
+            tiering: Some(tiering),
+            ..
+        }) = &second
+        {
+            self.forget_hooks(tiering);
+        }
+    }
+
+    /// Whether the first version of a definition is its last: compiled at tier 1, without counters.
+    pub(crate) fn starts_at_speed(&self, body: &Body) -> bool {
+        self.paces_by_cost() && starts_at_speed(&body.source)
     }
 
     fn eager_version(
@@ -147,11 +174,13 @@ impl Inner {
         function: &FunctionUnit,
         body: &Arc<Body>,
     ) -> Result<Baseline, CompileError> {
-        let (instrumented, tiering) = self.instrument(function, body)?;
+        let instrumented = self.instrument(function, body);
+        let (instrumented, tiering) = instrumented.inspect_err(|_| self.forget_regions(body))?;
         let origin = Origin::new(function, body, CodeUnit::Function);
         let origin = origin.with_places(tiering.places.as_ref());
         let own = [tiering.own_data(function.unit)];
-        let version = self.compile(0, &origin, instrumented, &own)?;
+        let version = self.compile(0, &origin, instrumented, &own);
+        let version = version.inspect_err(|_| self.forget_hooks(&tiering))?;
         tracing::debug!(
             function = %function.name, hooks = tiering.hooks.len(), refused = tiering.refused.len(),
             micros = version.compile_time.as_micros(), "tier 0"
@@ -189,6 +218,7 @@ impl Inner {
         let hooks = self.allocate_regions(function, body, hooks)?;
 
         let frequencies = estimate(func, &analysis.flow, &analysis.loops);
+        let weights = weigh(func, &analysis.flow, &analysis.loops, &frequencies);
         let known = known_counts(&analysis.flow, hooks.iter().map(|hook| &hook.region));
         let counting = self.config.counting;
         let count = || regraft_regions::place(func, &analysis.flow, &frequencies, &known, counting);
@@ -243,6 +273,7 @@ impl Inner {
             counters,
             samples,
             places,
+            weights,
             saved_use: OnceLock::new(),
             state: Mutex::new(state),
         };

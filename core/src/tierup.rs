@@ -26,11 +26,12 @@ use crate::engine::Inner;
 use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::formed::Formed;
+use crate::pacing::{CALLED_AGAIN, Load, PRUNE_AFTER, PRUNE_FROM, executions_left};
 use crate::publish::whole_region;
 use crate::unit::{Body, FunctionUnit, Unit};
-use crate::worker::Job;
+use crate::worker::{Job, Work};
 use regraft_regions::{
-    Decision, Formation, FunctionProfile, HotEntry, LoopId, Region, SkipReason, form,
+    Decision, Formation, FunctionProfile, HotEntry, LoopId, Policy, Region, SkipReason, form,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -104,12 +105,17 @@ impl Inner {
         let Some(tiering) = body.tiering() else {
             return 0;
         };
+        if let Some(left) = self.too_soon(tiering, part) {
+            tiering.arm(part, left);
+            return slot.map_or(0, |slot| slot.current());
+        }
         self.detected(&function, &body, &Countdown { part });
         let mut state = tiering.state();
         let hot = state.part_mut(part);
         match hot.status {
             Status::Published => tiering.pin(part),
             Status::Compiling => tiering.arm(part, PENDING_COUNTDOWN),
+            Status::WholeFunction if self.paces_by_cost() => {}
             Status::WholeFunction | Status::Stopped => tiering.arm(part, NEVER),
             Status::Failed(_) if hot.failures >= self.config.max_attempts => {
                 tiering.arm(part, NEVER);
@@ -119,6 +125,48 @@ impl Inner {
         }
         drop(state);
         slot.map_or(0, |slot| slot.current())
+    }
+
+    /// How many executions a part that nothing was decided about has to run before it pays to compile it.
+    fn too_soon(&self, tiering: &Tiering, part: HotPart) -> Option<u64> {
+        let undecided = matches!(
+            tiering.state().part_mut(part).status,
+            Status::Cold | Status::Skipped(_)
+        );
+        if !undecided || !self.paces_by_cost() {
+            return None;
+        }
+        let (weight, executions) = (tiering.weight(part), tiering.executions(part));
+        let left = executions_left(weight, executions, self.workers.load());
+        (left > 0).then_some(left)
+    }
+
+    /// What decides which region a part becomes.
+    pub(crate) fn formation_policy(&self) -> Policy {
+        let mut policy = self.config.policy.clone();
+        if self.paces_by_cost() {
+            policy.prune_from = policy.prune_from.max(PRUNE_FROM);
+            policy.prune_after = policy.prune_after.max(PRUNE_AFTER);
+            policy.max_region_instructions = usize::MAX;
+        }
+        policy
+    }
+
+    /// Whether a function whose loop is hot is better compiled as a whole: it is called again and again, and
+    /// is not much larger than the loop.
+    fn prefers_whole(&self, tiering: &Tiering, part: HotPart, profile: &FunctionProfile) -> bool {
+        let HotPart::Loop(_) = part else {
+            return false;
+        };
+        let undecided = matches!(
+            tiering.state().whole.status,
+            Status::Cold | Status::Skipped(_)
+        );
+        let (inner, all) = (tiering.weight(part), tiering.weights.function);
+        undecided
+            && self.paces_by_cost()
+            && profile.entries() >= CALLED_AGAIN
+            && all.instructions <= inner.instructions.saturating_mul(4).max(500)
     }
 
     /// A continuation was called often: its region is formed again, unless
@@ -170,9 +218,7 @@ impl Inner {
         let job = Job {
             engine: Arc::downgrade(self),
             function,
-            body,
-            part,
-            cause,
+            work: Work::TierUp { body, part, cause },
         };
         match self.synchronous() {
             true => self.workers.run(job),
@@ -246,6 +292,11 @@ impl Inner {
                 };
             }
         };
+        if self.prefers_whole(tiering, part, &profile)
+            || (part == HotPart::Function && self.paces_by_cost())
+        {
+            return self.compile_whole(function, body, tiering, part, &profile);
+        }
         let entry = match part {
             HotPart::Loop(hook) => HotEntry::Header(tiering.hooks[hook].region.entry()),
             HotPart::Function => HotEntry::Function,
@@ -260,13 +311,42 @@ impl Inner {
             &analysis.flow,
             &analysis.loops,
             &profile,
-            &self.config.policy,
+            &self.formation_policy(),
             entry,
             &hookable,
         );
         tracing::debug!(function = %function.name, ?part, whole = formation.whole_function,
             region = ?formation.region.as_ref().map(Region::entry), "formed");
         self.carry_out(function, body, tiering, part, formation, &profile);
+    }
+
+    /// Compiles the function as a whole, because `part` of it is hot.
+    fn compile_whole(
+        &self,
+        function: &FunctionUnit,
+        body: &Arc<Body>,
+        tiering: &Tiering,
+        part: HotPart,
+        profile: &FunctionProfile,
+    ) {
+        if part != HotPart::Function {
+            tiering.state().part_mut(part).status = Status::WholeFunction;
+            if self.paces_by_cost() {
+                // An activation that stays in the loop as long again asks for the loop.
+                let busy = Load {
+                    queued: 0,
+                    contended: true,
+                };
+                tiering.arm(part, executions_left(tiering.weight(part), 0, busy).max(1));
+            }
+            if !tiering.claim(HotPart::Function, part) {
+                return;
+            }
+        }
+        match whole_region(self, body, tiering, profile) {
+            Ok(region) => self.publish_function(function, body, tiering, region),
+            Err(error) => tiering.fail(HotPart::Function, error, self),
+        }
     }
 
     fn carry_out(
@@ -298,16 +378,7 @@ impl Inner {
                 None => tiering.skip(part, SkipReason::NoLoop, self),
             }
         } else if formation.whole_function {
-            if part != HotPart::Function {
-                tiering.state().part_mut(part).status = Status::WholeFunction;
-                if !tiering.claim(HotPart::Function, part) {
-                    return;
-                }
-            }
-            match whole_region(self, body, tiering, profile) {
-                Ok(region) => self.publish_function(function, body, tiering, region),
-                Err(error) => tiering.fail(HotPart::Function, error, self),
-            }
+            self.compile_whole(function, body, tiering, part, profile);
         } else {
             let first = formation.candidates.into_iter().next();
             let skipped = first.map(|candidate| match candidate.decision {

@@ -16,6 +16,7 @@ use cranelift_codegen::ir::{Function, Signature};
 use regraft_regions::function_hash;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 /// A function of an engine.
@@ -56,6 +57,8 @@ pub(crate) struct FunctionUnit {
     body: RwLock<Option<Arc<Body>>>,
     /// How it is defined when it is first called.
     pub lazy: Lazy,
+    /// Whether its first version was asked for ahead of its first call.
+    pub expected: AtomicBool,
     /// Held while the function is defined, redefined or removed.
     pub changing: Mutex<()>,
 }
@@ -70,6 +73,7 @@ impl FunctionUnit {
             local: false,
             body: RwLock::default(),
             lazy: Lazy::default(),
+            expected: AtomicBool::new(false),
             changing: Mutex::default(),
         }
     }
@@ -106,9 +110,21 @@ pub(crate) struct Body {
     pub externals: Option<Arc<Externals>>,
     /// Its first version, compiled once and kept.
     pub baseline: OnceLock<Result<Baseline, CompileError>>,
+    /// Whether somebody has begun to compile it.
+    pub begun: AtomicBool,
 }
 
 impl Body {
+    /// Begins to compile the first version; says whether somebody has before.
+    pub fn begin(&self) -> bool {
+        self.begun.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether somebody compiles the first version, or has.
+    pub fn is_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     /// The first version, if it was compiled.
     pub fn compiled(&self) -> Option<&Baseline> {
         self.baseline.get()?.as_ref().ok()

@@ -6,6 +6,10 @@
 //!                  └── no thread to be had: the caller runs it
 //! ```
 //!
+//! The most urgent job comes first: what has lost the most at tier 0, by what compiling it costs, as it is when a thread
+//! is free. First versions that are made ahead of their first call have a thread of their own, which runs when a processor
+//! has nothing else to do at all: it may be kept from it for as long as others run, so that nobody waits for it.
+//!
 //! Invariants:
 //!
 //! * A job that was sent is run, abandoned or, with its engine, dropped, and is counted as finished
@@ -16,18 +20,17 @@
 //! Jobs hold the engine weakly: an engine that nobody holds any more is not kept alive by its queue.
 //! [`Inner::tier_up`] contains the panics of compilation; those around it are contained here.
 //!
-//! Limitations: first come, first served.
-//!
 //! Not here: what a job does (`tierup`), the priority of a thread (`priority`).
 
 use crate::compile::panic_message;
 use crate::config::WorkerPriority;
+use crate::contention::Contention;
 use crate::engine::Inner;
 use crate::error::CompileError;
+use crate::pacing::{Load, urgency};
 use crate::priority::lower_own_priority;
 use crate::tierup::{Cause, HotPart};
 use crate::unit::{Body, FunctionUnit};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,14 +38,40 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// A part of a function that is to be compiled at tier 1.
+/// What is to be compiled, for whom.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub engine: Weak<Inner>,
     pub function: Arc<FunctionUnit>,
-    pub body: Arc<Body>,
-    pub part: HotPart,
-    pub cause: Cause,
+    pub work: Work,
+}
+
+/// What is to be compiled.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A part at tier 1.
+    TierUp {
+        body: Arc<Body>,
+        part: HotPart,
+        cause: Cause,
+    },
+    /// The first version, before the function is called.
+    Ahead {
+        /// How many calls away from code that has run.
+        distance: u32,
+    },
+}
+
+impl Job {
+    /// What the part has lost so far by what compiling it costs; what is made ahead by how soon it may be called.
+    fn urgency(&self) -> f64 {
+        match &self.work {
+            Work::TierUp { body, part, .. } => body.tiering().map_or(0.0, |tiering| {
+                urgency(tiering.weight(*part), tiering.executions(*part))
+            }),
+            Work::Ahead { distance } => -f64::from(*distance),
+        }
+    }
 }
 
 /// The compile threads of an engine and their queue. The threads start with the first job.
@@ -51,6 +80,9 @@ pub(crate) struct Workers {
     wanted: usize,
     priority: WorkerPriority,
     team: Mutex<Team>,
+    queue: Arc<Queue>,
+    ahead: Arc<Queue>,
+    ahead_thread: Mutex<Option<JoinHandle<()>>>,
     tally: Arc<Tally>,
 }
 
@@ -58,11 +90,82 @@ pub(crate) struct Workers {
 #[derive(Debug)]
 enum Team {
     NotStarted,
-    Running {
-        queue: Sender<Queued>,
-        threads: Vec<JoinHandle<()>>,
-    },
+    Running { threads: Vec<JoinHandle<()>> },
     Stopped,
+}
+
+/// The jobs that wait.
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    jobs: VecDeque<Queued>,
+    closed: bool,
+}
+
+impl Waiting {
+    /// Takes the most urgent job out; of equally urgent ones the first.
+    fn take(&mut self) -> Option<Queued> {
+        let mut most = None;
+        for (at, queued) in self.jobs.iter().enumerate() {
+            let urgency = queued.job.urgency();
+            if most.is_none_or(|(_, most)| urgency > most) {
+                most = Some((at, urgency));
+            }
+        }
+        self.jobs.remove(most?.0)
+    }
+}
+
+/// Why [`Queue::next`] returns without a job.
+enum Idle {
+    /// It is late.
+    Due,
+    /// The queue was closed and is empty.
+    Closed,
+}
+
+impl Queue {
+    fn push(&self, queued: Queued) {
+        lock(&self.jobs).jobs.push_back(queued);
+        self.changed.notify_one();
+    }
+
+    fn close(&self) {
+        lock(&self.jobs).closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for a job, until `due` at the latest.
+    fn next(&self, due: Option<Instant>) -> Result<Queued, Idle> {
+        let mut waiting = lock(&self.jobs);
+        loop {
+            if let Some(queued) = waiting.take() {
+                return Ok(queued);
+            }
+            if waiting.closed {
+                return Err(Idle::Closed);
+            }
+            waiting = match due {
+                None => {
+                    let woken = self.changed.wait(waiting);
+                    woken.unwrap_or_else(PoisonError::into_inner)
+                }
+                Some(due) => {
+                    let left = due.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(Idle::Due);
+                    }
+                    let woken = self.changed.wait_timeout(waiting, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
 }
 
 /// What the threads have done and have yet to do.
@@ -74,6 +177,7 @@ struct Tally {
     finished: AtomicU64,
     panics: AtomicU64,
     stopped: AtomicBool,
+    contention: Contention,
 }
 
 /// A job in the queue. Fields are dropped in this order: the ticket last.
@@ -82,8 +186,12 @@ struct Queued {
     ticket: Ticket,
 }
 
-/// Stands for an open job.
-struct Ticket(Arc<Tally>);
+/// Stands for a job.
+struct Ticket {
+    tally: Arc<Tally>,
+    /// Whether somebody may wait for it.
+    awaited: bool,
+}
 
 /// What the workers of an engine have done.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +209,9 @@ impl Workers {
             wanted,
             priority,
             team: Mutex::new(Team::NotStarted),
+            queue: Arc::default(),
+            ahead: Arc::default(),
+            ahead_thread: Mutex::new(None),
             tally: Arc::default(),
         }
     }
@@ -108,20 +219,44 @@ impl Workers {
     /// Has a thread run the job; the caller does where no thread can be had.
     pub fn send(&self, job: Job) {
         let ticket = Ticket::new(&self.tally);
-        let mut queued = Queued { job, ticket };
+        let queued = Queued { job, ticket };
         let mut team = lock(&self.team);
         if matches!(*team, Team::NotStarted) {
             *team = self.start();
         }
-        if let Team::Running { queue, .. } = &*team {
-            match queue.send(queued) {
-                Ok(()) => return,
-                // Threads do not end before the queue is closed; still, nothing is lost.
-                Err(refused) => queued = refused.into_inner(),
-            }
+        if matches!(*team, Team::Running { .. }) {
+            return self.queue.push(queued);
         }
         drop(team);
         queued.run();
+    }
+
+    /// Has the job done when a processor has nothing else to do, or never.
+    pub fn send_ahead(&self, job: Job) {
+        if self.tally.stopped.load(Ordering::Acquire) {
+            return;
+        }
+        let mut thread = lock(&self.ahead_thread);
+        if thread.is_none() {
+            let (queue, tally) = (Arc::clone(&self.ahead), Arc::clone(&self.tally));
+            let spawned = std::thread::Builder::new()
+                .name("regraft-ahead".to_string())
+                .spawn(move || work(&queue, &tally, WorkerPriority::Idle));
+            match spawned {
+                Ok(spawned) => *thread = Some(spawned),
+                Err(error) => return tracing::debug!(%error, "nothing is compiled ahead"),
+            }
+        }
+        let ticket = Ticket::ahead(&self.tally);
+        self.ahead.push(Queued { job, ticket });
+    }
+
+    /// How busy the threads are.
+    pub fn load(&self) -> Load {
+        Load {
+            queued: *lock(&self.tally.open),
+            contended: self.tally.contention.is_contended(),
+        }
     }
 
     /// Runs the job on this thread.
@@ -141,17 +276,21 @@ impl Workers {
     pub fn stop(&self) {
         self.tally.stopped.store(true, Ordering::Release);
         let team = std::mem::replace(&mut *lock(&self.team), Team::Stopped);
-        let Team::Running { queue, threads } = team else {
-            return;
+        let Team::Running { threads } = team else {
+            return self.stop_ahead();
         };
         // The threads empty a closed queue, and end.
-        drop(queue);
+        self.queue.close();
+        self.stop_ahead();
         for thread in threads {
-            // The engine may be dropped by a job: a thread does not wait for itself.
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                tracing::error!("a compile thread ended with a panic");
-            }
+            join(thread);
         }
+    }
+
+    fn stop_ahead(&self) {
+        self.ahead.close();
+        let thread = lock(&self.ahead_thread).take();
+        thread.map(join);
     }
 
     /// Records a panic that ended a job.
@@ -163,7 +302,7 @@ impl Workers {
     pub fn figures(&self) -> WorkerFigures {
         WorkerFigures {
             threads: match &*lock(&self.team) {
-                Team::Running { threads, .. } => threads.len(),
+                Team::Running { threads } => threads.len(),
                 Team::NotStarted | Team::Stopped => 0,
             },
             finished: self.tally.finished.load(Ordering::Relaxed),
@@ -174,13 +313,13 @@ impl Workers {
 
     /// Starts as many of the threads as the system grants; none leaves the team as it was.
     fn start(&self) -> Team {
-        let (queue, jobs) = unbounded::<Queued>();
         let mut threads = vec![];
         for _ in 0..self.wanted {
-            let (jobs, tally, priority) = (jobs.clone(), Arc::clone(&self.tally), self.priority);
+            let (queue, tally) = (Arc::clone(&self.queue), Arc::clone(&self.tally));
+            let priority = self.priority;
             let thread = std::thread::Builder::new()
                 .name("regraft-compile".to_string())
-                .spawn(move || work(&jobs, &tally, priority));
+                .spawn(move || work(&queue, &tally, priority));
             match thread {
                 Ok(thread) => threads.push(thread),
                 Err(error) => tracing::error!(
@@ -190,8 +329,16 @@ impl Workers {
         }
         match threads.is_empty() {
             true => Team::NotStarted,
-            false => Team::Running { queue, threads },
+            false => Team::Running { threads },
         }
+    }
+}
+
+/// Waits for a compile thread to end.
+fn join(thread: JoinHandle<()>) {
+    // The engine may be dropped by a job: a thread does not wait for itself.
+    if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+        tracing::error!("a compile thread ended with a panic");
     }
 }
 
@@ -202,11 +349,11 @@ impl Drop for Workers {
 }
 
 /// The life of a compile thread. A panic that leaves [`serve`] does not end it.
-fn work(jobs: &Receiver<Queued>, tally: &Tally, priority: WorkerPriority) {
+fn work(queue: &Queue, tally: &Tally, priority: WorkerPriority) {
     if let Err(error) = lower_own_priority(priority) {
         tracing::warn!(%error, ?priority, "the compile thread keeps its priority");
     }
-    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| serve(jobs))) {
+    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| serve(queue, tally))) {
         // Dropping what was thrown may throw again.
         std::mem::forget(payload);
         tally.panics.fetch_add(1, Ordering::Relaxed);
@@ -214,24 +361,22 @@ fn work(jobs: &Receiver<Queued>, tally: &Tally, priority: WorkerPriority) {
 }
 
 /// Runs jobs until the queue is closed and empty, and pins again what a job has published.
-fn serve(jobs: &Receiver<Queued>) {
+fn serve(queue: &Queue, tally: &Tally) {
     let mut pins: VecDeque<Pinned> = VecDeque::new();
     loop {
-        let next = match pins.front() {
-            Some(pinned) => jobs.recv_deadline(pinned.due),
-            None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        match next {
+        match queue.next(pins.front().map(|pinned| pinned.due)) {
             Ok(queued) => {
-                pins.push_back(Pinned::by(&queued.job));
+                pins.extend(Pinned::by(&queued.job));
+                tally.contention.begin();
                 queued.run();
+                tally.contention.end();
             }
-            Err(RecvTimeoutError::Timeout) => {
+            Err(Idle::Due) => {
                 if let Some(pinned) = pins.pop_front() {
                     pinned.again();
                 }
             }
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(Idle::Closed) => return,
         }
     }
 }
@@ -246,10 +391,13 @@ struct Pinned {
 const PIN_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 impl Pinned {
-    fn by(job: &Job) -> Self {
-        Self {
-            body: Arc::downgrade(&job.body),
-            due: Instant::now() + PIN_AGAIN_AFTER,
+    fn by(job: &Job) -> Option<Self> {
+        match &job.work {
+            Work::TierUp { body, .. } => Some(Self {
+                body: Arc::downgrade(body),
+                due: Instant::now() + PIN_AGAIN_AFTER,
+            }),
+            Work::Ahead { .. } => None,
         }
     }
 
@@ -270,14 +418,21 @@ impl Queued {
         let Some(engine) = job.engine.upgrade() else {
             return;
         };
-        let Job {
-            function,
-            body,
-            part,
-            cause,
-            ..
-        } = job;
-        if ticket.0.stopped.load(Ordering::Acquire) {
+        let stopped = ticket.tally.stopped.load(Ordering::Acquire);
+        let Job { function, work, .. } = job;
+        let (body, part, cause) = match work {
+            Work::TierUp { body, part, cause } => (body, part, cause),
+            Work::Ahead { .. } if stopped => return,
+            Work::Ahead { distance } => {
+                let work = AssertUnwindSafe(|| engine.compile_ahead(&function, distance));
+                if let Err(payload) = catch_unwind(work) {
+                    ticket.tally.panics.fetch_add(1, Ordering::Relaxed);
+                    std::mem::forget(payload);
+                }
+                return;
+            }
+        };
+        if stopped {
             return body
                 .tiering()
                 .into_iter()
@@ -285,7 +440,7 @@ impl Queued {
         }
         let work = AssertUnwindSafe(|| engine.take_on(&function, &body, part, cause));
         if let Err(payload) = catch_unwind(work) {
-            ticket.0.panics.fetch_add(1, Ordering::Relaxed);
+            ticket.tally.panics.fetch_add(1, Ordering::Relaxed);
             let error = CompileError::Panic(panic_message(&*payload));
             // Dropping what was thrown may throw again.
             std::mem::forget(payload);
@@ -303,17 +458,33 @@ impl std::fmt::Debug for Queued {
 impl Ticket {
     fn new(tally: &Arc<Tally>) -> Self {
         *lock(&tally.open) += 1;
-        Self(Arc::clone(tally))
+        let tally = Arc::clone(tally);
+        Self {
+            tally,
+            awaited: true,
+        }
+    }
+
+    /// For a job that may never be done.
+    fn ahead(tally: &Arc<Tally>) -> Self {
+        let tally = Arc::clone(tally);
+        Self {
+            tally,
+            awaited: false,
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.finished.fetch_add(1, Ordering::Relaxed);
-        let mut open = lock(&self.0.open);
+        if !self.awaited {
+            return;
+        }
+        self.tally.finished.fetch_add(1, Ordering::Relaxed);
+        let mut open = lock(&self.tally.open);
         *open = open.saturating_sub(1);
         if *open == 0 {
-            self.0.none.notify_all();
+            self.tally.none.notify_all();
         }
     }
 }

@@ -55,6 +55,7 @@ impl Inner {
                 let entry = baseline.version.entry;
                 function.slot.replace(function.slot.lazy_address(), entry);
                 self.detect_saved(&function, &body);
+                self.expect_callees(&body);
                 function.slot.current()
             }
             Err(error) => {

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::slots::OwnedSlot;
 use crate::unit::{Body, FuncId, FunctionUnit, Unit};
 use cranelift_codegen::ir::{Function, Signature};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 impl Inner {
@@ -86,6 +87,7 @@ impl Inner {
             references,
             externals: None,
             baseline: OnceLock::new(),
+            begun: AtomicBool::new(false),
         }))
     }
 

@@ -129,28 +129,25 @@ impl<'a> Judge<'a> {
         if whole <= self.policy.max_region_instructions {
             return whole;
         }
-        let hot = self.hot(self.loops.header(l));
+        let hot = self.hot(l);
         let blocks = self.loops.blocks(l).into_iter().filter(|&b| hot(b));
         blocks
             .map(|b| instruction_count(self.func, b) as usize)
             .sum()
     }
 
-    /// Which blocks are hot in a region with this entry. Where nothing was counted, all are.
-    fn hot(&self, entry: Block) -> impl Fn(Block) -> bool + '_ {
-        let entry_count = self.profile.block(entry);
-        let limit = entry_count as f64 * self.policy.cold_share;
-        move |block| {
-            let count = self.profile.block(block);
-            entry_count == 0 || (count > 0 && count as f64 >= limit)
-        }
+    /// Which blocks are hot in a region of `l`.
+    fn hot(&self, l: LoopId) -> impl Fn(Block) -> bool + '_ {
+        let entry_count = self.profile.block(self.loops.header(l));
+        let instructions = self.costs[l].instructions as usize;
+        self.policy.hot(self.profile, entry_count, instructions)
     }
 
     /// The region of `l` without its cold blocks.
     pub(super) fn region(&self, l: LoopId) -> Result<Region, RegionError> {
         let header = self.loops.header(l);
         let scope = self.loops.blocks(l);
-        Region::pruned(self.func, self.flow, header, &scope, self.hot(header))
+        Region::pruned(self.func, self.flow, header, &scope, self.hot(l))
     }
 
     /// The part of the function's executed instructions that lies in `l`.

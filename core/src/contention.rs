@@ -1,0 +1,143 @@
+//! Whether compile threads have processors to themselves.
+//!
+//! A compile thread on a free processor costs the program nothing; one that has to share takes time from it. What tells
+//! is how many threads the system has that can run.
+//!
+//! Invariants: *harmless*: a wrong answer makes compiling early or late.
+//!
+//! Limitations: only Linux tells; elsewhere only a single processor counts as contended. What a container may use is
+//! compared with what the whole system runs.
+//!
+//! Not here: what follows from it (`pacing`).
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// What is known of the processors.
+#[derive(Debug)]
+pub(crate) struct Contention {
+    /// Compile threads that have a job in hand.
+    working: AtomicUsize,
+    contended: AtomicBool,
+    look: Mutex<Look>,
+}
+
+#[derive(Debug)]
+struct Look {
+    next: Instant,
+    /// Looks that have shown contention, less those that have not; between 0 and [`MOST`].
+    score: u32,
+}
+
+/// The highest score.
+const MOST: u32 = 8;
+
+/// From which score on processors count as contended, and up to which they count as free again. Threads that run for a
+/// moment are no load.
+const HIGH: u32 = 6;
+const LOW: u32 = 2;
+
+/// How often it looks.
+const INTERVAL: Duration = Duration::from_millis(1);
+
+impl Default for Contention {
+    fn default() -> Self {
+        let contended = is_contended(0);
+        Self {
+            working: AtomicUsize::new(0),
+            contended: AtomicBool::new(contended),
+            look: Mutex::new(Look {
+                next: Instant::now() + INTERVAL,
+                score: if contended { HIGH } else { 0 },
+            }),
+        }
+    }
+}
+
+impl Contention {
+    /// A compile thread begins a job.
+    pub fn begin(&self) {
+        self.working.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A compile thread has ended a job.
+    pub fn end(&self) {
+        self.working.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether a compile thread has or would have to share its processor.
+    pub fn is_contended(&self) -> bool {
+        let now = Instant::now();
+        if let Ok(mut look) = self.look.try_lock()
+            && now >= look.next
+        {
+            // After a long time, one look is as good as several.
+            let late = now.duration_since(look.next).as_millis();
+            let step = u32::try_from(late / 2).unwrap_or(MOST).min(MOST) + 1;
+            look.next = now + INTERVAL;
+            look.score = match is_contended(self.working.load(Ordering::Relaxed)) {
+                true => (look.score + step).min(MOST),
+                false => look.score.saturating_sub(step),
+            };
+            if look.score >= HIGH {
+                self.contended.store(true, Ordering::Relaxed);
+            } else if look.score <= LOW {
+                self.contended.store(false, Ordering::Relaxed);
+            }
+        }
+        self.contended.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether there are more threads that can run than processors, with at least one compile thread among them; `working`
+/// of them run already.
+fn is_contended(working: usize) -> bool {
+    let missing = usize::from(working == 0);
+    let threads = runnable_threads().unwrap_or(1);
+    threads + missing > processors()
+}
+
+/// How many processors this process may use.
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    // The system is asked through several files.
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// How many threads of the system run or could run now, where it tells.
+///
+/// The fourth field of `/proc/loadavg`: proc(5).
+fn runnable_threads() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let running = text.split_whitespace().nth(3)?;
+    running.split('/').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::lock;
+
+    #[test]
+    fn a_system_that_tells_has_a_thread_that_runs() {
+        if let Some(threads) = runnable_threads() {
+            assert!(threads >= 1);
+        }
+    }
+
+    #[test]
+    fn one_look_alone_changes_nothing() {
+        let contention = Contention::default();
+        let mut look = lock(&contention.look);
+        look.next = Instant::now();
+        look.score = (HIGH + LOW) / 2;
+        drop(look);
+        for contended in [false, true] {
+            contention.contended.store(contended, Ordering::Relaxed);
+            lock(&contention.look).next = Instant::now();
+            assert_eq!(contention.is_contended(), contended);
+            lock(&contention.look).score = (HIGH + LOW) / 2;
+        }
+    }
+}
