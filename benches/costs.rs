@@ -245,6 +245,7 @@ fn entries() -> Result<()> {
     let engine = |mode| -> Result<(Engine, Entries)> {
         let engine = Engine::new(Config {
             compile: CompileMode::Synchronous,
+            pacing: regraft::Pacing::Counts,
             loop_threshold: 100,
             entry_threshold: u32::MAX,
             policy: Policy {

@@ -104,6 +104,9 @@ pub struct Config {
     pub compilation: Compilation,
     /// When parts are compiled at tier 1, and at which tier a function starts.
     pub pacing: Pacing,
+    /// With [`Pacing::Cost`], how much of the loss is waited for at which the cost model calls a part due: 1.0 by
+    /// default, less to compile sooner, 0.0 to compile when the threshold is reached.
+    pub patience: f64,
     /// Whether functions that are likely to be called next are compiled before they are, by compile threads that
     /// have nothing else to do. With [`Pacing::Cost`] only. Definitions that are asked for at the first call
     /// ([`Engine::define_lazily`](crate::Engine::define_lazily)) are then asked for ahead of it.
@@ -163,6 +166,7 @@ impl Default for Config {
             worker_priority: WorkerPriority::default(),
             compilation: Compilation::default(),
             pacing: Pacing::default(),
+            patience: 1.0,
             ahead: true,
             loop_threshold: 1000,
             entry_threshold: 1000,

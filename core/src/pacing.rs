@@ -162,13 +162,14 @@ pub(crate) struct Load {
     pub contended: bool,
 }
 
-/// How many executions more a part needs before it is compiled; 0 if it is to be compiled now.
-pub(crate) fn executions_left(weight: Weight, executions: u64, load: Load) -> u64 {
+/// How many executions more a part needs before it is compiled; 0 if it is to be compiled now. `patience` is the share
+/// of its loss that is waited for.
+pub(crate) fn executions_left(weight: Weight, executions: u64, load: Load, patience: f64) -> u64 {
     let share = match load.contended {
         true => 1.0,
         false => (IDLE_SHARE * (1 + load.queued) as f64).min(1.0),
     };
-    let needed = TIER1.at(weight.instructions) * share;
+    let needed = TIER1.at(weight.instructions) * share * patience;
     let each = (weight.executed * LOSS).max(LOSS);
     let needed = needed / each;
     // `as` saturates.
@@ -203,11 +204,11 @@ mod tests {
     #[test]
     fn a_part_is_due_when_its_loss_is_what_compiling_costs() {
         let weight = weight(100.0, 1000);
-        let needed = executions_left(weight, 0, CONTENDED);
+        let needed = executions_left(weight, 0, CONTENDED, 1.0);
         assert!(urgency(weight, needed) <= 1.0 && urgency(weight, needed + 1) >= 1.0);
-        assert_eq!(executions_left(weight, needed + 1, CONTENDED), 0);
+        assert_eq!(executions_left(weight, needed + 1, CONTENDED, 1.0), 0);
         assert_eq!(
-            executions_left(weight, needed / 2, CONTENDED),
+            executions_left(weight, needed / 2, CONTENDED, 1.0),
             needed - needed / 2
         );
     }
@@ -215,7 +216,7 @@ mod tests {
     #[test]
     fn an_idle_thread_begins_sooner_and_a_queue_makes_it_later() {
         let weight = weight(10.0, 1000);
-        let left = |load| executions_left(weight, 0, load);
+        let left = |load| executions_left(weight, 0, load, 1.0);
         let queued = Load { queued: 3, ..IDLE };
         assert!(left(IDLE) < left(queued) && left(queued) < left(CONTENDED));
         let endless = Load {
@@ -231,7 +232,7 @@ mod tests {
             for instructions in [0, usize::MAX] {
                 let weight = weight(executed, instructions);
                 for executions in [0, u64::MAX] {
-                    executions_left(weight, executions, CONTENDED);
+                    executions_left(weight, executions, CONTENDED, 1.0);
                 }
             }
         }

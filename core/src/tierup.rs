@@ -137,7 +137,8 @@ impl Inner {
             return None;
         }
         let (weight, executions) = (tiering.weight(part), tiering.executions(part));
-        let left = executions_left(weight, executions, self.workers.load());
+        let (load, patience) = (self.workers.load(), self.config.patience);
+        let left = executions_left(weight, executions, load, patience);
         (left > 0).then_some(left)
     }
 
@@ -337,7 +338,10 @@ impl Inner {
                     queued: 0,
                     contended: true,
                 };
-                tiering.arm(part, executions_left(tiering.weight(part), 0, busy).max(1));
+                tiering.arm(
+                    part,
+                    executions_left(tiering.weight(part), 0, busy, self.config.patience).max(1),
+                );
             }
             if !tiering.claim(HotPart::Function, part) {
                 return;

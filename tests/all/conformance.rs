@@ -285,6 +285,7 @@ fn check(what: &str, runs: impl Into<Runs>, wrap: Option<u32>, repeat: usize) ->
 fn eager_to_tier_up() -> Config {
     Config {
         compile: CompileMode::Synchronous,
+        pacing: regraft::Pacing::Counts,
         loop_threshold: 1,
         entry_threshold: 1,
         ..Config::default()
@@ -363,6 +364,7 @@ fn wrapped_and_uncounted() {
 #[test]
 fn wrapped_and_pruned() {
     let config = Config {
+        pacing: regraft::Pacing::Counts,
         loop_threshold: 20,
         side_exit_threshold: 4,
         check: true,
@@ -377,6 +379,7 @@ fn wrapped_and_pruned() {
 #[test]
 fn wrapped_in_the_background() {
     let config = Config {
+        pacing: regraft::Pacing::Counts,
         loop_threshold: 2,
         entry_threshold: 3,
         ..Config::default()

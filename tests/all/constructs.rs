@@ -108,6 +108,7 @@ fn config(mode: Mode, threshold: u32) -> Config {
     Config {
         mode,
         compile: CompileMode::Synchronous,
+        pacing: regraft::Pacing::Counts,
         loop_threshold: threshold,
         entry_threshold: threshold,
         side_exit_threshold: threshold,

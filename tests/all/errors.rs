@@ -278,6 +278,7 @@ fn a_failed_definition_changes_nothing() {
         faults: Some(Faults::new(move |stage, _| {
             stage == Stage::Codegen(0) && once.swap(0, Relaxed) == 1
         })),
+        pacing: regraft::Pacing::Counts,
         ..Config::default()
     };
     let engine = Engine::new(config).expect("an engine for the host");

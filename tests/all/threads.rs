@@ -150,6 +150,7 @@ const COLD: &str = crate::tiering::COLD;
 fn one_hot_loop_in_eight_threads() {
     for round in 0..10 {
         let config = Config {
+            pacing: regraft::Pacing::Counts,
             loop_threshold: 100,
             side_exit_threshold: 50,
             ..background()
@@ -293,6 +294,7 @@ fn counters_in_several_copies_count_as_one() {
 fn every_copy_of_a_countdown_is_armed_and_pinned() {
     let config = Config {
         counter_copies: 8,
+        pacing: regraft::Pacing::Counts,
         loop_threshold: 100,
         side_exit_threshold: 50,
         ..background()

@@ -8,6 +8,7 @@ use regraft::{CompileMode, Config, Engine, Mode, PartReport, RegionReport, Repor
 pub fn eager_to_tier(threshold: u32) -> Config {
     Config {
         compile: CompileMode::Synchronous,
+        pacing: regraft::Pacing::Counts,
         loop_threshold: threshold,
         entry_threshold: threshold,
         check: true,
@@ -46,6 +47,7 @@ fn a_running_loop_is_entered_and_its_function_stays() {
     for compile in [CompileMode::Synchronous, CompileMode::Background] {
         let config = Config {
             compile,
+            pacing: regraft::Pacing::Counts,
             ..Config::default()
         };
         let engine = engine(config, SUM);

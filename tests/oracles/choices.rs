@@ -9,7 +9,7 @@ use crate::generate::host::Host;
 use crate::generate::{Program, Source};
 use cranelift_codegen::ir::Function;
 use regraft::regions::{Mode as Counting, Policy, Profile};
-use regraft::{Compilation, CompileMode, Config, Detection, Mode, Reclamation, Sampling};
+use regraft::{Compilation, CompileMode, Config, Detection, Mode, Pacing, Reclamation, Sampling};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,6 +106,8 @@ impl Choices {
                 Reclamation::Announced,
             ]),
             side_exits: !source.percent(20),
+            pacing: source.pick(&[Pacing::Counts, Pacing::Cost]),
+            patience: 0.0,
             loop_threshold: threshold,
             entry_threshold: threshold,
             side_exit_threshold: source.pick(&[1, 4]),
@@ -126,13 +128,14 @@ impl Choices {
             counting,
             reclamation,
             side_exits,
+            pacing,
             loop_threshold,
             side_exit_threshold,
             ..
         } = &self.config;
         format!(
             "; {detection:?}, saved: {:?}, {counter_copies} copies, {counting:?}, {compile:?} ({workers}), \
-             {compilation:?}, {reclamation:?}, side exits: {side_exits}, thresholds {loop_threshold} and \
+             {compilation:?}, {reclamation:?}, {pacing:?}, side exits: {side_exits}, thresholds {loop_threshold} and \
              {side_exit_threshold}, {:?}",
             self.saved, self.config.policy
         )
@@ -155,6 +158,7 @@ impl Choices {
         let regions = Config {
             detection: Detection::Counters,
             compile: CompileMode::Synchronous,
+            pacing: regraft::Pacing::Counts,
             loop_threshold: self.config.loop_threshold.min(4),
             entry_threshold: self.config.entry_threshold.min(4),
             ..self.config.clone()

@@ -111,6 +111,7 @@ fn on_stack<T: Send>(stack: usize, run: &(dyn Fn() -> T + Sync)) -> T {
 fn configs() -> Vec<(&'static str, Config, bool)> {
     let tiered = Config {
         policy: every_loop(),
+        pacing: regraft::Pacing::Counts,
         loop_threshold: 5,
         entry_threshold: 4,
         check: false,
@@ -130,6 +131,7 @@ fn configs() -> Vec<(&'static str, Config, bool)> {
         (
             "not yet hot",
             Config {
+                pacing: regraft::Pacing::Counts,
                 loop_threshold: 1 << 20,
                 entry_threshold: 1 << 20,
                 ..tiered.clone()

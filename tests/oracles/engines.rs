@@ -17,6 +17,7 @@ pub fn base(mode: Mode) -> Config {
     Config {
         mode,
         compile: CompileMode::Synchronous,
+        pacing: regraft::Pacing::Counts,
         loop_threshold: 1,
         entry_threshold: 1,
         side_exit_threshold: 1,
@@ -65,6 +66,7 @@ pub fn configs() -> Vec<(&'static str, Config)> {
             "tiered, side exits",
             Config {
                 policy: greedy(),
+                pacing: regraft::Pacing::Counts,
                 loop_threshold: 4,
                 entry_threshold: 3,
                 side_exit_threshold: 4,

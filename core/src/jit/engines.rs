@@ -118,6 +118,7 @@ fn config(threshold: Option<&OsStr>, check: Option<&OsStr>) -> Config {
     if let Some(threshold) = threshold {
         match threshold.to_str().and_then(|text| text.parse().ok()) {
             Some(threshold) => {
+                config.pacing = crate::Pacing::Counts;
                 config.loop_threshold = threshold;
                 config.entry_threshold = threshold;
             }

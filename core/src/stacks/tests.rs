@@ -13,6 +13,7 @@ mod small;
 fn engine(config: Config) -> Engine {
     let engine = Engine::new(Config {
         compile: CompileMode::Synchronous,
+        pacing: crate::Pacing::Counts,
         loop_threshold: 10,
         entry_threshold: 1000,
         arena: crate::ArenaConfig {

@@ -44,6 +44,7 @@ impl Where {
         engine(Config {
             mode,
             compile,
+            pacing: crate::Pacing::Counts,
             loop_threshold: 10,
             check: true,
             ..small()
@@ -76,6 +77,7 @@ fn small() -> Config {
             code_bytes: 4 << 20,
             data_bytes: 4 << 20,
         },
+        pacing: crate::Pacing::Counts,
         ..Config::default()
     }
 }

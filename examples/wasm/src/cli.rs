@@ -118,6 +118,7 @@ fn config(options: &Options) -> Config {
         config.compile = CompileMode::Synchronous;
     }
     if let Some(threshold) = options.threshold {
+        config.pacing = regraft::Pacing::Counts;
         config.loop_threshold = threshold;
         config.entry_threshold = threshold;
     }

@@ -95,6 +95,7 @@ fn calls_of_a_removed_function_trap() {
 #[test]
 fn modules_are_freed_while_their_functions_get_hot() {
     let engine = Engine::new(Config {
+        pacing: regraft::Pacing::Counts,
         loop_threshold: 1,
         entry_threshold: 1,
         workers: 2,

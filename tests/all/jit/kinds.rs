@@ -101,6 +101,7 @@ impl Kind for AtThresholdOne {
 /// are gone.
 pub(crate) fn engine_at_threshold_one() -> Engine {
     let engine = Engine::new(Config {
+        pacing: regraft::Pacing::Counts,
         loop_threshold: 1,
         entry_threshold: 1,
         compile: CompileMode::Synchronous,

@@ -188,6 +188,7 @@ block2:
         let engine = regraft::Engine::with_isa(
             &*host(&old),
             regraft::Config {
+                pacing: regraft::Pacing::Counts,
                 entry_threshold: 1,
                 loop_threshold: 1,
                 compile: regraft::CompileMode::Synchronous,

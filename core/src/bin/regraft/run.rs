@@ -11,7 +11,7 @@ use regraft::clif::{Command, Program, Target, TestFile, Verdict};
 use regraft::isa::TierIsas;
 use regraft::regions::{Profile, function_hash};
 use regraft::{
-    CompileMode, Config, Detection, FuncId, Mode, REPORT_VERSION, Report, Sampling,
+    CompileMode, Config, Detection, FuncId, Mode, Pacing, REPORT_VERSION, Report, Sampling,
     SavedProfileReport, WorkersReport,
 };
 use std::path::{Path, PathBuf};
@@ -51,6 +51,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = DetectorArg::Counters)]
     detector: DetectorArg,
 
+    /// When parts are compiled at tier 1, and at which tier functions start
+    #[arg(long, value_enum, default_value = "counts")]
+    pacing: PacingArg,
+
     /// Compile at once what this profile shows hot, which `--save-profile` wrote
     ///
     /// Functions are known by a hash of their CLIF: one that has changed is run without its profile.
@@ -82,6 +86,14 @@ enum ModeArg {
     Tier0,
     /// Whole functions at tier 1, without counters
     Eager,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PacingArg {
+    /// By the threshold: every function starts at tier 0
+    Counts,
+    /// By what compiling costs and is likely to gain, as an engine does by default
+    Cost,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -170,6 +182,10 @@ fn config(args: &Args) -> Result<Config, CliError> {
         },
         check: args.check,
         detection: args.detector.detection(),
+        pacing: match args.pacing {
+            PacingArg::Cost => Pacing::Cost,
+            PacingArg::Counts => Pacing::Counts,
+        },
         profile: args
             .profile
             .as_deref()

@@ -8,6 +8,7 @@ pub fn modes() -> Vec<(&'static str, Config)> {
     let config = |mode, threshold| Config {
         mode,
         compile: CompileMode::Synchronous,
+        pacing: regraft::Pacing::Counts,
         loop_threshold: threshold,
         entry_threshold: threshold,
         ..Config::default()
