@@ -5,8 +5,8 @@
 //!     n = --countdown(H)                 ┌──────────────┐
 //!     n < 0 ─▶ probe: e = cell(region)   │ entry        │  countdown of calls
 //!     │         e ≠ 0 ─▶ call e ─▶ exits │ hook 0       │  countdown, mark, entries,
-//!     ▼         e = 0 ─▶ ask runtime     │ …            │  running, one per exit
-//!   H body     (e ≠ 0 ─▶ call e)         │ sites        │  one per counter site
+//!     ▼         e = 0 ─▶ tell runtime    │ …            │  running, one per exit
+//!   H body ◀──────────────┘              │ sites        │  one per counter site
 //!                                        └──────────────┘
 //! ```
 //!
@@ -14,6 +14,8 @@
 //!
 //! * The pass is pure: addresses are symbols (see `names`).
 //! * A header's countdown counts its executions, so no site counts it again.
+//! * A region is entered when its cell holds it, at the header's next execution
+//!   at the earliest: what the runtime answers is not used.
 //! * `mark` holds the countdown as it was when control last came to the
 //!   header from outside its loop: a region entered at another value of the
 //!   countdown is entered while its loop was already running.
@@ -320,8 +322,8 @@ fn hook_entry(
     func.layout.split_block(body, first);
     let hot = cold_block(func);
     let mut cursor = FuncCursor::new(func).at_bottom(entry);
-    let count = count_down(&mut cursor, pointer, counters, CounterLayout::ENTRY);
-    branch_if_negative(&mut cursor, count, hot, body);
+    let offset = CounterLayout::ENTRY;
+    count_down(&mut cursor, pointer, counters, offset, hot, body);
     cursor.goto_bottom(hot);
     let cell = names::symbol(cursor.func, names::CELLS, unit);
     let cell = cursor.ins().symbol_value(pointer, cell);
@@ -337,19 +339,25 @@ fn cold_block(func: &mut Function) -> Block {
     block
 }
 
-fn count_down(cursor: &mut FuncCursor<'_>, pointer: Type, counters: Base, offset: i32) -> Value {
+/// Counts down, and branches on whether the count is below zero. The cell is
+/// read anew for that: x86-64 then counts and compares in memory.
+fn count_down(
+    cursor: &mut FuncCursor<'_>,
+    pointer: Type,
+    counters: Base,
+    offset: i32,
+    below: Block,
+    otherwise: Block,
+) {
     let base = counters.address(cursor, pointer);
-    let count = load_cell(cursor, base, offset);
-    let one = cursor.ins().iconst(CELL, -1);
-    let count = cursor.ins().iadd(count, one);
+    let before = load_cell(cursor, base, offset);
+    let minus_one = cursor.ins().iconst(CELL, -1);
+    let count = cursor.ins().iadd(before, minus_one);
     store_cell(cursor, count, base, offset);
-    count
-}
-
-fn branch_if_negative(cursor: &mut FuncCursor<'_>, count: Value, then: Block, otherwise: Block) {
+    let count = load_cell(cursor, base, offset);
     let zero = cursor.ins().iconst(CELL, 0);
     let negative = cursor.ins().icmp(IntCC::SignedLessThan, count, zero);
-    cursor.ins().brif(negative, then, &[], otherwise, &[]);
+    cursor.ins().brif(negative, below, &[], otherwise, &[]);
 }
 
 /// The gate of tier 0: a countdown, then the region's cell, then the runtime.
@@ -358,36 +366,32 @@ struct CountdownGate<'a> {
     layout: &'a CounterLayout,
     counters: Base,
     runtime: FuncRef,
-    /// Each call block's parameter: the address of the region to call.
+    /// The address of each region to call, known in its call block.
     entries: Vec<Value>,
 }
 
 impl Gate for CountdownGate<'_> {
     fn enter(&mut self, func: &mut Function, hook: usize, blocks: &HookBlocks) {
         let pointer = self.plan.pointer;
+        let cell = names::symbol(func, names::CELLS, self.plan.hook_units[hook]);
         let probe = cold_block(func);
         let ask = cold_block(func);
-        let entry = func.dfg.append_block_param(blocks.call, pointer);
-        self.entries.push(entry);
         let mut cursor = FuncCursor::new(func).at_bottom(blocks.header);
         let offset = self.layout.countdown(hook);
-        let count = count_down(&mut cursor, pointer, self.counters, offset);
-        branch_if_negative(&mut cursor, count, probe, blocks.body);
+        let counters = self.counters;
+        count_down(&mut cursor, pointer, counters, offset, probe, blocks.body);
 
         cursor.goto_bottom(probe);
-        let cell = names::symbol(cursor.func, names::CELLS, self.plan.hook_units[hook]);
-        let cell = cursor.ins().symbol_value(pointer, cell);
-        let filled = cursor.ins().load(pointer, cell_flags(), cell, 0);
-        let arg = [BlockArg::Value(filled)];
-        cursor.ins().brif(filled, blocks.call, &arg, ask, &[]);
+        let address = cursor.ins().symbol_value(pointer, cell);
+        let entry = cursor.ins().load(pointer, cell_flags(), address, 0);
+        self.entries.push(entry);
+        cursor.ins().brif(entry, blocks.call, &[], ask, &[]);
 
+        // The address once more: it costs less than keeping it.
         cursor.goto_bottom(ask);
-        let answer = cursor.ins().call(self.runtime, &[cell]);
-        let answer = cursor.func.dfg.first_result(answer);
-        let arg = [BlockArg::Value(answer)];
-        cursor
-            .ins()
-            .brif(answer, blocks.call, &arg, blocks.body, &[]);
+        let address = cursor.ins().symbol_value(pointer, cell);
+        cursor.ins().call(self.runtime, &[address]);
+        cursor.ins().jump(blocks.body, &[]);
     }
 
     fn call(
@@ -400,8 +404,8 @@ impl Gate for CountdownGate<'_> {
         call_region(cursor, self.entries[hook], signature, args)
     }
 
-    fn keeps_original(&self) -> bool {
-        true
+    fn pointer(&self) -> Type {
+        self.plan.pointer
     }
 }
 

@@ -10,7 +10,8 @@
 //!   its blocks are hot: tier 0 is compiled before any profile exists.
 //! * Result 0 is the exit number, an `i32`; 0 means that the region did not
 //!   run. The other results are shared between exits, by type: exit *k* uses
-//!   a subset of them and leaves the rest zero.
+//!   a subset of them and leaves the rest zero. A value leaves by the same
+//!   result wherever it leaves.
 //! * Live-ins and live-outs are sorted by value number, so that the same
 //!   input gives the same interface.
 //! * Constants do not cross: whoever needs one repeats the instruction that
@@ -28,7 +29,6 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::CallConv;
 use indexmap::IndexSet;
 use regraft_regions::{Exit, ExitKind, Flow, Liveness, Region};
-use std::collections::{BTreeSet, HashMap};
 
 /// The most values (parameters plus results) that an interface may have.
 pub const MAX_INTERFACE_VALUES: usize = 4096;
@@ -241,11 +241,12 @@ fn collect_params(
 ) -> Result<(Vec<Param>, Vec<Value>), OutlineError> {
     let vmctx = vmctx_value(func);
     // What the scope uses and does not define is live where control enters it.
-    let mut live_ins = BTreeSet::new();
+    let live = liveness.live_in(region.entry());
+    let mut used = vec![false; live.len()];
     let mut use_of = |value: Value| {
         let value = func.dfg.resolve_aliases(value);
-        if liveness.is_live_in(region.entry(), value) {
-            live_ins.insert(value);
+        if let Ok(at) = live.binary_search(&value) {
+            used[at] = true;
         }
     };
     let mut slots = IndexSet::new();
@@ -296,16 +297,17 @@ fn collect_params(
             }
         }
     }
-    if needs_vmctx {
-        live_ins.extend(vmctx);
+    let used = live.iter().zip(used).filter(|(_, used)| *used);
+    let mut live_ins: Vec<Value> = used.map(|(&value, _)| value).collect();
+    if needs_vmctx
+        && let Some(context) = vmctx
+        && let Err(at) = live_ins.binary_search(&context)
+    {
+        live_ins.insert(at, context);
     }
-
-    let constants: Vec<Value> = live_ins.iter().copied().collect();
-    let constants = constants
+    let (constants, live_ins): (Vec<Value>, Vec<Value>) = live_ins
         .into_iter()
-        .filter(|&value| is_constant(func, value));
-    let constants: Vec<Value> = constants.collect();
-    live_ins.retain(|&value| !is_constant(func, value));
+        .partition(|&value| is_constant(func, value));
 
     let entry_params = func.dfg.block_params(region.entry()).iter().enumerate();
     let mut params = Vec::new();
@@ -388,39 +390,35 @@ fn collect_exits(
     liveness: &Liveness,
     region: &Region,
 ) -> Result<(Vec<Type>, Vec<ExitInterface>), OutlineError> {
-    let mut results = Results::new();
     let mut leaving = 0;
     let mut exits = Vec::with_capacity(region.exits().len());
     for exit in region.exits() {
-        let mut sources = BTreeSet::new();
-        let mut constants = BTreeSet::new();
+        let mut sources = vec![];
+        let mut constants = vec![];
         let mut add = |value: Value| {
             let value = func.dfg.resolve_aliases(value);
             if !defined_in_scope(func, region, value) {
                 return;
             }
             if is_constant(func, value) {
-                constants.insert(value);
+                constants.push(value);
             } else {
-                sources.insert(LiveOutSource::Value(value));
+                sources.push(LiveOutSource::Value(value));
             }
         };
         match exit.kind {
             ExitKind::Edge { edge, to } => {
                 liveness.live_in(to).iter().copied().for_each(&mut add);
                 let edge = flow.edge(edge);
-                let args: Vec<_> = edge_args(func, edge.inst, edge.index).collect();
-                args.iter()
-                    .filter_map(|arg| arg.as_value())
-                    .for_each(&mut add);
-                for arg in args {
+                for arg in edge_args(func, edge.inst, edge.index) {
+                    if let BlockArg::Value(value) = arg {
+                        add(value);
+                    }
+                }
+                for arg in edge_args(func, edge.inst, edge.index) {
                     match arg {
-                        BlockArg::TryCallRet(i) => {
-                            sources.insert(LiveOutSource::TryCallRet(i));
-                        }
-                        BlockArg::TryCallExn(i) => {
-                            sources.insert(LiveOutSource::TryCallExn(i));
-                        }
+                        BlockArg::TryCallRet(i) => sources.push(LiveOutSource::TryCallRet(i)),
+                        BlockArg::TryCallExn(i) => sources.push(LiveOutSource::TryCallExn(i)),
                         BlockArg::Value(_) => {}
                     }
                 }
@@ -429,6 +427,10 @@ fn collect_exits(
                 func.dfg.inst_args(inst).iter().copied().for_each(&mut add);
             }
         }
+        constants.sort_unstable();
+        constants.dedup();
+        sources.sort_unstable();
+        sources.dedup();
         leaving += sources.len() + constants.len();
         if leaving > MAX_LEAVING_VALUES {
             return Err(OutlineError::InterfaceTooLarge {
@@ -436,58 +438,100 @@ fn collect_exits(
                 limit: MAX_LEAVING_VALUES,
             });
         }
-        let live_outs = assign_results(func, flow, exit, sources, &mut results)?;
+        let mut live_outs = Vec::with_capacity(sources.len());
+        for source in sources {
+            let ty = match source {
+                LiveOutSource::Value(value) => static_type(func, value)?,
+                _ => try_call_value_type(func, flow, exit, source)?,
+            };
+            // The result comes when all exits are known.
+            let result = 0;
+            live_outs.push(LiveOut { source, ty, result });
+        }
         exits.push(ExitInterface {
             exit: *exit,
             live_outs,
-            constants: constants.into_iter().collect(),
+            constants,
         });
     }
-    Ok((results.types, exits))
+    let results = assign_results(&mut exits);
+    Ok((results, exits))
 }
 
-/// The results as far as they are known: those of a type, in order.
-struct Results {
-    types: Vec<Type>,
-    of_type: HashMap<Type, Vec<usize>>,
-}
-
-impl Results {
-    fn new() -> Self {
-        Self {
-            types: vec![types::I32],
-            of_type: HashMap::new(),
+/// Gives each live-out a result of its type: the same at all exits, so that
+/// whoever calls need not know the exit to keep it, and never one that another
+/// value has at the same exit. Returns the types of the results; more than an
+/// interface can have where it cannot be done with as many.
+fn assign_results(exits: &mut [ExitInterface]) -> Vec<Type> {
+    let mut types = vec![types::I32];
+    // By exit, and by type: sets of results.
+    let mut used: Vec<Bits> = vec![Bits::default(); exits.len()];
+    let mut of_type: Vec<(Type, Bits)> = vec![];
+    let mut carried = vec![];
+    for (exit, interface) in exits.iter().enumerate() {
+        let sources = interface.live_outs.iter().enumerate();
+        carried.extend(sources.map(|(at, live)| (live.source, exit, at)));
+    }
+    carried.sort_unstable();
+    let same = |a: LiveOutSource, b| a == b && matches!(a, LiveOutSource::Value(_));
+    for group in carried.chunk_by(|a, b| same(a.0, b.0)) {
+        let (_, exit, at) = group[0];
+        let ty = exits[exit].live_outs[at].ty;
+        let mut taken = Bits::default();
+        group
+            .iter()
+            .for_each(|&(_, exit, _)| taken.add(&used[exit]));
+        let known = of_type.iter().position(|of| of.0 == ty);
+        let known = known.unwrap_or_else(|| {
+            of_type.push((ty, Bits::default()));
+            of_type.len() - 1
+        });
+        let of_type = &mut of_type[known].1;
+        let result = of_type.first_not_in(&taken).unwrap_or_else(|| {
+            types.push(ty);
+            of_type.insert(types.len() - 1);
+            types.len() - 1
+        });
+        for &(_, exit, at) in group {
+            used[exit].insert(result);
+            exits[exit].live_outs[at].result = result;
+        }
+        if types.len() > MAX_INTERFACE_VALUES {
+            break;
         }
     }
+    types
 }
 
-/// Gives each live-out the first result of its type that the exit does not
-/// use yet, adding results where there are too few.
-fn assign_results(
-    func: &Function,
-    flow: &Flow,
-    exit: &Exit,
-    sources: BTreeSet<LiveOutSource>,
-    results: &mut Results,
-) -> Result<Vec<LiveOut>, OutlineError> {
-    let mut used: HashMap<Type, usize> = HashMap::new();
-    let mut live_outs = Vec::with_capacity(sources.len());
-    for source in sources {
-        let ty = match source {
-            LiveOutSource::Value(value) => static_type(func, value)?,
-            _ => try_call_value_type(func, flow, exit, source)?,
-        };
-        let used = used.entry(ty).or_default();
-        let of_type = results.of_type.entry(ty).or_default();
-        let result = of_type.get(*used).copied().unwrap_or_else(|| {
-            of_type.push(results.types.len());
-            results.types.push(ty);
-            results.types.len() - 1
-        });
-        *used += 1;
-        live_outs.push(LiveOut { source, ty, result });
+/// A set of small numbers.
+#[derive(Clone, Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn insert(&mut self, number: usize) {
+        let word = number / 64;
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (number % 64);
     }
-    Ok(live_outs)
+
+    fn add(&mut self, other: &Bits) {
+        if other.0.len() > self.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        let words = self.0.iter_mut().zip(&other.0);
+        words.for_each(|(word, other)| *word |= other);
+    }
+
+    fn first_not_in(&self, other: &Bits) -> Option<usize> {
+        let others = other.0.iter().copied().chain(std::iter::repeat(0));
+        let mut words = self.0.iter().zip(others).enumerate();
+        words.find_map(|(at, (word, other))| {
+            let free = word & !other;
+            (free != 0).then(|| 64 * at + free.trailing_zeros() as usize)
+        })
+    }
 }
 
 /// The type of a `try_call` edge value: that of the block parameter it feeds.

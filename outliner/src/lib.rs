@@ -47,6 +47,7 @@
 mod checker;
 mod error;
 mod extract;
+mod frame;
 mod interface;
 mod legality;
 mod prune;

@@ -162,8 +162,11 @@ fn return_blocks(func: &mut Function, interface: &Interface) -> Block {
         let block = cold_block(func);
         if let ExitKind::Return { inst } | ExitKind::TailCall { inst } = exit.exit.kind {
             let constants = repeat_constants(func, block, &exit.constants);
-            let carried = |source: LiveOutSource| carried_by(exit, &results, &constants, source);
-            copy_leaving_inst(func, inst, block, carried);
+            let name = |_: &mut FuncCursor<'_>, value: Value| {
+                let source = LiveOutSource::Value(value);
+                carried_by(exit, &results, &constants, source).unwrap_or(value)
+            };
+            copy_leaving_inst(func, inst, block, name);
         }
         exits.push(block);
     }

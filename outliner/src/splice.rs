@@ -1,41 +1,42 @@
-//! Splicing region calls into the function that holds the regions.
+//! Splicing calls of regions into the function that holds them.
 //!
 //! ```text
 //!      before                     after
 //!
 //!        │                          │
 //!    ┌─▶ H ──▶ T                ┌─▶ H: gate ───────▶ call region
-//!    │   │                      │   │                    │
-//!    └── B                      │   H body ──▶ T ◀── X1 ◀┤ br_table on the exit number
-//!                               │   │      ▲             │
-//!                               └── B      └─────────────┘ 0: did not run
+//!    │   │                      │   │                 keep its results
+//!    └── B                      │   H body ──▶ T ◀── branch on the exit number
+//!                               │   │
+//!                               └── B
 //! ```
 //!
 //! The header keeps its parameters; its instructions move to a new block, the
 //! *body*. What decides between the body and the call is the [`Gate`], given
-//! by the caller: tier 0 counts down, the residual always calls.
+//! by the caller.
 //!
 //! Invariants:
 //!
-//! * Every exit edge has an exit block of its own, so that exits can be
-//!   counted one by one.
+//! * A region that is called runs, and returns the number of an exit.
 //! * Any number of regions can be spliced in at once, nested or not, as long
 //!   as no two share an entry.
 //!
-//! Not here: what the gate does, and compiling anything.
+//! Not here: what the gate does, compiling anything, and the function with the
+//! region's own blocks removed (`residual`).
 
 use crate::error::OutlineError;
-use crate::interface::{
-    ExitInterface, Interface, LiveOutSource, ParamSource, defining_block, edge_args,
-};
-use crate::ssa::{Variable, repair};
+use crate::frame::FrameVariables;
+use crate::interface::{ExitInterface, Interface, LiveOutSource, ParamSource, edge_args};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::dominator_tree::DominatorTree;
+use cranelift_codegen::entity::SecondaryMap;
+use cranelift_codegen::entity::packed_option::PackedOption;
 use cranelift_codegen::flowgraph::ControlFlowGraph;
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    Block, BlockArg, BlockCall, Function, Inst, InstBuilder, JumpTableData, Signature, Value,
+    Block, BlockArg, BlockCall, Function, Inst, InstBuilder, JumpTableData, Signature, TrapCode,
+    Type, Value, types,
 };
-use indexmap::IndexMap;
 use regraft_regions::{ExitKind, Flow, Region};
 
 /// A region to be spliced in.
@@ -48,16 +49,14 @@ pub struct Hook<'a> {
 }
 
 /// The blocks of a spliced region.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct HookBlocks {
     /// The region's entry: it holds the gate.
     pub header: Block,
     /// What the entry held before.
     pub body: Block,
-    /// Calls the region and dispatches on the exit number.
+    /// Calls the region and branches on the exit number.
     pub call: Block,
-    /// One block per natural exit; exit number *k* is at *k* − 1.
-    pub exits: Vec<Block>,
 }
 
 /// What decides whether a region is called, and how.
@@ -75,16 +74,12 @@ pub trait Gate {
         args: &[Value],
     ) -> Inst;
 
-    /// Emits what should happen when the region has returned by an exit.
-    fn leave(&mut self, cursor: &mut FuncCursor<'_>, hook: usize, exit: u32) {
-        let _ = (cursor, hook, exit);
-    }
-
-    /// Whether control can still reach the original blocks.
-    fn keeps_original(&self) -> bool;
+    /// The target's type of addresses.
+    fn pointer(&self) -> Type;
 }
 
-/// Splices a call of each hooked region into `func`, in place.
+/// Splices a call of each hooked region into `func`, in place; the original
+/// blocks stay.
 ///
 /// `flow` describes `func` as it was when the regions were formed.
 ///
@@ -94,72 +89,58 @@ pub trait Gate {
 ///
 /// # Complexity
 ///
-/// O(instructions + exits × live-outs), plus SSA repair.
+/// O(instructions + live-ins + exits × live-outs, over all hooks).
 pub fn splice(
     func: &mut Function,
     flow: &Flow,
     hooks: &[Hook<'_>],
     gate: &mut dyn Gate,
 ) -> Result<Vec<HookBlocks>, OutlineError> {
+    let source_blocks: Vec<Block> = func.layout.blocks().collect();
     let mut all_blocks = Vec::with_capacity(hooks.len());
+    let mut body_of: SecondaryMap<Block, PackedOption<Block>> = SecondaryMap::new();
     for (index, hook) in hooks.iter().enumerate() {
-        let blocks = make_blocks(func, hook, gate.keeps_original())?;
+        let blocks = make_blocks(func, hook)?;
         gate.enter(func, index, &blocks);
+        body_of[blocks.header] = blocks.body.into();
         all_blocks.push(blocks);
     }
-    let mut variables: IndexMap<Value, Variable> = IndexMap::new();
+    let mut variables = FrameVariables::new(func, hooks, gate.pointer());
     for (index, (hook, blocks)) in hooks.iter().zip(&all_blocks).enumerate() {
         fill_call(func, flow, index, hook, blocks, gate, &mut variables)?;
     }
-    if !gate.keeps_original() {
-        remove_unreachable(func);
-    }
-    let variables: Vec<Variable> = variables
-        .into_iter()
-        .map(|(value, mut variable)| {
-            // A definition that was pruned away defines nothing.
-            let home = defining_block(func, value);
-            if let Some(home) = home.filter(|&home| func.layout.is_block_inserted(home)) {
-                variable.definitions.push((home, value));
-            }
-            variable
-        })
-        .collect();
-    repair(func, &variables)?;
+    variables.finish(func, &source_blocks, |block| {
+        body_of[block].expand().unwrap_or(block)
+    })?;
     Ok(all_blocks)
 }
 
-fn make_blocks(
-    func: &mut Function,
-    hook: &Hook<'_>,
-    keeps_original: bool,
-) -> Result<HookBlocks, OutlineError> {
+fn make_blocks(func: &mut Function, hook: &Hook<'_>) -> Result<HookBlocks, OutlineError> {
     let header = hook.interface.entry;
+    let body = split_entry(func, header)?;
+    let call = cold_block(func);
+    Ok(HookBlocks { header, body, call })
+}
+
+/// Moves what `entry` holds to a new block behind it.
+pub(crate) fn split_entry(func: &mut Function, entry: Block) -> Result<Block, OutlineError> {
     let first = func
         .layout
-        .first_inst(header)
+        .first_inst(entry)
         .ok_or(OutlineError::Malformed("the region's entry is empty"))?;
     let body = func.dfg.make_block();
     func.layout.split_block(body, first);
-    if func.layout.is_cold(header) {
+    if func.layout.is_cold(entry) {
         func.layout.set_cold(body);
     }
-    let append = |func: &mut Function| {
-        let block = func.dfg.make_block();
-        func.layout.append_block(block);
-        if keeps_original {
-            func.layout.set_cold(block);
-        }
-        block
-    };
-    let call = append(func);
-    let exits = hook.interface.exits.iter().map(|_| append(func)).collect();
-    Ok(HookBlocks {
-        header,
-        body,
-        call,
-        exits,
-    })
+    Ok(body)
+}
+
+fn cold_block(func: &mut Function) -> Block {
+    let block = func.dfg.make_block();
+    func.layout.append_block(block);
+    func.layout.set_cold(block);
+    block
 }
 
 fn fill_call(
@@ -169,72 +150,112 @@ fn fill_call(
     hook: &Hook<'_>,
     blocks: &HookBlocks,
     gate: &mut dyn Gate,
-    variables: &mut IndexMap<Value, Variable>,
+    variables: &mut FrameVariables<'_>,
 ) -> Result<(), OutlineError> {
     let interface = hook.interface;
-    let header_params = func.dfg.block_params(blocks.header).to_vec();
-    let mut cursor = FuncCursor::new(func);
-    cursor.goto_bottom(blocks.call);
+    let mut cursor = FuncCursor::new(func).at_bottom(blocks.call);
+    let name = |cursor: &mut FuncCursor<'_>, value| variables.name_at(cursor, value, blocks.header);
+    let args = region_args(&mut cursor, interface, name)?;
+    let call = gate.call(&mut cursor, index, interface.signature(), &args);
+    let results = region_results(cursor.func, interface, call)?;
+    // Where a value is not live, it does not matter what it is.
+    for exit in &interface.exits {
+        for live in &exit.live_outs {
+            if let LiveOutSource::Value(value) = live.source {
+                variables.define(call, value, results[live.result], index);
+            }
+        }
+    }
+    let mut targets = Vec::with_capacity(interface.exits.len());
+    for exit in &interface.exits {
+        let carried = |source| exit.result_of(source).map(|at| results[at]);
+        let name = |cursor: &mut FuncCursor<'_>, value: Value| {
+            let result = carried(LiveOutSource::Value(value));
+            result.unwrap_or_else(|| variables.name_after(cursor, value, index, blocks.header))
+        };
+        targets.push(match exit.exit.kind {
+            ExitKind::Edge { edge, to } => {
+                let edge = flow.edge(edge);
+                let args = exit_args(&mut cursor, edge.inst, edge.index, carried, name)?;
+                BlockCall::new(to, args, &mut cursor.func.dfg.value_lists)
+            }
+            ExitKind::Return { inst } | ExitKind::TailCall { inst } => {
+                let block = cold_block(cursor.func);
+                copy_leaving_inst(cursor.func, inst, block, name);
+                BlockCall::new(block, [], &mut cursor.func.dfg.value_lists)
+            }
+        });
+    }
+    dispatch(&mut cursor, results[0], &targets);
+    Ok(())
+}
+
+/// What a region is called with, in the order of its parameters; `name` says
+/// what a live-in is called at the cursor.
+pub(crate) fn region_args(
+    cursor: &mut FuncCursor<'_>,
+    interface: &Interface,
+    name: impl Fn(&mut FuncCursor<'_>, Value) -> Value,
+) -> Result<Vec<Value>, OutlineError> {
     let mut args = Vec::with_capacity(interface.params.len());
     for param in &interface.params {
         args.push(match param.source {
-            ParamSource::Entry(at) => *header_params.get(at).ok_or(OutlineError::Malformed(
-                "the region's entry lost a parameter",
-            ))?,
-            ParamSource::Value(value) | ParamSource::VmContext(value) => value,
+            ParamSource::Entry(at) => {
+                let params = cursor.func.dfg.block_params(interface.entry);
+                *params.get(at).ok_or(OutlineError::Malformed(
+                    "the region's entry lost a parameter",
+                ))?
+            }
+            ParamSource::Value(value) | ParamSource::VmContext(value) => name(cursor, value),
             ParamSource::Slot(slot) => cursor.ins().stack_addr(param.ty, slot, 0),
             ParamSource::DynamicSlot(slot) => cursor.ins().dynamic_stack_addr(param.ty, slot),
         });
     }
-    let call = gate.call(&mut cursor, index, interface.signature(), &args);
+    Ok(args)
+}
+
+/// The results of a region's call.
+pub(crate) fn region_results(
+    func: &Function,
+    interface: &Interface,
+    call: Inst,
+) -> Result<Vec<Value>, OutlineError> {
     let results = func.dfg.inst_results(call).to_vec();
     if results.len() != interface.results.len() {
         return Err(OutlineError::Malformed(
             "the call has not the results of the interface",
         ));
     }
-    dispatch(func, blocks, results[0], gate.keeps_original());
-    for (exit, &block) in interface.exits.iter().zip(&blocks.exits) {
-        let mut cursor = FuncCursor::new(func);
-        cursor.goto_bottom(block);
-        gate.leave(&mut cursor, index, exit.exit.number);
-        for live in &exit.live_outs {
-            if let LiveOutSource::Value(value) = live.source {
-                let variable = variables.entry(value).or_insert_with(|| Variable {
-                    ty: live.ty,
-                    names: vec![value],
-                    definitions: vec![],
-                });
-                variable.definitions.push((block, results[live.result]));
+    Ok(results)
+}
+
+/// The arguments of an edge that leaves a region, after the call of the
+/// region: `carried` says which result a source is, `name` what a value is
+/// called.
+pub(crate) fn exit_args(
+    cursor: &mut FuncCursor<'_>,
+    inst: Inst,
+    index: u32,
+    carried: impl Fn(LiveOutSource) -> Option<Value>,
+    name: impl Fn(&mut FuncCursor<'_>, Value) -> Value,
+) -> Result<Vec<BlockArg>, OutlineError> {
+    let passed: Vec<BlockArg> = edge_args(cursor.func, inst, index).collect();
+    let mut args = Vec::with_capacity(passed.len());
+    for arg in passed {
+        let value = match arg {
+            BlockArg::Value(value) => {
+                let value = cursor.func.dfg.resolve_aliases(value);
+                Some(name(cursor, value))
             }
-        }
-        let constants = repeat_constants(func, block, &exit.constants);
-        for &(value, copy) in &constants {
-            let variable = variables.entry(value).or_insert_with(|| Variable {
-                ty: func.dfg.value_type(value),
-                names: vec![value],
-                definitions: vec![],
-            });
-            variable.definitions.push((block, copy));
-        }
-        let carried = |source| carried_by(exit, &results, &constants, source);
-        match exit.exit.kind {
-            ExitKind::Edge { edge, to } => {
-                let edge = flow.edge(edge);
-                let mut args = vec![];
-                for arg in edge_args(func, edge.inst, edge.index) {
-                    args.push(BlockArg::Value(edge_arg(func, arg, carried)?));
-                }
-                let mut cursor = FuncCursor::new(func);
-                cursor.goto_bottom(block);
-                cursor.ins().jump(to, &args);
-            }
-            ExitKind::Return { inst } | ExitKind::TailCall { inst } => {
-                copy_leaving_inst(func, inst, block, carried);
-            }
-        }
+            BlockArg::TryCallRet(i) => carried(LiveOutSource::TryCallRet(i)),
+            BlockArg::TryCallExn(i) => carried(LiveOutSource::TryCallExn(i)),
+        };
+        let missing = "an exit argument that no result carries";
+        args.push(BlockArg::Value(
+            value.ok_or(OutlineError::Malformed(missing))?,
+        ));
     }
-    Ok(())
+    Ok(args)
 }
 
 /// Repeats the instructions that define `constants` at the end of `block`.
@@ -272,58 +293,36 @@ pub(crate) fn carried_by(
     })
 }
 
-fn edge_arg(
-    func: &Function,
-    arg: BlockArg,
-    carried: impl Fn(LiveOutSource) -> Option<Value>,
-) -> Result<Value, OutlineError> {
-    let missing = OutlineError::Malformed("an exit argument that no result carries");
-    match arg {
-        BlockArg::Value(value) => {
-            let value = func.dfg.resolve_aliases(value);
-            Ok(carried(LiveOutSource::Value(value)).unwrap_or(value))
-        }
-        BlockArg::TryCallRet(i) => carried(LiveOutSource::TryCallRet(i)).ok_or(missing),
-        BlockArg::TryCallExn(i) => carried(LiveOutSource::TryCallExn(i)).ok_or(missing),
-    }
-}
-
 /// Ends the call block with a branch on the exit number.
-fn dispatch(func: &mut Function, blocks: &HookBlocks, number: Value, keeps_original: bool) {
-    let mut cursor = FuncCursor::new(func);
-    cursor.goto_bottom(blocks.call);
-    let not_run = keeps_original.then_some(blocks.body);
-    match (blocks.exits.as_slice(), not_run) {
-        ([], Some(body)) => {
-            cursor.ins().jump(body, &[]);
-        }
-        ([], None) => {
+fn dispatch(cursor: &mut FuncCursor<'_>, number: Value, targets: &[BlockCall]) {
+    let args = |cursor: &FuncCursor<'_>, call: &BlockCall| -> (Block, Vec<BlockArg>) {
+        let pool = &cursor.func.dfg.value_lists;
+        (call.block(pool), call.args(pool).collect())
+    };
+    match targets {
+        [] => {
             // The region never returns.
-            cursor
-                .ins()
-                .trap(cranelift_codegen::ir::TrapCode::unwrap_user(
-                    UNREACHABLE_TRAP,
-                ));
+            let code = TrapCode::unwrap_user(UNREACHABLE_TRAP);
+            cursor.ins().trap(code);
         }
-        ([exit], Some(body)) => {
-            cursor.ins().brif(number, *exit, &[], body, &[]);
+        [only] => {
+            let (block, args) = args(cursor, only);
+            cursor.ins().jump(block, &args);
         }
-        ([exit], None) => {
-            cursor.ins().jump(*exit, &[]);
+        [first, second] => {
+            let (first, first_args) = args(cursor, first);
+            let (second, second_args) = args(cursor, second);
+            let one = cursor.ins().iconst(types::I32, 1);
+            let is_first = cursor.ins().icmp(IntCC::Equal, number, one);
+            let branch = cursor.ins();
+            branch.brif(is_first, first, &first_args, second, &second_args);
         }
-        ([.., last], not_run) => {
-            let pool = &mut cursor.func.dfg.value_lists;
-            let default = BlockCall::new(*last, [], pool);
-            // With no way back, entry 0 is never taken: any exit will do.
-            let first = not_run.unwrap_or(*last);
-            let table: Vec<BlockCall> = std::iter::once(&first)
-                .chain(&blocks.exits)
-                .map(|&block| BlockCall::new(block, [], pool))
-                .collect();
-            let table = cursor
-                .func
-                .create_jump_table(JumpTableData::new(default, &table));
-            cursor.ins().br_table(number, table);
+        [before @ .., last] => {
+            let minus_one = cursor.ins().iconst(types::I32, -1);
+            let index = cursor.ins().iadd(number, minus_one);
+            let table = JumpTableData::new(*last, before);
+            let table = cursor.func.create_jump_table(table);
+            cursor.ins().br_table(index, table);
         }
     }
 }
@@ -332,21 +331,21 @@ fn dispatch(func: &mut Function, blocks: &HookBlocks, number: Value, keeps_origi
 pub const UNREACHABLE_TRAP: u8 = 0xf0;
 
 /// Repeats a `return` or `return_call*` of the scope at the end of `block`,
-/// with the values that the region returned.
+/// where its arguments are called what `name` says; it may insert code.
 pub(crate) fn copy_leaving_inst(
     func: &mut Function,
     inst: Inst,
     block: Block,
-    carried: impl Fn(LiveOutSource) -> Option<Value>,
+    name: impl Fn(&mut FuncCursor<'_>, Value) -> Value,
 ) {
     let location = func.srcloc(inst);
     let copy = func.dfg.clone_inst(inst);
-    let args = func.dfg.inst_args(copy).to_vec();
-    let args = args.into_iter().map(|value| {
-        let value = func.dfg.resolve_aliases(value);
-        carried(LiveOutSource::Value(value)).unwrap_or(value)
-    });
-    let args: Vec<Value> = args.collect();
+    let mut args = func.dfg.inst_args(copy).to_vec();
+    let mut cursor = FuncCursor::new(func).at_bottom(block).with_srcloc(location);
+    for arg in &mut args {
+        let value = cursor.func.dfg.resolve_aliases(*arg);
+        *arg = name(&mut cursor, value);
+    }
     func.dfg.inst_args_mut(copy).copy_from_slice(&args);
     func.layout.append_inst(copy, block);
     if !location.is_default() {

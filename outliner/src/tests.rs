@@ -132,6 +132,30 @@ fn several_exits_to_one_block() {
     check("several_exits_to_one_block", clif, 1, &[]);
 }
 
+/// A value leaves by one result, whichever exit is taken, and no exit has two
+/// values in one result.
+#[test]
+fn one_result_for_each_live_out() {
+    for clif in [
+        include_str!("../testdata/exits.clif"),
+        include_str!("../testdata/br_table.clif"),
+    ] {
+        let func = parse(clif);
+        let outlined = outline(&func, &region(&func, 1, &[])).expect("the region outlines");
+        let mut result_of = std::collections::HashMap::new();
+        for exit in &outlined.interface.exits {
+            let mut used = std::collections::HashSet::new();
+            for live in &exit.live_outs {
+                assert_eq!(outlined.interface.results[live.result], live.ty);
+                assert!(used.insert(live.result), "{live:?} at {:?}", exit.exit);
+                let result = *result_of.entry(live.source).or_insert(live.result);
+                assert_eq!(result, live.result, "{live:?} at {:?}", exit.exit);
+            }
+        }
+        assert!(result_of.len() > 1);
+    }
+}
+
 /// The inner loop of a nest: its live-out flows round the outer loop.
 #[test]
 fn inner_loop() {

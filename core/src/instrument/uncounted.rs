@@ -16,13 +16,13 @@ use super::{call_region, cell_flags};
 use crate::instrument::Plan;
 use crate::names;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
-use cranelift_codegen::ir::{BlockArg, Function, Inst, InstBuilder, Signature, Value};
+use cranelift_codegen::ir::{Function, Inst, InstBuilder, Signature, Type, Value};
 use regraft_outliner::{Gate, HookBlocks};
 
 /// A gate that looks whether its region is there.
 pub(super) struct CellGate<'a> {
     plan: &'a Plan<'a>,
-    /// Each call block's parameter: the address of the region to call.
+    /// The address of each region to call, known in its call block.
     entries: Vec<Value>,
 }
 
@@ -38,8 +38,6 @@ impl<'a> CellGate<'a> {
 impl Gate for CellGate<'_> {
     fn enter(&mut self, func: &mut Function, hook: usize, blocks: &HookBlocks) {
         let pointer = self.plan.pointer;
-        let entry = func.dfg.append_block_param(blocks.call, pointer);
-        self.entries.push(entry);
         let first = func.layout.first_inst(blocks.body);
         let location = first.map(|first| func.srcloc(first));
         let mut cursor = FuncCursor::new(func).at_bottom(blocks.header);
@@ -47,11 +45,10 @@ impl Gate for CellGate<'_> {
         cursor.set_srcloc(location.unwrap_or_default());
         let cell = names::symbol(cursor.func, names::CELLS, self.plan.hook_units[hook]);
         let cell = cursor.ins().symbol_value(pointer, cell);
-        let filled = cursor.ins().load(pointer, cell_flags(), cell, 0);
-        let arg = [BlockArg::Value(filled)];
-        cursor
-            .ins()
-            .brif(filled, blocks.call, &arg, blocks.body, &[]);
+        let entry = cursor.ins().load(pointer, cell_flags(), cell, 0);
+        self.entries.push(entry);
+        let (call, body) = (blocks.call, blocks.body);
+        cursor.ins().brif(entry, call, &[], body, &[]);
     }
 
     fn call(
@@ -64,7 +61,7 @@ impl Gate for CellGate<'_> {
         call_region(cursor, self.entries[hook], signature, args)
     }
 
-    fn keeps_original(&self) -> bool {
-        true
+    fn pointer(&self) -> Type {
+        self.plan.pointer
     }
 }
