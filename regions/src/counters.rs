@@ -20,7 +20,7 @@
 //! the tree. Of the others, those in the tree are computed and the rest, the *chords*, become counter [`Site`]s.
 //!
 //! # Phases
-//! graph → tables → maximum spanning forest (petgraph) → sites; later [`reconstruct`] peels the leaves of the forest.
+//! graph → tables → maximum spanning forest (Kruskal) → sites; later [`reconstruct`] peels the leaves of the forest.
 //!
 //! A `br_table` with many destinations is counted as a *table*: one increment before it, at an index, instead of one
 //! at each destination. It runs as often, and the code for it is as long as for two counters; none of its edges is in
@@ -42,9 +42,7 @@ mod reconstruct;
 
 use cranelift_codegen::entity::{EntitySet, SecondaryMap};
 use cranelift_codegen::ir::{Block, Function, Opcode};
-use petgraph::algo::min_spanning_tree;
-use petgraph::data::Element;
-use petgraph::graph::{NodeIndex, UnGraph};
+use std::cmp::Reverse;
 
 use crate::flow::{Flow, FlowEdge};
 use crate::frequency::Frequencies;
@@ -291,8 +289,7 @@ fn count_tables(func: &Function, flow: &Flow, arcs: &mut [Arc], sites: &mut Vec<
 
 /// For each arc, whether it is in the maximum spanning forest of the arcs that may be in it.
 ///
-/// Kruskal's algorithm wants a minimum, so weights are negated; arc numbers break ties, so that equal inputs give
-/// equal placements.
+/// Kruskal's algorithm; arc numbers break ties, so that equal inputs give equal placements.
 fn spanning_forest(
     flow: &Flow,
     frequencies: &Frequencies,
@@ -300,10 +297,7 @@ fn spanning_forest(
     nodes: u32,
     mode: Mode,
 ) -> Vec<bool> {
-    let mut graph: UnGraph<(), (f64, u32)> = UnGraph::with_capacity(nodes as usize, arcs.len());
-    for _ in 0..nodes {
-        graph.add_node(());
-    }
+    let mut candidates: Vec<(Reverse<u64>, u32)> = Vec::with_capacity(arcs.len());
     for (number, arc) in (0..).zip(arcs) {
         let weight = match (arc.source, arc.what) {
             (Source::Known | Source::Site(_), _) => continue,
@@ -316,16 +310,42 @@ fn spanning_forest(
             }
             (_, What::Edge(edge)) => frequencies.edge(edge),
         };
-        let [from, to] = [arc.from, arc.to].map(|node| NodeIndex::new(node as usize));
-        graph.add_edge(from, to, (-weight, number));
+        // Weights are not negative: their bits are in the same order as they.
+        candidates.push((Reverse(f64::to_bits(weight)), number));
     }
+    candidates.sort_unstable();
     let mut in_tree = vec![false; arcs.len()];
-    for element in min_spanning_tree(&graph) {
-        if let Element::Edge { weight, .. } = element {
-            in_tree[weight.1 as usize] = true;
-        }
+    let mut trees = Trees::new(nodes);
+    for (_, number) in candidates {
+        let arc = arcs[number as usize];
+        in_tree[number as usize] = trees.join(arc.from, arc.to);
     }
     in_tree
+}
+
+/// Disjoint sets of nodes, as forests of parents with path halving.
+struct Trees(Vec<u32>);
+
+impl Trees {
+    fn new(nodes: u32) -> Self {
+        Self((0..nodes).collect())
+    }
+
+    /// Makes one set of those of `a` and `b`; false if they were one before.
+    fn join(&mut self, a: u32, b: u32) -> bool {
+        let (a, b) = (self.root(a), self.root(b));
+        self.0[a as usize] = b;
+        a != b
+    }
+
+    fn root(&mut self, mut node: u32) -> u32 {
+        while self.0[node as usize] != node {
+            let up = self.0[self.0[node as usize] as usize];
+            self.0[node as usize] = up;
+            node = up;
+        }
+        node
+    }
 }
 
 /// Whether transfers start or arrive at a block.
