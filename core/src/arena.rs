@@ -22,8 +22,10 @@
 //!   executable view, so a 32-bit PC-relative displacement reaches from code to data.
 //! * A block that was freed is filled with trap instructions before it is handed out again.
 //!
-//! Limitations: Linux only (`memfd_create`). Pages that were touched stay committed. The code pages
-//! are shared with a child after `fork`, which must therefore not compile or free code.
+//! * **One process**: code memory is written by the process that owns it only. A child of a fork gets a
+//!   copy ([`crate::fork`]); without one, it neither allocates nor frees code.
+//!
+//! Limitations: Linux only (`memfd_create`). Pages that were touched stay committed.
 //!
 //! Not here: who may still be executing a block when it is freed (the caller's business), and the
 //! instruction cache ([`crate::arch`]).
@@ -31,20 +33,26 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("regraft's code memory needs memfd_create, which only Linux has");
 
+mod copy;
 mod extents;
 mod mapping;
 mod owned;
 
+use std::fs::File;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+pub(crate) use self::copy::CodeCopy;
+use self::copy::Mark;
 use self::extents::Extents;
 pub use self::extents::{GRANULE, RangeStats};
 use self::mapping::{Mapping, code_file, page_size};
 pub use self::owned::{OwnedCode, OwnedData};
 use crate::arch;
+use crate::fork;
+use crate::locks::lock;
 
 /// The reservation stays below this, so that a signed 32-bit displacement spans it.
 pub const MAX_RESERVATION: usize = 0x7fff_0000;
@@ -119,6 +127,12 @@ pub enum ArenaError {
         /// The most that can be reserved.
         limit: usize,
     },
+    /// The process was forked, and has no copy of code memory: see the limitations in [`crate::fork`].
+    #[error(
+        "code memory belongs to the process that this one was forked from: nothing is compiled or freed here; \
+         fork by the C library's `fork`, outside of callbacks of the engine, or make another engine"
+    )]
+    Forked,
     /// The operating system refused.
     #[error("{action} failed for code memory")]
     System {
@@ -206,6 +220,7 @@ pub struct Arena {
     page: usize,
     code: Mutex<Extents>,
     data: Mutex<Extents>,
+    mark: Mark,
 }
 
 impl Arena {
@@ -230,23 +245,34 @@ impl Arena {
         };
 
         let file = code_file(code_bytes)?;
-        let rw = libc::PROT_READ | libc::PROT_WRITE;
-        let rx = libc::PROT_READ | libc::PROT_EXEC;
         let near = Mapping::reserve(total)?;
-        near.map(0, data_bytes, rw, None)?;
-        near.map(data_bytes, code_bytes, rx, Some(&file))?;
-        let writable = Mapping::reserve(code_bytes)?;
-        writable.map(0, code_bytes, rw, Some(&file))?;
-        Ok(Arc::new(Self {
+        near.map(0, data_bytes, libc::PROT_READ | libc::PROT_WRITE, None)?;
+        let arena = Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             near,
-            writable,
+            writable: Mapping::reserve(code_bytes)?,
             data_bytes,
             code_bytes,
             page,
             code: Mutex::new(Extents::new(code_bytes)),
             data: Mutex::new(Extents::new(data_bytes)),
-        }))
+            mark: Mark::new()?,
+        });
+        arena.map_code(&file)?;
+        fork::register_arena(&arena).map_err(|source| ArenaError::System {
+            action: "pthread_atfork",
+            source,
+        })?;
+        Ok(arena)
+    }
+
+    /// Maps `file` as both views.
+    fn map_code(&self, file: &File) -> Result<(), ArenaError> {
+        let rw = libc::PROT_READ | libc::PROT_WRITE;
+        let rx = libc::PROT_READ | libc::PROT_EXEC;
+        let len = self.code_bytes;
+        self.writable.map(0, len, rw, Some(file))?;
+        self.near.map(self.data_bytes, len, rx, Some(file))
     }
 
     /// Takes `size` bytes of code memory at a multiple of `align`.
@@ -261,13 +287,16 @@ impl Arena {
     /// first [`GRANULE`] after a multiple of `align`.
     ///
     /// # Errors
-    /// [`ArenaError::Full`], [`ArenaError::Alignment`].
+    /// [`ArenaError::Full`], [`ArenaError::Alignment`], [`ArenaError::Forked`].
     pub fn alloc_code_around(
         &self,
         size: usize,
         align: usize,
         lead: usize,
     ) -> Result<CodeBlock, ArenaError> {
+        if !self.mark.is_set() {
+            return Err(ArenaError::Forked);
+        }
         let (offset, len, touched) = self.take(Area::Code, size, align, lead)?;
         Ok(CodeBlock {
             arena: self.id,
@@ -283,7 +312,7 @@ impl Arena {
     /// caller's to know. A block of another arena is not touched.
     pub fn free_code(&self, block: CodeBlock) {
         debug_assert_eq!(block.arena, self.id, "a code block of another arena");
-        if block.arena != self.id {
+        if block.arena != self.id || !self.mark.is_set() {
             return;
         }
         // SAFETY: the block lies inside the writable view, as `alloc_code` made it, and nobody else
@@ -400,11 +429,6 @@ impl Arena {
                 }
             })
     }
-}
-
-/// Locks, whatever happened to an earlier holder: no operation leaves [`Extents`] half changed.
-fn lock(extents: &Mutex<Extents>) -> MutexGuard<'_, Extents> {
-    extents.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::detect::{FoundBy, FunctionSamples, SavedUse};
 use crate::engine::OwnData;
 use crate::error::CompileError;
 use crate::formed::Formed;
+use crate::locks::{Locked, lock};
 use crate::names;
 use crate::pacing::{Weight, Weights};
 use crate::reclaim::Releasable;
@@ -18,7 +19,7 @@ use regraft_regions::{
     ExitKind, Flow, FunctionProfile, Known, Liveness, LoopForest, LoopId, Measured, Placement,
     Region, SkipReason, Transfer, reconstruct,
 };
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// The first version of a function.
 #[derive(Debug)]
@@ -128,8 +129,8 @@ impl Tiering {
     }
 
     /// Locks the state; a panic elsewhere leaves it usable.
-    pub fn state(&self) -> MutexGuard<'_, TierState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn state(&self) -> Locked<'_, TierState> {
+        lock(&self.state)
     }
 
     /// The hook of a loop.

@@ -11,8 +11,9 @@ use crate::arena::{Arena, ArenaError, OwnedData};
 use crate::countdown;
 use crate::engine::{read, write};
 use crate::layout::{CACHE_LINE, CounterLayout};
+use crate::locks::{Locked, lock};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 /// A function's counters.
 #[derive(Debug)]
@@ -132,9 +133,8 @@ impl Counters {
     }
 
     /// Locks the total of a countdown; a panic elsewhere leaves it usable.
-    fn armed(&self, index: usize) -> MutexGuard<'_, i64> {
-        let armed = &self.armed[index];
-        armed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn armed(&self, index: usize) -> Locked<'_, i64> {
+        lock(&self.armed[index])
     }
 
     /// Works on the cell of every copy.

@@ -10,6 +10,7 @@
 //!
 //! Not here: what follows from it (`pacing`).
 
+use crate::fork::section;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -102,7 +103,12 @@ fn is_contended(working: usize) -> bool {
 fn processors() -> usize {
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     // The system is asked through several files.
-    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+    PROCESSORS.get().copied().unwrap_or_else(|| {
+        // No fork comes in between, whose child would wait for ever.
+        let _section = section();
+        let ask = || std::thread::available_parallelism().map_or(1, usize::from);
+        *PROCESSORS.get_or_init(ask)
+    })
 }
 
 /// How many threads of the system run or could run now, where it tells.

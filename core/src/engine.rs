@@ -20,8 +20,10 @@ use crate::codemap::CodeMap;
 use crate::config::{CompileMode, Config, Mode};
 use crate::detect::{Detection, SavedProfiles, Wanted};
 use crate::error::Error;
+use crate::fork;
 use crate::invoke::{InvokeError, Invoker};
 use crate::isa::TierIsas;
+pub(crate) use crate::locks::{lock, read, write};
 use crate::names;
 use crate::pacing::Pacing;
 use crate::reclaim::Reclaimer;
@@ -34,9 +36,7 @@ use cranelift_codegen::ir::{FuncRef, Function, Signature, UserFuncName};
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use regraft_regions::{Profile, SavedFunction};
 use std::collections::HashMap;
-use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
-};
+use std::sync::{Arc, OnceLock, RwLock, Weak};
 
 /// A tier-up JIT engine.
 ///
@@ -87,11 +87,18 @@ impl Callbacks {
 
 impl Runtime for Callbacks {
     fn resolve(&self, unit: u32) -> usize {
-        self.engine().map_or(0, |inner| inner.resolve(unit))
+        // The section ends before the engine may be dropped, which waits for threads.
+        self.engine().map_or(0, |inner| {
+            let _section = fork::section();
+            inner.resolve(unit)
+        })
     }
 
     fn hot(&self, unit: u32) -> usize {
-        self.engine().map_or(0, |inner| inner.hot(unit))
+        self.engine().map_or(0, |inner| {
+            let _section = fork::section();
+            inner.hot(unit)
+        })
     }
 }
 
@@ -153,6 +160,7 @@ impl Engine {
         });
         // Nothing has set it before: the callbacks are new.
         let _ = callbacks.0.set(Arc::downgrade(&inner));
+        fork::register_engine(&inner);
         inner.want_samples();
         Ok(Self { inner })
     }
@@ -408,18 +416,3 @@ impl Inner {
 
 /// Data of one version: namespace and index of its name, and its address.
 pub(crate) type OwnData = ((u32, u32), usize);
-
-/// Locks for reading; a panic elsewhere leaves the data usable.
-pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Locks for writing; a panic elsewhere leaves the data usable.
-pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Locks; a panic elsewhere leaves the data usable.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

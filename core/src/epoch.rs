@@ -95,6 +95,19 @@ impl Epochs {
             .oldest(participants.iter().map(|participant| &**participant))
     }
 
+    /// In the child of a fork: threads that do not exist are outside.
+    pub fn after_fork(&self) {
+        let own = LOCAL.try_with(|local| {
+            let local = local.borrow();
+            let mut members = local.memberships.iter();
+            let member = members.find(|member| member.id == self.id);
+            member.map(|member| Arc::clone(&member.participant))
+        });
+        let own = own.ok().flatten();
+        let mut participants = lock(&self.participants);
+        participants.retain(|one| own.as_ref().is_some_and(|own| Arc::ptr_eq(one, own)));
+    }
+
     fn pin(&self) -> Pin {
         let listed = LOCAL.try_with(|local| {
             let local = &mut *local.borrow_mut();

@@ -25,7 +25,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{
@@ -38,6 +38,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use crate::arena::Arena;
 use crate::errno;
 use crate::link::{LinkError, Linked, ObjectCode, link, place};
+use crate::locks::{Locked, lock};
 use crate::stacks::on_own_stack;
 use crate::trap::{Trap, call_safely};
 
@@ -251,9 +252,8 @@ impl Invoker {
     }
 
     /// Locks, whatever happened to an earlier holder: the map is never left half changed.
-    fn sequences(&self) -> MutexGuard<'_, HashMap<Signature, Linked>> {
-        let sequences = self.sequences.lock();
-        sequences.unwrap_or_else(PoisonError::into_inner)
+    fn sequences(&self) -> Locked<'_, HashMap<Signature, Linked>> {
+        lock(&self.sequences)
     }
 }
 

@@ -16,12 +16,14 @@
 
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
+use crate::fork::section;
+use crate::locks::{Locked, lock};
 use crate::unit::{FuncId, FunctionUnit};
 use cranelift_codegen::ir::Function;
 use std::error::Error as StdError;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 
 /// What a client's closure returns.
 type Defined = Result<Function, Box<dyn StdError + Send + Sync>>;
@@ -44,6 +46,7 @@ impl fmt::Debug for Lazy {
 impl Lazy {
     /// Whether there is a closure that has not run to its end.
     pub fn is_pending(&self) -> bool {
+        let _section = section();
         match self.closure.try_lock() {
             Ok(closure) => closure.is_some(),
             Err(TryLockError::Poisoned(closure)) => closure.into_inner().is_some(),
@@ -54,6 +57,7 @@ impl Lazy {
 
     /// Whether the closure runs now.
     pub fn is_running(&self) -> bool {
+        let _section = section();
         matches!(self.closure.try_lock(), Err(TryLockError::WouldBlock))
     }
 
@@ -62,12 +66,13 @@ impl Lazy {
         self.last_failure().clone()
     }
 
-    fn last_failure(&self) -> MutexGuard<'_, Option<String>> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_failure(&self) -> Locked<'_, Option<String>> {
+        lock(&self.failure)
     }
 
     /// Drops the closure, if there is one that does not run.
     pub fn forget(&self) {
+        let _section = section();
         if let Ok(mut closure) = self.closure.try_lock() {
             *closure = None;
         }
@@ -107,11 +112,7 @@ impl Engine {
         definition: impl FnOnce(&Engine) -> Defined + Send + 'static,
     ) -> Result<(), Error> {
         let function = self.inner.function(id)?;
-        let mut closure = function
-            .lazy
-            .closure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut closure = lock(&function.lazy.closure);
         if function.body().is_some() || closure.is_some() {
             return Err(Error::DuplicateDefinition {
                 function: function.name.clone(),
@@ -126,11 +127,7 @@ impl Inner {
     /// Defines a function by its closure, if it has one.
     pub fn define_pending(self: &Arc<Self>, function: &FunctionUnit) {
         // Held on purpose: who comes second waits, and finds the body.
-        let mut closure = function
-            .lazy
-            .closure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut closure = lock(&function.lazy.closure);
         let Some(definition) = closure.take() else {
             return;
         };

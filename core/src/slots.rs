@@ -9,7 +9,7 @@
 //!   a version, the lazy stub, the trap stub. Only a slot made by [`SlotTable::allocate_empty`]
 //!   holds 0 at times, and its users test for that.
 //! * **Publication**: [`SlotRef::publish`] is a release store, made when the code is complete and
-//!   the instruction caches know of it (`entry`).
+//!   the instruction caches know of it (`entry`), in a section ([`crate::fork`]).
 //! * Cells and stubs come in chunks whose machine code is written once. A slot that is freed keeps its
 //!   place, traps when called, and is given to another unit later.
 //!
@@ -23,7 +23,7 @@ pub use self::owned::OwnedSlot;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::arch::{
     self, CELL_SIZE, Cell, HOT_DOOR, LAZY_DOOR, LAZY_OFFSET, RUNTIME_CODE_SIZE, STUB_SIZE,
@@ -31,6 +31,8 @@ use crate::arch::{
 use crate::arena::{Arena, ArenaError, CodeBlock, DataBlock};
 use crate::entry;
 use crate::errno;
+use crate::fork;
+use crate::locks::{Locked, lock};
 use crate::stacks::on_own_stack;
 
 /// What generated code asks through the cells of a table.
@@ -105,11 +107,13 @@ unsafe impl Sync for SlotRef {}
 impl SlotRef {
     /// Makes `entry` what the slot leads to, with release order.
     pub fn publish(self, entry: usize) {
+        let _section = fork::section();
         entry::publish(self.entry(), entry);
     }
 
     /// Makes `new` what the slot leads to if it still leads to `old`; says whether it did.
     pub fn replace(self, old: usize, new: usize) -> bool {
+        let _section = fork::section();
         entry::replace(self.entry(), old, new)
     }
 
@@ -347,8 +351,8 @@ impl SlotTable {
     }
 
     /// Locks, whatever happened to an earlier holder: nothing in the critical sections panics half way.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Locked<'_, State> {
+        lock(&self.state)
     }
 }
 

@@ -34,6 +34,7 @@ use crate::arch::Entered;
 use crate::codemap::{CodeLocation, locate};
 use crate::engine::Engine;
 use crate::epoch;
+use crate::fork;
 use crate::typed::{ClifArgs, ClifReturn, TypedFn};
 use cranelift_codegen::ir::TrapCode;
 use std::any::Any;
@@ -150,12 +151,13 @@ pub(crate) unsafe fn call_safely(
     first: usize,
     second: *mut u8,
 ) -> Result<(), Trap> {
-    let pins = epoch::depth();
+    let (pins, sections) = (epoch::depth(), fork::depth());
     // SAFETY: the caller's contract.
     let called = unsafe { protect(function, first, second) };
     called.map_err(|caught| {
         // Those of the frames that were skipped.
         epoch::restore(pins);
+        fork::restore(sections);
         Trap::new(&caught)
     })
 }

@@ -27,6 +27,8 @@ use crate::config::WorkerPriority;
 use crate::contention::Contention;
 use crate::engine::Inner;
 use crate::error::CompileError;
+use crate::fork::section;
+use crate::locks;
 use crate::pacing::{Load, urgency};
 use crate::priority::lower_own_priority;
 use crate::tierup::{Cause, HotPart};
@@ -80,9 +82,15 @@ pub(crate) struct Workers {
     wanted: usize,
     priority: WorkerPriority,
     team: Mutex<Team>,
+    ahead_thread: Mutex<Option<JoinHandle<()>>>,
+    shared: Mutex<Shared>,
+}
+
+/// What threads and engine share.
+#[derive(Clone, Debug, Default)]
+struct Shared {
     queue: Arc<Queue>,
     ahead: Arc<Queue>,
-    ahead_thread: Mutex<Option<JoinHandle<()>>>,
     tally: Arc<Tally>,
 }
 
@@ -142,18 +150,27 @@ impl Queue {
 
     /// Waits for a job, until `due` at the latest.
     fn next(&self, due: Option<Instant>) -> Result<Queued, Idle> {
-        let mut waiting = lock(&self.jobs);
         loop {
-            if let Some(queued) = waiting.take() {
-                return Ok(queued);
+            {
+                // Urgency takes locks: whoever waits for the queue is in a section then, and so must this be.
+                let _section = section();
+                let mut waiting = lock(&self.jobs);
+                if let Some(queued) = waiting.take() {
+                    return Ok(queued);
+                }
+                if waiting.closed {
+                    return Err(Idle::Closed);
+                }
             }
-            if waiting.closed {
-                return Err(Idle::Closed);
+            // A section does not wait.
+            let waiting = lock(&self.jobs);
+            if !waiting.jobs.is_empty() || waiting.closed {
+                continue;
             }
-            waiting = match due {
+            match due {
                 None => {
                     let woken = self.changed.wait(waiting);
-                    woken.unwrap_or_else(PoisonError::into_inner)
+                    drop(woken.unwrap_or_else(PoisonError::into_inner));
                 }
                 Some(due) => {
                     let left = due.saturating_duration_since(Instant::now());
@@ -161,9 +178,9 @@ impl Queue {
                         return Err(Idle::Due);
                     }
                     let woken = self.changed.wait_timeout(waiting, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
+                    drop(woken.unwrap_or_else(PoisonError::into_inner));
                 }
-            };
+            }
         }
     }
 }
@@ -209,23 +226,54 @@ impl Workers {
             wanted,
             priority,
             team: Mutex::new(Team::NotStarted),
-            queue: Arc::default(),
-            ahead: Arc::default(),
             ahead_thread: Mutex::new(None),
-            tally: Arc::default(),
+            shared: Mutex::default(),
         }
+    }
+
+    fn shared(&self) -> Shared {
+        locks::lock(&self.shared).clone()
+    }
+
+    fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&locks::lock(&self.shared).tally)
+    }
+
+    /// In the child of a fork: the threads do not exist, and what was open is not finished. New ones start with the
+    /// next job.
+    pub fn after_fork(&self) {
+        let mut team = locks::lock(&self.team);
+        if matches!(*team, Team::Running { .. }) {
+            // The handles are not in order without the threads.
+            std::mem::forget(std::mem::replace(&mut *team, Team::NotStarted));
+        }
+        std::mem::forget(locks::lock(&self.ahead_thread).take());
+        let mut shared = locks::lock(&self.shared);
+        // Threads that waited may have held the locks in it.
+        let anew = Tally {
+            finished: AtomicU64::new(shared.tally.finished.load(Ordering::Relaxed)),
+            panics: AtomicU64::new(shared.tally.panics.load(Ordering::Relaxed)),
+            stopped: AtomicBool::new(shared.tally.stopped.load(Ordering::Relaxed)),
+            ..Tally::default()
+        };
+        let anew = Shared {
+            tally: Arc::new(anew),
+            ..Shared::default()
+        };
+        std::mem::forget(std::mem::replace(&mut *shared, anew));
     }
 
     /// Has a thread run the job; the caller does where no thread can be had.
     pub fn send(&self, job: Job) {
-        let ticket = Ticket::new(&self.tally);
+        let Shared { queue, tally, .. } = self.shared();
+        let ticket = Ticket::new(&tally);
         let queued = Queued { job, ticket };
-        let mut team = lock(&self.team);
+        let mut team = locks::lock(&self.team);
         if matches!(*team, Team::NotStarted) {
             *team = self.start();
         }
         if matches!(*team, Team::Running { .. }) {
-            return self.queue.push(queued);
+            return queue.push(queued);
         }
         drop(team);
         queued.run();
@@ -233,12 +281,13 @@ impl Workers {
 
     /// Has the job done when a processor has nothing else to do, or never.
     pub fn send_ahead(&self, job: Job) {
-        if self.tally.stopped.load(Ordering::Acquire) {
+        let Shared { ahead, tally, .. } = self.shared();
+        if tally.stopped.load(Ordering::Acquire) {
             return;
         }
-        let mut thread = lock(&self.ahead_thread);
+        let mut thread = locks::lock(&self.ahead_thread);
         if thread.is_none() {
-            let (queue, tally) = (Arc::clone(&self.ahead), Arc::clone(&self.tally));
+            let (queue, tally) = (Arc::clone(&ahead), Arc::clone(&tally));
             let spawned = std::thread::Builder::new()
                 .name("regraft-ahead".to_string())
                 .spawn(move || work(&queue, &tally, WorkerPriority::Idle));
@@ -247,40 +296,43 @@ impl Workers {
                 Err(error) => return tracing::debug!(%error, "nothing is compiled ahead"),
             }
         }
-        let ticket = Ticket::ahead(&self.tally);
-        self.ahead.push(Queued { job, ticket });
+        let ticket = Ticket::ahead(&tally);
+        ahead.push(Queued { job, ticket });
     }
 
     /// How busy the threads are.
     pub fn load(&self) -> Load {
+        let tally = self.tally();
         Load {
-            queued: *lock(&self.tally.open),
-            contended: self.tally.contention.is_contended(),
+            queued: *lock(&tally.open),
+            contended: tally.contention.is_contended(),
         }
     }
 
     /// Runs the job on this thread.
     pub fn run(&self, job: Job) {
-        let ticket = Ticket::new(&self.tally);
+        let ticket = Ticket::new(&self.tally());
         Queued { job, ticket }.run();
     }
 
     /// Waits until every job sent so far is finished.
     pub fn wait_idle(&self) {
-        let open = lock(&self.tally.open);
-        let waited = self.tally.none.wait_while(open, |open| *open > 0);
+        let tally = self.tally();
+        let open = lock(&tally.open);
+        let waited = tally.none.wait_while(open, |open| *open > 0);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Takes no more jobs on, has those in the queue abandoned, and waits for the threads.
     pub fn stop(&self) {
-        self.tally.stopped.store(true, Ordering::Release);
-        let team = std::mem::replace(&mut *lock(&self.team), Team::Stopped);
+        let Shared { queue, tally, .. } = self.shared();
+        tally.stopped.store(true, Ordering::Release);
+        let team = std::mem::replace(&mut *locks::lock(&self.team), Team::Stopped);
         let Team::Running { threads } = team else {
             return self.stop_ahead();
         };
         // The threads empty a closed queue, and end.
-        self.queue.close();
+        queue.close();
         self.stop_ahead();
         for thread in threads {
             join(thread);
@@ -288,26 +340,27 @@ impl Workers {
     }
 
     fn stop_ahead(&self) {
-        self.ahead.close();
-        let thread = lock(&self.ahead_thread).take();
+        self.shared().ahead.close();
+        let thread = locks::lock(&self.ahead_thread).take();
         thread.map(join);
     }
 
     /// Records a panic that ended a job.
     pub fn count_panic(&self) {
-        self.tally.panics.fetch_add(1, Ordering::Relaxed);
+        self.tally().panics.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What they have done so far.
     pub fn figures(&self) -> WorkerFigures {
+        let tally = self.tally();
         WorkerFigures {
-            threads: match &*lock(&self.team) {
+            threads: match &*locks::lock(&self.team) {
                 Team::Running { threads } => threads.len(),
                 Team::NotStarted | Team::Stopped => 0,
             },
-            finished: self.tally.finished.load(Ordering::Relaxed),
-            panics: self.tally.panics.load(Ordering::Relaxed),
-            open: *lock(&self.tally.open),
+            finished: tally.finished.load(Ordering::Relaxed),
+            panics: tally.panics.load(Ordering::Relaxed),
+            open: *lock(&tally.open),
         }
     }
 
@@ -315,7 +368,7 @@ impl Workers {
     fn start(&self) -> Team {
         let mut threads = vec![];
         for _ in 0..self.wanted {
-            let (queue, tally) = (Arc::clone(&self.queue), Arc::clone(&self.tally));
+            let Shared { queue, tally, .. } = self.shared();
             let priority = self.priority;
             let thread = std::thread::Builder::new()
                 .name("regraft-compile".to_string())
@@ -489,7 +542,7 @@ impl Drop for Ticket {
     }
 }
 
-/// Locks, whatever happened to an earlier holder: nothing in the critical sections panics half way.
+/// Locks what is in [`Shared`], which threads wait for a change of: not in a section ([`crate::fork`]).
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -187,7 +187,12 @@ pub unsafe fn synchronize(executable: *const u8, len: usize, reused: bool) -> st
 /// Makes every processor that runs a thread of this process execute a serialising instruction.
 fn serialize_processors() {
     static REGISTERED: std::sync::Once = std::sync::Once::new();
-    REGISTERED.call_once(|| membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE));
+    if !REGISTERED.is_completed() {
+        // So that no fork comes in between, whose child would wait for ever.
+        let _section = crate::fork::section();
+        REGISTERED
+            .call_once(|| membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE));
+    }
     membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
 }
 

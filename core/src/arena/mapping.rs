@@ -58,7 +58,8 @@ pub(super) struct Mapping {
 
 // SAFETY: a mapping belongs to the process, not to a thread; the type hands out addresses only.
 unsafe impl Send for Mapping {}
-// SAFETY: as above; through `&Mapping` nothing is written but page tables, by `map`, in `Arena::new`.
+// SAFETY: as above; through `&Mapping` nothing is written but page tables, by `map`, in `Arena::new` and in the child
+// of a fork, before it has other threads.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
@@ -88,7 +89,8 @@ impl Mapping {
         };
         let flags = kind | libc::MAP_FIXED | libc::MAP_NORESERVE;
         let fd = file.map_or(-1, AsRawFd::as_raw_fd);
-        // SAFETY: MAP_FIXED replaces pages of this reservation only, which nothing refers to yet.
+        // SAFETY: MAP_FIXED replaces pages of this reservation only, which nothing refers to yet, or, in the child of
+        // a fork, by pages with the same contents.
         let mapped = unsafe {
             let at = self.base.add(start).as_ptr().cast();
             libc::mmap(at, len, protection, flags, fd, 0)

@@ -13,7 +13,9 @@
 //!   time, rounded up to a chunk.
 
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
+
+use crate::locks::lock;
 
 /// One range of generated code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ impl Node {
 
 /// Makes a range known.
 pub(crate) fn register(range: CodeRange) -> Registration {
-    let _writers = WRITERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _writers = lock(&WRITERS);
     let mut chunk = &FIRST;
     loop {
         let mut nodes = chunk.nodes.iter();
@@ -127,7 +129,7 @@ pub(crate) fn find(address: usize) -> Option<CodeRange> {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let _writers = WRITERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writers = lock(&WRITERS);
         self.0.write(CodeRange {
             start: 0,
             end: 0,

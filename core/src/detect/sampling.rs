@@ -161,6 +161,12 @@ impl Detector for Sampled {
     }
 }
 
+/// In the child of a fork: no thread looks at samples, and no timer runs.
+pub(crate) fn after_fork() {
+    consumer::after_fork();
+    timer::after_fork();
+}
+
 impl Inner {
     /// Asks for the samples of this engine's code, if it is to be sampled.
     pub(crate) fn want_samples(self: &Arc<Self>) {

@@ -29,9 +29,14 @@ pub(super) fn heavy_fence() {
 /// Whether the heavy fence reaches other threads; decided once.
 fn asymmetric() -> bool {
     static ASYMMETRIC: OnceLock<bool> = OnceLock::new();
-    *ASYMMETRIC.get_or_init(|| {
+    let ask = || {
         membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)
             && membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED)
+    };
+    ASYMMETRIC.get().copied().unwrap_or_else(|| {
+        // So that no fork comes in between, whose child would wait for ever.
+        let _section = crate::fork::section();
+        *ASYMMETRIC.get_or_init(ask)
     })
 }
 

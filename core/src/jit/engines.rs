@@ -7,13 +7,13 @@
 
 use crate::arena::ArenaConfig;
 use crate::config::Config;
-use crate::engine::Engine;
+use crate::engine::{Engine, lock};
 use crate::error::Error;
 use crate::isa::IsaError;
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use std::ffi::OsStr;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The variable that sets when code is hot.
 const THRESHOLD: &str = "REGRAFT_THRESHOLD";
@@ -38,7 +38,7 @@ static ENGINES: Mutex<Vec<(OwnedTargetIsa, Engine)>> = Mutex::new(Vec::new());
 ///
 /// As [`Engine::with_isa`].
 pub(super) fn shared(isa: &OwnedTargetIsa) -> Result<Engine, Error> {
-    let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut engines = lock(&ENGINES);
     let known = engines.iter_mut().find(|(other, _)| same(&**isa, &**other));
     match known {
         Some((_, engine)) => {

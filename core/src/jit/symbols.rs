@@ -3,9 +3,10 @@
 //! Invariants: a name that was found keeps its address.
 
 use crate::link::process_symbol;
+use crate::locks::{Locked, lock};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 pub(super) type Lookup = Box<dyn Fn(&str) -> Option<*const u8> + Send>;
 
@@ -52,8 +53,8 @@ impl Symbols {
     }
 
     /// Locks, whatever a lookup function that panicked left: it changes nothing here.
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> Locked<'_, Table> {
+        lock(&self.0)
     }
 }
 

@@ -80,6 +80,21 @@ impl Tiering {
         }
     }
 
+    /// In the child of a fork: what other threads were compiling is not compiled, and may be found again.
+    pub(crate) fn after_fork(&self) {
+        let mut state = self.state();
+        let hooks = (0..state.hooks.len()).map(HotPart::Loop);
+        for part in hooks.chain([HotPart::Function]) {
+            let hot = state.part_mut(part);
+            if matches!(hot.status, Status::Compiling) {
+                hot.status = match hot.versions.is_empty() {
+                    true => Status::Cold,
+                    false => Status::Published,
+                };
+            }
+        }
+    }
+
     /// Pins the published hooks whose pinning was lost.
     pub(crate) fn pin_again(&self) {
         let state = self.state();

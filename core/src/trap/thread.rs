@@ -14,6 +14,7 @@
 use super::handler;
 use crate::arch;
 use crate::errno;
+use crate::fork;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 
@@ -148,6 +149,8 @@ pub(super) enum Overflow {
 /// Installs the handlers, finds the limits of the calling thread's stack, and gives it an alternate one.
 #[cold]
 fn prepare() {
+    // No fork comes in between, whose child would wait for ever for who installs the handlers.
+    let _section = fork::section();
     handler::install();
     BOUNDS.set(Some(bounds().unwrap_or(Bounds { low: 0, guard: 0 })));
     // A thread that is ending keeps what it has.

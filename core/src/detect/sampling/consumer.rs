@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Engines by the start of their code, and the thread that serves them.
 #[derive(Debug)]
@@ -30,9 +31,30 @@ static CONSUMERS: Mutex<Consumers> = Mutex::new(Consumers {
     thread: None,
 });
 
-/// Held while engines come and go. The thread takes it only to drop an engine that is still registered; so whoever
-/// removes the last one, and waits for the thread, does not wait for itself.
-static CHANGING: Mutex<()> = Mutex::new(());
+/// Engines come or go. The thread takes it only to drop an engine that is still registered; so whoever removes the last
+/// one, and waits for the thread, does not wait for itself.
+///
+/// No mutex: it is not held in a section ([`crate::fork`]), since the thread that is waited for begins some, and so the
+/// child of a fork opens it.
+static CHANGING: AtomicBool = AtomicBool::new(false);
+
+/// Engines come or go as long as this exists.
+struct Changing;
+
+impl Changing {
+    fn begin() -> Self {
+        while CHANGING.swap(true, Ordering::Acquire) {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        Self
+    }
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        CHANGING.store(false, Ordering::Release);
+    }
+}
 
 /// An engine gets the samples of its code as long as this exists.
 #[derive(Debug)]
@@ -53,7 +75,7 @@ impl Wanted {
     ///
     /// The system's, where no thread can be had.
     pub fn register(start: usize, engine: Weak<Inner>) -> std::io::Result<Self> {
-        let _changing = lock(&CHANGING);
+        let _changing = Changing::begin();
         let mut consumers = lock(&CONSUMERS);
         if consumers.thread.is_none() {
             consumers.thread = Some(Consumer::start()?);
@@ -67,7 +89,7 @@ impl Wanted {
 impl Drop for Wanted {
     /// The last engine may be dropped by the thread itself, which does not wait for itself.
     fn drop(&mut self) {
-        let _changing = lock(&CHANGING);
+        let _changing = Changing::begin();
         let last = {
             let mut consumers = lock(&CONSUMERS);
             consumers.engines.remove(&self.start);
@@ -84,6 +106,25 @@ impl Drop for Wanted {
             }
         }
     }
+}
+
+/// Starts the thread that looks at samples if engines want them and it does not exist: in the child of a fork.
+pub(super) fn ensure() {
+    let _changing = Changing::begin();
+    let mut consumers = lock(&CONSUMERS);
+    if consumers.thread.is_none() && !consumers.engines.is_empty() {
+        match Consumer::start() {
+            Ok(thread) => consumers.thread = Some(thread),
+            Err(error) => tracing::error!(%error, "no thread for samples; nothing gets hot"),
+        }
+    }
+}
+
+/// In the child of a fork, which has no such thread.
+pub(super) fn after_fork() {
+    CHANGING.store(false, Ordering::Release);
+    // Its handle is not in order without the thread.
+    std::mem::forget(lock(&CONSUMERS).thread.take());
 }
 
 impl Consumer {

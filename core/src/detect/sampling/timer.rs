@@ -15,7 +15,7 @@
 //! * When no engine samples any more, the next signal stops the timer that sent it.
 //!
 //! Limitations: the kernel looks at these clocks when it ticks, so that samples come every 1 to 10 ms, whatever was
-//! asked for. A thread that blocks the signal is not sampled; nor is the child of a `fork`. Linux only.
+//! asked for. A thread that blocks the signal is not sampled; nor is the thread that a `fork` leaves, until its next call. Linux only.
 //!
 //! Not here: which threads are sampled and what samples are for ([`super`]).
 
@@ -24,6 +24,7 @@ use super::semaphore::Semaphore;
 use crate::arch::Interrupted;
 use crate::codemap::find_range;
 use crate::errno;
+use crate::fork;
 use crate::signals;
 use std::cell::{Cell, OnceCell};
 use std::ptr;
@@ -52,8 +53,8 @@ thread_local! {
     static INTERVAL: Cell<u64> = const { Cell::new(STOPPED) };
     /// The thread's timer, once there is one.
     static TIMER: Cell<Option<libc::timer_t>> = const { Cell::new(None) };
-    /// What takes the timer away when the thread ends; `None` where none could be made.
-    static OWNED: OnceCell<Option<Timer>> = const { OnceCell::new() };
+    /// What takes the timer away when the thread ends.
+    static OWNED: OnceCell<Timer> = const { OnceCell::new() };
 }
 
 /// Samples the calling thread at least this often from now on. Says whether its timer did not run before.
@@ -73,8 +74,12 @@ pub(super) fn stop() {
 
 #[cold]
 fn start_timer(interval: u64) {
+    super::consumer::ensure();
     // A thread that is ending is not sampled.
-    let made = OWNED.try_with(|owned| owned.get_or_init(Timer::new).is_some());
+    let made = OWNED.try_with(|owned| {
+        owned.get_or_init(|| Timer);
+        TIMER.get().is_some() || Timer::make()
+    });
     if made == Ok(true) {
         INTERVAL.set(interval);
         set_timer(interval);
@@ -108,13 +113,19 @@ fn set_timer(nanos: u64) {
     }
 }
 
-/// The calling thread's timer, until the thread ends.
+/// In the child of a fork, which has no timers: what has the number of the thread's is another's.
+pub(super) fn after_fork() {
+    TIMER.set(None);
+    INTERVAL.set(STOPPED);
+}
+
+/// Deletes the calling thread's timer when the thread ends.
 #[derive(Debug)]
-struct Timer(libc::timer_t);
+struct Timer;
 
 impl Timer {
-    /// Makes a timer for the calling thread, which does not run yet.
-    fn new() -> Option<Self> {
+    /// Makes a timer for the calling thread, which does not run yet; says whether there is one.
+    fn make() -> bool {
         let (signal, _) = installed();
         // SAFETY: a structure of numbers and a pointer, for which zero is a value.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
@@ -130,24 +141,27 @@ impl Timer {
         if failed != 0 {
             let error = std::io::Error::last_os_error();
             tracing::warn!(%error, "a thread has no timer and is not sampled");
-            return None;
+            return false;
         }
         TIMER.set(Some(timer));
-        Some(Self(timer))
+        true
     }
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        TIMER.set(None);
         INTERVAL.set(STOPPED);
-        // SAFETY: the timer exists; nobody refers to it any more.
-        unsafe { libc::timer_delete(self.0) };
+        if let Some(timer) = TIMER.take() {
+            // SAFETY: the timer exists; nobody refers to it any more.
+            unsafe { libc::timer_delete(timer) };
+        }
     }
 }
 
 /// The signal, and who handled it before; installs the handler, once.
 fn installed() -> &'static (libc::c_int, libc::sigaction) {
+    // No fork comes in between, whose child would wait for ever.
+    let _section = fork::section();
     let installed = INSTALLED.get_or_init(|| {
         SAMPLED.prepare();
         let unused = |&signal: &libc::c_int| {
