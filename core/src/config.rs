@@ -30,7 +30,11 @@ pub enum CompileMode {
     Synchronous,
 }
 
-/// The priority of the threads that compile in the background.
+/// The priority at which code is generated in the background.
+///
+/// The code generator takes nearly all the time. What is done before and after it takes locks that running code may wait
+/// for, and has the priority of the thread that first found hot code; with another priority than that, a job begins
+/// when a thread of that priority has had a processor.
 ///
 /// On Linux; elsewhere they run like every other thread. A thread whose priority cannot be lowered keeps it, which is
 /// logged.
@@ -98,7 +102,7 @@ pub struct Config {
     /// How many threads compile in the background; they start when they are first needed. At least 1: `Engine::new`
     /// refuses 0 unless `compile` is [`CompileMode::Synchronous`], which needs no thread.
     pub workers: usize,
-    /// The priority of these threads.
+    /// The priority at which they generate code.
     pub worker_priority: WorkerPriority,
     /// When tier-0 compilation happens.
     pub compilation: Compilation,

@@ -104,6 +104,10 @@ pub(crate) fn restore(depth: usize) {
 }
 
 fn enter() {
+    #[cfg(test)]
+    if crate::priority::is_lowered() {
+        crate::priority::SECTIONS_WHEN_LOWERED.fetch_add(1, Ordering::Relaxed);
+    }
     loop {
         INSIDE.fetch_add(1, Ordering::SeqCst);
         if !CLOSED.load(Ordering::SeqCst) {

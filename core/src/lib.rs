@@ -44,6 +44,7 @@ mod ahead;
 mod arch;
 mod arena;
 mod atomic;
+mod background;
 mod baseline;
 mod cells;
 pub mod clif;

@@ -6,7 +6,25 @@
 //! Not here: who wants which priority (`config`).
 
 use crate::config::WorkerPriority;
+#[cfg(test)]
+use std::cell::Cell;
 use std::io;
+
+/// How often a thread that has lowered its priority began a section ([`crate::fork`]): never, a test says.
+#[cfg(test)]
+pub static SECTIONS_WHEN_LOWERED: std::sync::atomic::AtomicUsize =
+    std::sync::atomic::AtomicUsize::new(0);
+
+#[cfg(test)]
+thread_local! {
+    static LOWERED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread has lowered its priority, or has tried to.
+#[cfg(test)]
+pub fn is_lowered() -> bool {
+    LOWERED.get()
+}
 
 /// Lowers the priority of the calling thread.
 ///
@@ -15,6 +33,8 @@ use std::io;
 /// The system's; `Unsupported` on other systems than Linux. The priority is unchanged then.
 #[cfg(target_os = "linux")]
 pub fn lower_own_priority(priority: WorkerPriority) -> io::Result<()> {
+    #[cfg(test)]
+    LOWERED.set(priority != WorkerPriority::Inherited);
     let result = match priority {
         WorkerPriority::Inherited => 0,
         WorkerPriority::Nice(nice) => {

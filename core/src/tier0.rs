@@ -7,6 +7,7 @@
 //!
 //! Not here: what hooks do when they fire (`tierup`).
 
+use crate::background::compute;
 use crate::baseline::{Analysis, Baseline, HotState, LoopHook, TierState, Tiering, known_counts};
 use crate::cells::Counters;
 use crate::codemap::{CodeUnit, Origin, Places};
@@ -15,7 +16,7 @@ use crate::config::Mode;
 use crate::detect::{Detection, FunctionSamples};
 use crate::engine::{Inner, OwnData, write};
 use crate::error::CompileError;
-use crate::faults::Stage;
+use crate::faults::{Faults, Stage};
 use crate::instrument::{Plan, instrument};
 use crate::link::{Place, place};
 use crate::pacing::{starts_at_speed, weigh};
@@ -134,8 +135,22 @@ impl Inner {
         context: &mut Context,
         control: &mut ControlPlane,
     ) -> Result<Generated, GenerateError> {
-        self.fault(Stage::Codegen(tier), name)?;
-        generate(context, self.isa(tier), tier, self.config.check, control)
+        // All that is needed goes along: it may be done on a thread that nobody should wait for with a lock in hand.
+        let mut working = (
+            std::mem::replace(context, Context::new()),
+            std::mem::take(control),
+        );
+        let (isa, check) = (Arc::clone(self.isa(tier)), self.config.check);
+        let (faults, name) = (self.config.faults.clone(), name.to_string());
+        let (working, generated) = compute(move || {
+            let (context, control) = &mut working;
+            let generated = fault(faults.as_ref(), Stage::Codegen(tier), &name)
+                .map_err(GenerateError::from)
+                .and_then(|()| generate(context, &isa, tier, check, control));
+            (working, generated)
+        });
+        (*context, *control) = working;
+        generated
     }
 
     /// The second step of a compilation: a version that can run.
@@ -163,10 +178,7 @@ impl Inner {
 
     /// Fails where the configuration asks for it.
     pub(crate) fn fault(&self, stage: Stage, name: &str) -> Result<(), CompileError> {
-        match &self.config.faults {
-            Some(faults) if faults.strikes(stage, name) => Err(CompileError::Injected(stage)),
-            _ => Ok(()),
-        }
+        fault(self.config.faults.as_ref(), stage, name)
     }
 
     fn instrumented_version(
@@ -312,6 +324,14 @@ impl Inner {
             });
         }
         Ok(allocated)
+    }
+}
+
+/// Fails where it is asked for.
+fn fault(faults: Option<&Faults>, stage: Stage, name: &str) -> Result<(), CompileError> {
+    match faults {
+        Some(faults) if faults.strikes(stage, name) => Err(CompileError::Injected(stage)),
+        _ => Ok(()),
     }
 }
 

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The most urgent job comes first: what has lost the most at tier 0, by what compiling it costs, as it is when a thread
-//! is free. First versions that are made ahead of their first call have a thread of their own, which runs when a processor
-//! has nothing else to do at all: it may be kept from it for as long as others run, so that nobody waits for it.
+//! is free. First versions that are made ahead of their first call have a thread of their own, whose partner runs when a
+//! processor has nothing else to do at all: it may be kept from it for as long as others run, so that nobody waits for it.
 //!
 //! Invariants:
 //!
@@ -20,8 +20,9 @@
 //! Jobs hold the engine weakly: an engine that nobody holds any more is not kept alive by its queue.
 //! [`Inner::tier_up`] contains the panics of compilation; those around it are contained here.
 //!
-//! Not here: what a job does (`tierup`), the priority of a thread (`priority`).
+//! Not here: what a job does (`tierup`), what of it is done at a low priority (`background`).
 
+use crate::background::{wait_for_processor, with_partner};
 use crate::compile::panic_message;
 use crate::config::WorkerPriority;
 use crate::contention::Contention;
@@ -30,7 +31,6 @@ use crate::error::CompileError;
 use crate::fork::section;
 use crate::locks;
 use crate::pacing::{Load, urgency};
-use crate::priority::lower_own_priority;
 use crate::tierup::{Cause, HotPart};
 use crate::unit::{Body, FunctionUnit};
 use std::collections::VecDeque;
@@ -342,7 +342,9 @@ impl Workers {
     fn stop_ahead(&self) {
         self.shared().ahead.close();
         let thread = locks::lock(&self.ahead_thread).take();
-        thread.map(join);
+        if let Some(thread) = thread {
+            join(thread);
+        }
     }
 
     /// Records a panic that ended a job.
@@ -403,14 +405,13 @@ impl Drop for Workers {
 
 /// The life of a compile thread. A panic that leaves [`serve`] does not end it.
 fn work(queue: &Queue, tally: &Tally, priority: WorkerPriority) {
-    if let Err(error) = lower_own_priority(priority) {
-        tracing::warn!(%error, ?priority, "the compile thread keeps its priority");
-    }
-    while let Err(payload) = catch_unwind(AssertUnwindSafe(|| serve(queue, tally))) {
-        // Dropping what was thrown may throw again.
-        std::mem::forget(payload);
-        tally.panics.fetch_add(1, Ordering::Relaxed);
-    }
+    with_partner(priority, || {
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| serve(queue, tally))) {
+            // Dropping what was thrown may throw again.
+            std::mem::forget(payload);
+            tally.panics.fetch_add(1, Ordering::Relaxed);
+        }
+    });
 }
 
 /// Runs jobs until the queue is closed and empty, and pins again what a job has published.
@@ -421,6 +422,7 @@ fn serve(queue: &Queue, tally: &Tally) {
             Ok(queued) => {
                 pins.extend(Pinned::by(&queued.job));
                 tally.contention.begin();
+                wait_for_processor();
                 queued.run();
                 tally.contention.end();
             }

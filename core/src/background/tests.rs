@@ -1,0 +1,154 @@
+//! Tests of [`super`]: what a thread of low priority does, and what it does not.
+
+use super::*;
+use crate::priority::SECTIONS_WHEN_LOWERED;
+use crate::{Compilation, Config, Engine, Faults, Pacing, Stage};
+use cranelift_codegen::ir::Function;
+use cranelift_reader::parse_functions;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// `f(n)` with a hot loop, a cold block and a call of `g`, which has a loop too.
+const CLIF: &str = "function %g(i64) -> i64 system_v {
+block0(v0: i64):
+    v1 = iconst.i64 0
+    jump block1(v1)
+block1(v2: i64):
+    v3 = iconst.i64 1
+    v4 = iadd v2, v3
+    v5 = icmp ult v4, v0
+    brif v5, block1(v4), block2
+block2:
+    return v4
+}
+function %f(i64) -> i64 system_v {
+    fn0 = %g(i64) -> i64 system_v
+block0(v0: i64):
+    v1 = iconst.i64 0
+    jump block1(v1)
+block1(v2: i64):
+    v3 = iconst.i64 1
+    v4 = iadd v2, v3
+    v5 = icmp eq v4, v0
+    brif v5, block2, block3
+block2:
+    v6 = call fn0(v0)
+    jump block3
+block3:
+    v7 = icmp ult v4, v0
+    brif v7, block1(v4), block4
+block4:
+    return v4
+}";
+
+/// Whether code is generated at a low priority, and how often.
+#[derive(Debug, Default)]
+struct Generated {
+    low: AtomicUsize,
+    other: AtomicUsize,
+}
+
+fn run(config: Config, define: impl Fn(&Engine, Vec<Function>)) -> Arc<Generated> {
+    let generated = Arc::new(Generated::default());
+    let seen = Arc::clone(&generated);
+    let engine = Engine::new(Config {
+        loop_threshold: 10,
+        worker_priority: WorkerPriority::Idle,
+        faults: Some(Faults::new(move |stage, _| {
+            let low = crate::priority::is_lowered();
+            match stage {
+                Stage::Codegen(_) if low => seen.low.fetch_add(1, Ordering::Relaxed),
+                Stage::Codegen(_) => seen.other.fetch_add(1, Ordering::Relaxed),
+                _ => {
+                    assert!(!low, "{stage:?} at a low priority");
+                    0
+                }
+            };
+            false
+        })),
+        arena: crate::ArenaConfig {
+            code_bytes: 4 << 20,
+            data_bytes: 4 << 20,
+        },
+        ..config
+    });
+    let engine = engine.unwrap();
+    define(&engine, parse_functions(CLIF).unwrap());
+    let f = engine.lookup("f").unwrap();
+    let f = engine.get::<(i64,), i64>(f).unwrap();
+    for _ in 0..50 {
+        // SAFETY: the code touches no memory.
+        assert_eq!(unsafe { f.try_call((1000,)) }.unwrap(), 1000);
+        engine.wait_idle();
+    }
+    assert_eq!(engine.report().workers.panics, 0);
+    drop(f);
+    drop(engine);
+    assert_eq!(SECTIONS_WHEN_LOWERED.load(Ordering::Relaxed), 0);
+    generated
+}
+
+fn at_once(engine: &Engine, functions: Vec<Function>) {
+    for function in functions {
+        engine.define_function(function).unwrap();
+    }
+}
+
+fn on_demand(engine: &Engine, functions: Vec<Function>) {
+    for function in functions {
+        let name = function.name.to_string();
+        let name = name.trim_start_matches('%');
+        let id = engine.declare(name, &function.signature).unwrap();
+        engine.define_lazily(id, |_| Ok(function)).unwrap();
+    }
+}
+
+#[test]
+fn tier_1_is_generated_at_a_low_priority_and_nothing_else_is_done_there() {
+    let generated = run(
+        Config {
+            pacing: Pacing::Counts,
+            ..Config::default()
+        },
+        at_once,
+    );
+    assert!(generated.low.load(Ordering::Relaxed) > 0);
+    // Both first versions, and a side exit if the loop got hot before it was taken.
+    assert!([2, 3].contains(&generated.other.load(Ordering::Relaxed)));
+}
+
+#[test]
+fn what_is_made_ahead_takes_no_lock_at_a_low_priority() {
+    for define in [at_once, on_demand] {
+        for compilation in [Compilation::AtDefinition, Compilation::AtFirstCall] {
+            run(
+                Config {
+                    compilation,
+                    ahead: true,
+                    ..Config::default()
+                },
+                define,
+            );
+        }
+    }
+}
+
+#[test]
+fn a_panic_and_a_held_lock_stay_with_the_compile_thread() {
+    with_partner(WorkerPriority::Nice(1), || {
+        let own = std::thread::current().id();
+        let elsewhere = || compute(|| std::thread::current().id());
+        assert_ne!(elsewhere(), own);
+        let panic = catch_unwind(|| compute(|| panic!("as asked for"))).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"as asked for"));
+        assert_ne!(elsewhere(), own);
+        let section = fork::section();
+        assert_eq!(elsewhere(), own);
+        drop(section);
+        assert_ne!(elsewhere(), own);
+    });
+    assert_eq!(
+        compute(|| std::thread::current().id()),
+        std::thread::current().id()
+    );
+}
