@@ -15,6 +15,7 @@
 //! * The partner takes no lock of the library, and owns what it works on.
 //! * Nobody waits for it who holds a lock: what is compiled in a section ([`crate::fork`]) is compiled at once.
 //! * A job begins when the partner has had a processor, so that a busy machine is not kept busier.
+//! * Nobody waits for it to end a compile thread: what it has in hand then is abandoned, and it ends by itself.
 //!
 //! Limitations: the locks of the memory allocator are its own business.
 //!
@@ -25,27 +26,38 @@ use crate::fork;
 use crate::priority::lower_own_priority;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::mpsc::{Sender, channel};
-use std::thread::{Builder, JoinHandle};
+use std::rc::Rc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::Builder;
+use std::time::Duration;
 
 type Task = Box<dyn FnOnce() + Send>;
 
 /// The thread that computes for a compile thread.
-#[derive(Debug)]
+#[derive(Clone)]
 struct Partner {
     tasks: Sender<Task>,
-    thread: JoinHandle<()>,
+    /// Whether the compile thread is to end.
+    stopped: Rc<dyn Fn() -> bool>,
 }
+
+/// How often a compile thread that waits for its partner looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(10);
 
 thread_local! {
     /// The calling thread's partner, if it is a compile thread that has one.
     static PARTNER: RefCell<Option<Partner>> = const { RefCell::new(None) };
 }
 
-/// Runs `body`, the life of a compile thread, with a partner of this priority where that is not its own.
-pub(crate) fn with_partner(priority: WorkerPriority, body: impl FnOnce()) {
+/// Runs `body`, the life of a compile thread, with a partner of this priority where that is not its own; `stopped` says
+/// whether the thread is to end.
+pub(crate) fn with_partner(
+    priority: WorkerPriority,
+    stopped: impl Fn() -> bool + 'static,
+    body: impl FnOnce(),
+) {
     if priority != WorkerPriority::Inherited {
-        match Partner::start(priority) {
+        match Partner::start(priority, Rc::new(stopped)) {
             Ok(partner) => PARTNER.set(Some(partner)),
             Err(error) => {
                 tracing::warn!(%error, ?priority, "no thread of this priority; compiled without");
@@ -53,58 +65,58 @@ pub(crate) fn with_partner(priority: WorkerPriority, body: impl FnOnce()) {
         }
     }
     body();
-    if let Some(Partner { tasks, thread }) = PARTNER.take() {
-        // It ends when nothing can come any more.
-        drop(tasks);
-        // Panics are contained.
-        let _ = thread.join();
-    }
+    // The partner ends when nothing can come any more.
+    drop(PARTNER.take());
 }
 
 impl Partner {
-    fn start(priority: WorkerPriority) -> std::io::Result<Self> {
+    fn start(priority: WorkerPriority, stopped: Rc<dyn Fn() -> bool>) -> std::io::Result<Self> {
         let (tasks, next) = channel::<Task>();
         let thread = Builder::new().name("regraft-codegen".to_string());
-        let thread = thread.spawn(move || {
+        thread.spawn(move || {
             if let Err(error) = lower_own_priority(priority) {
                 tracing::warn!(%error, ?priority, "the compile thread keeps its priority");
             }
             next.into_iter().for_each(|task| task());
         })?;
-        Ok(Self { tasks, thread })
+        Ok(Self { tasks, stopped })
     }
 }
 
-/// Waits until the thread's partner, if it has one, has had a processor.
+/// Waits until the thread's partner, if it has one, has had a processor, or the thread is to end.
 pub(crate) fn wait_for_processor() {
-    compute(|| ());
+    let _had = compute(|| ());
 }
 
-/// Runs `work` on the thread's partner, if it has one and holds no lock; else here.
+/// Runs `work` on the thread's partner, if it has one and holds no lock; else here. `None` where the partner has it and
+/// the thread is to end.
 ///
 /// # Panics
 /// As `work` does.
-pub(crate) fn compute<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
-    let tasks = match fork::depth() {
-        0 => PARTNER.try_with(|partner| Some(partner.borrow().as_ref()?.tasks.clone())),
+pub(crate) fn compute<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
+    let partner = match fork::depth() {
+        0 => PARTNER.try_with(|partner| partner.borrow().clone()),
         _ => Ok(None),
     };
-    let Ok(Some(tasks)) = tasks else {
-        return work();
+    let Ok(Some(Partner { tasks, stopped })) = partner else {
+        return Some(work());
     };
     let (done, result) = channel();
     let task = Box::new(move || {
-        // Whoever asked waits.
+        // Whoever asked waits, or does not want it any more.
         let _ = done.send(catch_unwind(AssertUnwindSafe(work)));
     });
     if let Err(refused) = tasks.send(task) {
         // It does not end before its compile thread; still, nothing is lost.
         (refused.0)();
     }
-    match result.recv() {
-        Ok(Ok(result)) => result,
-        Ok(Err(payload)) => resume_unwind(payload),
-        Err(_) => resume_unwind(Box::new("the thread that generates code has ended")),
+    loop {
+        match result.recv_timeout(LOOK) {
+            Ok(Ok(result)) => return Some(result),
+            Ok(Err(payload)) => resume_unwind(payload),
+            Err(RecvTimeoutError::Timeout) if !stopped() => {}
+            Err(_) => return None,
+        }
     }
 }
 

@@ -354,8 +354,9 @@ impl Engine {
         self.inner.workers.wait_idle();
     }
 
-    /// Stops tiering up, for good: what is being compiled is finished, what waits for it is not, and the compile
-    /// threads have ended when this returns.
+    /// Stops tiering up, for good: what is being compiled is finished, what waits for it is not, nor what waits for a
+    /// processor at a [low priority](crate::WorkerPriority) (that ends by itself); and the compile threads have ended when
+    /// this returns.
     ///
     /// Code keeps running at the tier that it has reached. Functions and continuations that were never compiled still
     /// are, when they are first called. To have all that is hot compiled before, [`wait_idle`](Self::wait_idle) first.

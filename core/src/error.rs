@@ -132,6 +132,9 @@ pub enum CompileError {
     /// What regraft generated does not pass a check: a defect.
     #[error("the generated code does not pass its check: {0}")]
     Check(String),
+    /// The engine was shut down while the code generator waited for a processor, at a low priority.
+    #[error("the engine was shut down before the code generator had a processor")]
+    Stopped,
     /// There is no memory for the counters or slots of the function.
     #[error("{0}")]
     Memory(String),

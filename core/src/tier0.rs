@@ -49,6 +49,9 @@ impl Inner {
                 Mode::Tiered if self.starts_at_speed(body) => self.eager_version(function, body),
                 Mode::Tiered | Mode::Tier0 => self.instrumented_version(function, body),
             };
+            if let Err(CompileError::Stopped) = made {
+                return Some(Err(&CompileError::Stopped));
+            }
             // Who waited for another thread's would wait for as long as that is kept from a processor.
             if let Err(second) = body.baseline.set(made) {
                 self.discard_baseline(second);
@@ -142,13 +145,14 @@ impl Inner {
         );
         let (isa, check) = (Arc::clone(self.isa(tier)), self.config.check);
         let (faults, name) = (self.config.faults.clone(), name.to_string());
-        let (working, generated) = compute(move || {
+        let generated = compute(move || {
             let (context, control) = &mut working;
             let generated = fault(faults.as_ref(), Stage::Codegen(tier), &name)
                 .map_err(GenerateError::from)
                 .and_then(|()| generate(context, &isa, tier, check, control));
             (working, generated)
         });
+        let (working, generated) = generated.ok_or(CompileError::Stopped)?;
         (*context, *control) = working;
         generated
     }

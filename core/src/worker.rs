@@ -404,8 +404,10 @@ impl Drop for Workers {
 }
 
 /// The life of a compile thread. A panic that leaves [`serve`] does not end it.
-fn work(queue: &Queue, tally: &Tally, priority: WorkerPriority) {
-    with_partner(priority, || {
+fn work(queue: &Queue, tally: &Arc<Tally>, priority: WorkerPriority) {
+    let watched = Arc::clone(tally);
+    let stopped = move || watched.stopped.load(Ordering::Acquire);
+    with_partner(priority, stopped, || {
         while let Err(payload) = catch_unwind(AssertUnwindSafe(|| serve(queue, tally))) {
             // Dropping what was thrown may throw again.
             std::mem::forget(payload);

@@ -135,20 +135,69 @@ fn what_is_made_ahead_takes_no_lock_at_a_low_priority() {
 
 #[test]
 fn a_panic_and_a_held_lock_stay_with_the_compile_thread() {
-    with_partner(WorkerPriority::Nice(1), || {
-        let own = std::thread::current().id();
-        let elsewhere = || compute(|| std::thread::current().id());
-        assert_ne!(elsewhere(), own);
-        let panic = catch_unwind(|| compute(|| panic!("as asked for"))).unwrap_err();
-        assert_eq!(panic.downcast_ref::<&str>(), Some(&"as asked for"));
-        assert_ne!(elsewhere(), own);
-        let section = fork::section();
-        assert_eq!(elsewhere(), own);
-        drop(section);
-        assert_ne!(elsewhere(), own);
-    });
+    with_partner(
+        WorkerPriority::Nice(1),
+        || false,
+        || {
+            let own = std::thread::current().id();
+            let elsewhere = || compute(|| std::thread::current().id()).unwrap();
+            assert_ne!(elsewhere(), own);
+            let panic = catch_unwind(|| compute(|| panic!("as asked for"))).unwrap_err();
+            assert_eq!(panic.downcast_ref::<&str>(), Some(&"as asked for"));
+            assert_ne!(elsewhere(), own);
+            let section = fork::section();
+            assert_eq!(elsewhere(), own);
+            drop(section);
+            assert_ne!(elsewhere(), own);
+        },
+    );
     assert_eq!(
-        compute(|| std::thread::current().id()),
+        compute(|| std::thread::current().id()).unwrap(),
         std::thread::current().id()
     );
+}
+
+/// A thread that gets no processor holds up nobody who ends the engine.
+#[test]
+fn shutdown_does_not_wait_for_a_low_priority() {
+    for drops in [false, true] {
+        let (reached, at) = std::sync::mpsc::channel();
+        let (go_on, held) = std::sync::mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let engine = Engine::new(Config {
+            loop_threshold: 10,
+            pacing: Pacing::Counts,
+            worker_priority: WorkerPriority::Idle,
+            faults: Some(Faults::new(move |stage, _| {
+                if stage == Stage::Codegen(1) && crate::priority::is_lowered() {
+                    let _ = reached.send(());
+                    // Until the test is over.
+                    let _ = held.lock().unwrap().recv();
+                }
+                false
+            })),
+            ..Config::default()
+        });
+        let engine = engine.unwrap();
+        at_once(&engine, parse_functions(CLIF).unwrap());
+        let f = engine.lookup("f").unwrap();
+        let f = engine.get::<(i64,), i64>(f).unwrap();
+        // SAFETY: the code touches no memory.
+        let call = || assert_eq!(unsafe { f.try_call((1000,)) }.unwrap(), 1000);
+        call();
+        at.recv().unwrap();
+        if !drops {
+            engine.shutdown();
+            call();
+            let report = engine.report();
+            assert_eq!(report.workers.panics, 0);
+            let mut regions = report
+                .functions
+                .values()
+                .flat_map(|function| &function.regions);
+            assert!(regions.any(|region| region.part.state == "stopped"));
+        }
+        drop((f, engine));
+        drop(go_on);
+    }
 }

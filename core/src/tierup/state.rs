@@ -135,6 +135,9 @@ impl Tiering {
     }
 
     pub(super) fn record_failure(&self, part: HotPart, error: CompileError, engine: &Inner) {
+        if let CompileError::Stopped = error {
+            return self.stop(part);
+        }
         let mut state = self.state();
         let hot = state.part_mut(part);
         // A region that could not be formed again stays as it is.
