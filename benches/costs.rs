@@ -39,6 +39,7 @@ fn plain_code(address: *const u8) -> Code {
 fn config(mode: Mode) -> Config {
     Config {
         mode,
+        pacing: regraft::Pacing::Counts,
         ..Config::default()
     }
 }

@@ -46,6 +46,7 @@ fn speed() -> Result<()> {
             let engine = Engine::new(Config {
                 mode: Mode::Tier0,
                 detection,
+                pacing: regraft::Pacing::Counts,
                 ..Config::default()
             })?;
             let function = engine.define_function(shapes::parse(text, name)?)?;
@@ -90,6 +91,7 @@ fn found() -> Result<()> {
         let run = |detection| -> Result<Duration> {
             let engine = Engine::new(Config {
                 detection,
+                pacing: regraft::Pacing::Counts,
                 ..Config::default()
             })?;
             let code: Code = engine.get(engine.define_function(func.clone())?)?;
@@ -142,6 +144,7 @@ fn warm() -> Result<()> {
     let profile = Arc::new(program.profile()?);
     let cold = |detection| Config {
         detection,
+        pacing: regraft::Pacing::Counts,
         ..Config::default()
     };
     let warm = |detection| Config {

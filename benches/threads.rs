@@ -129,6 +129,7 @@ fn workers() -> Result<()> {
     let round = |functions: usize, workers: usize| -> Result<Duration> {
         let engine = Engine::new(Config {
             workers,
+            pacing: regraft::Pacing::Counts,
             ..Config::default()
         })?;
         let mut all: Vec<TypedFn<(u64,), u64>> = vec![];

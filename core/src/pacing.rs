@@ -74,8 +74,11 @@ pub(crate) const PRUNE_FROM: usize = 1_000;
 /// block then runs in fewer than one of 6,000 executions, with a confidence of 95 %.
 pub(crate) const PRUNE_AFTER: u64 = 20_000;
 
-/// Whether a function starts at `speed`.
-pub(crate) fn starts_at_speed(func: &Function) -> bool {
+/// Whether a function starts at `speed`: where it is small, and where no thread is free to compile it again.
+pub(crate) fn starts_at_speed(func: &Function, load: Load) -> bool {
+    if load.contended {
+        return true;
+    }
     let mut instructions = 0;
     for block in func.layout.blocks() {
         for _ in func.layout.block_insts(block) {
