@@ -67,7 +67,7 @@ impl Inner {
         let Some(body) = function.body() else {
             return;
         };
-        if body.begin() {
+        if body.is_begun() {
             return;
         }
         match self.compile_baseline(function, &body) {

@@ -157,6 +157,12 @@ impl Tiering {
         }
     }
 
+    /// Whether a loop has a region at tier 1.
+    pub fn has_regions(&self) -> bool {
+        let state = self.state();
+        state.hooks.iter().any(|hook| !hook.versions.is_empty())
+    }
+
     /// How often a part was executed at tier 0, where that is counted.
     pub fn executions(&self, part: HotPart) -> u64 {
         match part {

@@ -44,7 +44,8 @@ const INTERVAL: Duration = Duration::from_millis(1);
 
 impl Default for Contention {
     fn default() -> Self {
-        let contended = is_contended(0);
+        // Else a program that has just been started would take its own start for load.
+        let contended = processors() == 1;
         Self {
             working: AtomicUsize::new(0),
             contended: AtomicBool::new(contended),

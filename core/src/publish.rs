@@ -292,7 +292,9 @@ pub(crate) fn whole_region(
     let instructions = tiering.weights.function.instructions;
     let policy = engine.formation_policy();
     let hot = policy.hot(profile, profile.entries(), instructions);
-    let hot = |block| !engine.config.side_exits || hot(block);
+    // What regions have taken over does not count any more: its blocks look cold.
+    let counts = !engine.paces_by_cost() || !tiering.has_regions();
+    let hot = |block| !engine.config.side_exits || !counts || hot(block);
     Region::pruned(&body.source, flow, flow.entry(), flow.rpo(), hot)
         .map_err(|error| CompileError::from(OutlineError::from(error)))
 }

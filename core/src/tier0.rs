@@ -19,7 +19,7 @@ use crate::error::CompileError;
 use crate::faults::{Faults, Stage};
 use crate::instrument::{Plan, instrument};
 use crate::link::{Place, place};
-use crate::pacing::{starts_at_speed, weigh};
+use crate::pacing::{compile_time, starts_at_speed, weigh};
 use crate::reclaim::Releasable;
 use crate::slots::OwnedSlot;
 use crate::tierup::NEVER;
@@ -30,6 +30,10 @@ use cranelift_codegen::ir::Function;
 use regraft_outliner::{Hook, Interface, OutlineError};
 use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Region, estimate};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How long a thread sleeps that waits for another's first version.
+const GLANCE: Duration = Duration::from_micros(50);
 
 /// The share of code memory, as a divisor, that is kept for continuations.
 const RESERVE_SHARE: usize = 32;
@@ -42,8 +46,7 @@ impl Inner {
         body: &'b Arc<Body>,
     ) -> Result<&'b Baseline, CompileError> {
         let known = || body.baseline.get().map(Result::as_ref);
-        let baseline = known().or_else(|| {
-            body.begin();
+        let baseline = self.await_baseline(body).or_else(|| {
             let made = match self.config.mode {
                 Mode::Eager => self.eager_version(function, body),
                 Mode::Tiered if self.starts_at_speed(body) => self.eager_version(function, body),
@@ -61,6 +64,20 @@ impl Inner {
         let missing = || CompileError::Memory("a first version was lost".into());
         let baseline = baseline.ok_or_else(missing)?;
         baseline.map_err(Clone::clone)
+    }
+
+    /// The first version, if there is one, or if another thread makes it now and has a processor for that.
+    fn await_baseline<'b>(&self, body: &'b Body) -> Option<Result<&'b Baseline, &'b CompileError>> {
+        let known = || body.baseline.get().map(Result::as_ref);
+        if known().is_some() || !body.begin() {
+            return known();
+        }
+        let since = Instant::now();
+        let patience = compile_time(&body.source);
+        while known().is_none() && since.elapsed() < patience && !self.workers.load().contended {
+            std::thread::sleep(GLANCE);
+        }
+        known()
     }
 
     /// Takes back a first version that was compiled twice.
