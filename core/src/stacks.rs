@@ -17,7 +17,8 @@
 //!
 //! Limitations: stacks are kept, a few of them, with the pages that were touched. When a trap skips what runs on a
 //! stack (a client's closure that calls generated code raw beneath a safe call), the stack is lost. An overflow of
-//! these stacks ends the process.
+//! these stacks ends the process. What the client asks for by itself (`Engine::define`) is done on its own stack, but for
+//! the calling sequence of a safe call.
 //!
 //! Not here: the switch itself ([`crate::arch::on_stack`]).
 
