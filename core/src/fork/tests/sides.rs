@@ -164,3 +164,32 @@ fn a_fork_in_a_callback() {
         Forked::new(|| check(&engine, lazy, 1000, 3)).succeeds();
     });
 }
+
+/// A trap that skips the frames of a section has ended it: the next fork does not wait for it.
+#[test]
+fn a_fork_after_a_trap_in_a_callback() {
+    alone("sides::a_fork_after_a_trap_in_a_callback", || {
+        let engine = engine(config());
+        let f = define(&engine, "f", 2).unwrap();
+        let trap = "function %trap(i64) -> i64 system_v {\nblock0(v0: i64):\n    trap user1\n}";
+        let trap = parse_functions(trap).unwrap().remove(0);
+        let trap = engine.define_function(trap).unwrap();
+        let raw = engine.pointer(trap).unwrap();
+        // SAFETY: the function has this signature.
+        let raw = unsafe { std::mem::transmute::<*const u8, extern "C" fn(i64) -> i64>(raw) };
+        let source = parse_functions(&times("lazy", 3)).unwrap().remove(0);
+        let lazy = engine.declare("lazy", &source.signature).unwrap();
+        let defined = engine.define_lazily(lazy, move |_| {
+            raw(0);
+            Ok(source)
+        });
+        defined.unwrap();
+        call(&engine, lazy, 3).unwrap_err();
+        assert_eq!((depth(), INSIDE.load(Ordering::SeqCst)), (0, 0));
+        Forked::new(|| {
+            define(&engine, "g", 4).unwrap();
+            check(&engine, f, 1000, 2);
+        })
+        .succeeds();
+    });
+}
