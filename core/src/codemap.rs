@@ -30,6 +30,7 @@ mod ranges;
 use crate::arena::Arena;
 use crate::engine::{read, write};
 use crate::externals::Externals;
+use crate::references::Stubs;
 use crate::unit::{Body, FunctionUnit};
 use cranelift_codegen::CompiledCode;
 use cranelift_codegen::ir::{Block, SourceLoc, TrapCode};
@@ -139,6 +140,7 @@ pub(crate) struct Origin {
     unit: CodeUnit,
     locations: Locations,
     externals: Option<Arc<Externals>>,
+    stubs: Stubs,
 }
 
 /// What the source locations of generated code are.
@@ -192,6 +194,7 @@ impl Origin {
                 false => Locations::Client,
             },
             externals: body.externals.clone(),
+            stubs: body.references.stubs.clone(),
         }
     }
 
@@ -206,6 +209,11 @@ impl Origin {
     /// What the client's names lead to, if they are not the engine's.
     pub fn externals(&self) -> Option<&Externals> {
         self.externals.as_deref()
+    }
+
+    /// The stubs of the functions that the code refers to.
+    pub fn stubs(&self) -> &Stubs {
+        &self.stubs
     }
 
     /// A name for the linker and for the log.

@@ -36,6 +36,7 @@ use cranelift_codegen::ir::{FuncRef, Function, Signature, UserFuncName};
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use regraft_regions::{Profile, SavedFunction};
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock, Weak};
 
 /// A tier-up JIT engine.
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     pub units: RwLock<UnitTable>,
     pub workers: Workers,
     pub codemap: Arc<CodeMap>,
+    /// The generation of definitions: from 1, and higher whenever one changes that others were judged by.
+    pub generation: AtomicU64,
     pub reclaimer: Reclaimer,
     /// What an earlier run has left.
     pub saved_profiles: Option<SavedProfiles>,
@@ -154,6 +157,7 @@ impl Engine {
             symbols: RwLock::default(),
             units: RwLock::new(units),
             codemap,
+            generation: AtomicU64::new(1),
             reclaimer,
             saved_profiles,
             wanted: OnceLock::new(),

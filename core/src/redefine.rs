@@ -70,6 +70,7 @@ impl Inner {
         let old = function.body();
         close(old.as_deref());
         function.replace_body(Some(Arc::clone(&body)));
+        self.definition_changed(function);
         if let Some(entry) = entry {
             function.slot.publish(entry);
         }
@@ -93,6 +94,7 @@ impl Inner {
             }
         }
         let old = function.replace_body(None);
+        self.definition_changed(function);
         close(old.as_deref());
         function.slot.close();
         if let Some(old) = old {

@@ -20,10 +20,32 @@ use std::sync::Arc;
 pub(crate) struct References {
     /// The functions that are referred to, in the order of their references: kept as long as they can be called.
     pub callees: Vec<Arc<FunctionUnit>>,
+    /// Their stubs by number: names are linked to these whatever becomes of the functions.
+    pub stubs: Stubs,
     /// Whether the code takes the address of a function.
     pub takes_address: bool,
     names: Vec<(FuncRef, ExternalName)>,
     symbols: Vec<(GlobalValue, ExternalName)>,
+}
+
+/// The stubs of functions, sorted by number. Valid as long as the functions are kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stubs(Arc<[(u32, usize)]>);
+
+impl Stubs {
+    fn of(functions: &[Arc<FunctionUnit>]) -> Self {
+        let stubs = functions.iter();
+        let stubs = stubs.map(|function| (function.unit, function.slot.stub_address()));
+        let mut stubs: Vec<_> = stubs.collect();
+        stubs.sort_unstable();
+        Self(stubs.into())
+    }
+
+    /// The stub of the function with this number.
+    pub fn find(&self, unit: u32) -> Option<usize> {
+        let found = self.0.binary_search_by_key(&unit, |stub| stub.0);
+        found.ok().map(|at| self.0[at].1)
+    }
 }
 
 impl References {
@@ -89,6 +111,7 @@ pub(crate) fn number_references(
     let mut seen = HashSet::new();
     references.retain(|function| seen.insert(function.unit));
     Ok(References {
+        stubs: Stubs::of(&references),
         callees: references,
         takes_address,
         names: originals,

@@ -185,7 +185,7 @@ impl Inner {
         let name = &origin.name();
         let tier = generated.tier;
         self.fault(Stage::Link(tier), name)?;
-        let resolve = |target: &_| self.address_of(target, origin.externals(), own);
+        let resolve = |target: &_| self.address_of(target, origin, own);
         let (version, tables) = link_version(place, self.isa(tier), name, generated, &resolve)?;
         let listing = self
             .codemap

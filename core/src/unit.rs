@@ -16,7 +16,7 @@ use cranelift_codegen::ir::{Function, Signature};
 use regraft_regions::function_hash;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
 
 /// A function of an engine.
@@ -57,6 +57,8 @@ pub(crate) struct FunctionUnit {
     body: RwLock<Option<Arc<Body>>>,
     /// How it is defined when it is first called.
     pub lazy: Lazy,
+    /// The generation of definitions in which all that it reaches was known to be callable; 0 if that was never so.
+    pub resolvable: AtomicU64,
     /// Whether its first version was asked for ahead of its first call.
     pub expected: AtomicBool,
     /// Held while the function is defined, redefined or removed.
@@ -73,6 +75,7 @@ impl FunctionUnit {
             local: false,
             body: RwLock::default(),
             lazy: Lazy::default(),
+            resolvable: AtomicU64::new(0),
             expected: AtomicBool::new(false),
             changing: Mutex::default(),
         }

@@ -453,3 +453,74 @@ fn threads_see_one_body_or_the_next() {
     assert_eq!(memory.waiting, 0);
     assert!(memory.tiers[0].freed > 0);
 }
+
+/// Code that is compiled after a function was removed, and refers to it.
+#[test]
+fn code_that_refers_to_a_removed_function_is_still_compiled() {
+    const REFERS: &str = "function %h(i64, i64) -> i64 system_v {
+    fn0 = %gone(i64) -> i64 system_v
+block0(v0: i64, v1: i64):
+    v2 = iconst.i64 0
+    jump block1(v2, v2)
+block1(v3: i64, v4: i64):
+    v5 = icmp eq v3, v1
+    brif v5, block2, block4(v4)
+block2:
+    v13 = iconst.i64 1000
+    v6 = icmp slt v1, v13
+    brif v6, block5, block3
+block3:
+    v7 = call fn0(v3)
+    jump block4(v7)
+block5:
+    v14 = iconst.i64 5
+    v8 = iadd v4, v14
+    jump block4(v8)
+block4(v9: i64):
+    v15 = iconst.i64 1
+    v10 = iadd v3, v15
+    v11 = iadd v9, v15
+    v12 = icmp ult v10, v0
+    brif v12, block1(v10, v11), block6
+block6:
+    return v11
+}";
+    for pacing in [regraft::Pacing::Counts, regraft::Pacing::Cost] {
+        for compilation in [
+            regraft::Compilation::AtDefinition,
+            regraft::Compilation::AtFirstCall,
+        ] {
+            let config = Config {
+                pacing,
+                compilation,
+                ..eager_to_tier(10)
+            };
+            let engine = Engine::new(config).expect("an engine for the host");
+            let gone = "function %gone(i64) -> i64 system_v { block0(v0: i64): return v0 }";
+            let gone = engine
+                .define_function(parse(gone))
+                .expect("a good definition");
+            let h = engine
+                .define_function(parse(REFERS))
+                .expect("a good definition");
+            let late = REFERS.replace("%h", "%late");
+            let late = engine
+                .define_function(parse(&late))
+                .expect("a good definition");
+            let typed = |id| engine.get(id).expect("the types agree");
+            let (h, late): (TypedFn<(i64, i64), i64>, TypedFn<_, _>) = (typed(h), typed(late));
+            let run = |function: &TypedFn<(i64, i64), i64>, n: i64, at: i64| {
+                // SAFETY: the function touches no memory.
+                unsafe { function.try_call((n, at)) }
+            };
+            // The loop gets hot; neither of its cold blocks has run.
+            assert_eq!(run(&h, 100, -1), Ok(100));
+            engine.remove(gone).expect("it exists");
+            // The side exit, for the first time: what it leads to refers to the removed function.
+            assert_eq!(run(&h, 100, 50), Ok(105));
+            let trap = run(&h, 5000, 4000).expect_err("a call of a removed function");
+            assert_eq!(trap.kind, TrapKind::Unresolvable);
+            assert_eq!(run(&late, 100, 50), Ok(105));
+        }
+    }
+}

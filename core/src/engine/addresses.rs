@@ -1,8 +1,8 @@
 //! From units and names to addresses.
 
 use super::{Inner, OwnData, RUNTIME_UNIT, read};
+use crate::codemap::Origin;
 use crate::error::Error;
-use crate::externals::Externals;
 use crate::link::{default_libcall_address, process_symbol};
 use crate::names;
 use crate::slots::SlotRef;
@@ -10,6 +10,7 @@ use crate::unit::{FunctionUnit, Unit};
 use cranelift_module::ModuleRelocTarget;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Inner {
     /// Finds the code of a unit whose lazy stub was called; 0 if there is none.
@@ -72,13 +73,25 @@ impl Inner {
     }
 
     /// Checks that everything `root` can reach by calls can be called.
+    ///
+    /// # Complexity
+    ///
+    /// O(what is reached and was not found callable before), once for each generation of definitions.
     pub(super) fn check_resolvable(&self, root: &Arc<FunctionUnit>) -> Result<(), Error> {
+        let generation = self.generation.load(Ordering::Acquire);
+        let known =
+            |function: &FunctionUnit| function.resolvable.load(Ordering::Acquire) == generation;
+        if known(root) {
+            return Ok(());
+        }
+        let mut reached = vec![];
         let mut seen = HashSet::from([root.unit]);
         let mut pending = vec![(Arc::clone(root), "the client".to_string())];
         while let Some((function, referenced_by)) = pending.pop() {
+            reached.push(Arc::clone(&function));
             let Some(body) = function.body() else {
-                let known = || function.local || self.symbol_address(&function.name).is_some();
-                if !function.lazy.is_pending() && !known() {
+                let callable = || function.local || self.symbol_address(&function.name).is_some();
+                if !function.lazy.is_pending() && !callable() {
                     return Err(Error::UndefinedSymbol {
                         name: function.name.clone(),
                         referenced_by,
@@ -87,23 +100,34 @@ impl Inner {
                 continue;
             };
             for callee in &body.references.callees {
-                if seen.insert(callee.unit) {
+                if !known(callee) && seen.insert(callee.unit) {
                     pending.push((Arc::clone(callee), function.name.clone()));
                 }
             }
         }
+        // Only now: what they reach is all callable.
+        for function in reached {
+            function.resolvable.store(generation, Ordering::Release);
+        }
         Ok(())
     }
 
-    /// The address behind an external name, for the linker. `externals` are what the client's names
-    /// lead to, if they are not the engine's. `own` is data that only the code being linked knows, by
-    /// namespace and index.
+    /// The function is defined otherwise than before: what was judged by it is judged again.
+    pub fn definition_changed(&self, function: &FunctionUnit) {
+        if function.resolvable.load(Ordering::Acquire) != 0 {
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// The address behind an external name, for the linker. `origin` is whose code is linked. `own` is data that
+    /// only this code knows, by namespace and index.
     pub fn address_of(
         &self,
         target: &ModuleRelocTarget,
-        externals: Option<&Externals>,
+        origin: &Origin,
         own: &[OwnData],
     ) -> Option<usize> {
+        let externals = origin.externals();
         if let Some(address) = externals.and_then(|externals| externals.address_of(target)) {
             return Some(address);
         }
@@ -115,7 +139,9 @@ impl Inner {
         let slot = |unit: u32| Some(read(&self.units).get(unit)?.slot());
         match namespace {
             names::FUNCTIONS if externals.is_some() => None,
-            names::FUNCTIONS | names::UNITS => slot(index).map(SlotRef::stub_address),
+            // The table does not know functions any more that were removed: calls of them trap.
+            names::FUNCTIONS => origin.stubs().find(index),
+            names::UNITS => slot(index).map(SlotRef::stub_address),
             names::CELLS => slot(index).map(SlotRef::cell_address),
             names::COUNTERS | names::TABLES => {
                 let mut own = own.iter();

@@ -47,6 +47,7 @@ impl Inner {
             self.compile_body(&function, &body)?;
         }
         function.replace_body(Some(Arc::clone(&body)));
+        self.definition_changed(&function);
         if let Some(baseline) = body.compiled() {
             // A call from another thread may have published a newer version.
             let entry = baseline.version.entry;
