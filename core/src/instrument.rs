@@ -35,12 +35,12 @@ use crate::names;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, Block, BlockArg, FuncRef, Function, GlobalValue, Inst, InstBuilder, InstructionData,
+    AbiParam, Block, FuncRef, Function, GlobalValue, Inst, InstBuilder, InstructionData,
     MemFlagsData, Signature, Type, Value,
 };
 use cranelift_codegen::isa::CallConv;
-use regraft_outliner::{Gate, Hook, HookBlocks, OutlineError, splice};
-use regraft_regions::{Edge, Flow, FlowEdge, Placement, Site};
+use regraft_outliner::{Gate, Hook, HookBlocks, OutlineError, at_edge, splice};
+use regraft_regions::{Flow, FlowEdge, Placement, Site};
 
 /// What to put into a function.
 #[derive(Clone, Copy, Debug)]
@@ -225,50 +225,6 @@ fn store_cell(cursor: &mut FuncCursor<'_>, value: Value, base: Value, offset: i3
     cursor.ins().store(cell_flags(), value, base, offset);
 }
 
-/// A cursor on an edge: in the block before it if that has one successor,
-/// else in a new block that splits it.
-fn at_edge<'f>(func: &'f mut Function, flow: &Flow, edge: FlowEdge) -> FuncCursor<'f> {
-    let edge = flow.edge(edge);
-    if flow.succs(edge.from).count() == 1 {
-        return FuncCursor::new(func).at_inst(edge.inst);
-    }
-    // The edge may have been split before: what counts is where it goes now.
-    let to = destination(func, edge).unwrap_or(edge.to);
-    let split = func.dfg.make_block();
-    func.layout.insert_block(split, to);
-    if func.layout.is_cold(to) {
-        func.layout.set_cold(split);
-    }
-    // What exists on the edge only becomes a parameter of the new block.
-    let args = regraft_outliner::edge_args(func, edge.inst, edge.index);
-    let args: Vec<BlockArg> = args.collect();
-    let types: Vec<Type> = func.dfg.block_param_types(to).collect();
-    let mut carried = vec![];
-    let mut passed = vec![];
-    for (arg, ty) in args.into_iter().zip(types) {
-        match arg {
-            BlockArg::Value(value) => passed.push(BlockArg::Value(value)),
-            other => {
-                carried.push(other);
-                passed.push(BlockArg::Value(func.dfg.append_block_param(split, ty)));
-            }
-        }
-    }
-    let dfg = &mut func.dfg;
-    let calls = dfg.insts[edge.inst]
-        .branch_destination_mut(&mut dfg.jump_tables, &mut dfg.exception_tables);
-    if let Some(call) = calls.get_mut(edge.index as usize) {
-        call.clear(&mut dfg.value_lists);
-        call.set_block(split, &mut dfg.value_lists);
-        for arg in carried {
-            call.append_argument(arg, &mut dfg.value_lists);
-        }
-    }
-    let mut cursor = FuncCursor::new(func).at_bottom(split);
-    let jump = cursor.ins().jump(to, &passed);
-    cursor.at_inst(jump)
-}
-
 /// The first position in a block where counters are known.
 fn at_start(func: &mut Function, counters: Base, block: Block) -> FuncCursor<'_> {
     match counters.computed_by(func) {
@@ -277,13 +233,6 @@ fn at_start(func: &mut Function, counters: Base, block: Block) -> FuncCursor<'_>
         }
         _ => FuncCursor::new(func).at_first_insertion_point(block),
     }
-}
-
-fn destination(func: &Function, edge: Edge) -> Option<Block> {
-    let calls = func.dfg.insts[edge.inst]
-        .branch_destination(&func.dfg.jump_tables, &func.dfg.exception_tables);
-    let call = calls.get(edge.index as usize)?;
-    Some(call.block(&func.dfg.value_lists))
 }
 
 /// Records the countdown of `hook` on an edge that enters its loop.

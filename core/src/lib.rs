@@ -81,6 +81,7 @@ mod redefine;
 mod references;
 mod report;
 mod signals;
+mod simplify;
 mod slots;
 mod stacks;
 mod tier0;

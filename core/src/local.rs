@@ -26,6 +26,7 @@ use crate::link::{ObjectCode, Place, place};
 use crate::reclaim::Retired;
 use crate::redefine::close;
 use crate::references::References;
+use crate::simplify::remove_constant_parameters;
 use crate::slots::OwnedSlot;
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::Context;
@@ -100,15 +101,19 @@ impl Inner {
         control: &mut ControlPlane,
     ) -> Result<Prepared, GenerateError> {
         self.check_reserve()?;
+        let fixed = has_places_that_matter(&context.func);
+        let mut source = context.func.clone();
+        if !fixed && self.config.mode != Mode::Eager {
+            remove_constant_parameters(&mut source, &*self.isas.tier0);
+        }
         let body = Arc::new(Body {
-            source: context.func.clone(),
+            source,
             block_locations: false,
             references: References::default(),
             externals: Some(Arc::default()),
             baseline: OnceLock::new(),
             begun: AtomicBool::new(false),
         });
-        let fixed = has_places_that_matter(&body.source);
         let (tiering, generated) = match fixed {
             true => (None, self.plain_code(function, &body, context, control)?),
             false => self.first_code(function, &body, context, control)?,

@@ -41,7 +41,7 @@ use cranelift_codegen::ir::{
     InstructionData, Signature, UserFuncName, Value, types,
 };
 use regraft_regions::{ExitKind, Flow, FlowEdge, Liveness, Region};
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A function outlined from a region: the region or one of its continuations.
 #[derive(Clone, Debug)]
@@ -155,7 +155,7 @@ pub fn extract_continuation(
 
     // A value that is live at the start and defined again on the way has two
     // definitions now: the parameter and the copy.
-    let in_copy: HashSet<Block> = blocks.iter().copied().collect();
+    let in_copy: FxHashSet<Block> = blocks.iter().copied().collect();
     let mut variables = vec![];
     for (value, param) in entry_values {
         let Some(home) = defining_block(func, value).filter(|home| in_copy.contains(home)) else {
@@ -231,7 +231,7 @@ fn reachable_blocks(flow: &Flow, region: &Region, start: Block) -> Vec<Block> {
             .filter(|&to| region.scope().contains(to) && to != region.entry())
             .collect()
     };
-    let mut seen = HashSet::from([start]);
+    let mut seen = FxHashSet::from_iter([start]);
     let mut post_order = vec![];
     let mut stack = vec![(start, successors(start))];
     while let Some((block, pending)) = stack.last_mut() {
@@ -287,11 +287,11 @@ struct Extraction<'a> {
     region: &'a Region,
     interface: &'a Interface,
     remap: Remap<'a>,
-    blocks: HashMap<Block, Block>,
-    addresses: HashMap<(ParamSource, cranelift_codegen::ir::Type), Value>,
-    exit_of_edge: HashMap<FlowEdge, usize>,
-    exit_of_inst: HashMap<Inst, usize>,
-    side_of_edge: HashMap<FlowEdge, u32>,
+    blocks: FxHashMap<Block, Block>,
+    addresses: FxHashMap<(ParamSource, cranelift_codegen::ir::Type), Value>,
+    exit_of_edge: FxHashMap<FlowEdge, usize>,
+    exit_of_inst: FxHashMap<Inst, usize>,
+    side_of_edge: FxHashMap<FlowEdge, u32>,
     side_calls: Vec<(u32, FuncRef)>,
     reentry: Option<FuncRef>,
     /// See [`outlined_base`].
@@ -307,8 +307,8 @@ impl<'a> Extraction<'a> {
         interface: &'a Interface,
         target: &'a mut Function,
     ) -> Result<Self, OutlineError> {
-        let mut exit_of_edge = HashMap::new();
-        let mut exit_of_inst = HashMap::new();
+        let mut exit_of_edge = FxHashMap::default();
+        let mut exit_of_inst = FxHashMap::default();
         for (at, exit) in interface.exits.iter().enumerate() {
             match exit.exit.kind {
                 ExitKind::Edge { edge, .. } => exit_of_edge.insert(edge, at),
@@ -325,8 +325,8 @@ impl<'a> Extraction<'a> {
             region,
             interface,
             remap: Remap::new(func, target)?,
-            blocks: HashMap::new(),
-            addresses: HashMap::new(),
+            blocks: FxHashMap::default(),
+            addresses: FxHashMap::default(),
             exit_of_edge,
             exit_of_inst,
             side_of_edge: side_exits.map(|exit| (exit.edge, exit.number)).collect(),

@@ -5,18 +5,17 @@
 //! call. Tier 0 keeps such a value in a stack slot:
 //!
 //! ```text
-//!   in the scope            v1 = iadd v2, v3      after the call
-//!                           store v1, slot          store result, slot
-//!
-//!   uses in the scope       v1, as before         uses outside    v9 = load slot
+//!   where it leaves the scope   store v1, slot       after the call   store result, slot
+//!   uses in the scope           v1, as before        uses outside     v9 = load slot
 //! ```
 //!
 //! Why not block parameters, as in the residual (`ssa`): every block where two
 //! exits meet would need one for each value that is live there. That is moves
 //! in proportion to exits times live-outs, in a nest for each of its loops;
 //! and code without optimisation keeps what lives from block to block in the
-//! frame anyway. This takes one store for each value, one load for each block
-//! that uses it, and one scan of the function.
+//! frame anyway. This takes one or two stores for each value, one load for each
+//! block that uses it, and one scan of the function. A value that can leave by
+//! many edges is stored where it is defined, once for all of them.
 //!
 //! Why a use inside the scope can keep the name: control enters the scope at
 //! its entry only, which dominates the definition; so every path from there to
@@ -24,6 +23,9 @@
 //!
 //! Invariants:
 //!
+//! * Where a value is stored on the edges by which it leaves its scope, it is
+//!   also stored where a region within the scope has returned: that region may
+//!   have taken such an edge.
 //! * A use is rewritten unless it lies in all scopes that the value lives out
 //!   of.
 //! * Constants are repeated where they are used, not stored; what nothing
@@ -31,8 +33,9 @@
 //!
 //! Not here: which values live out of a region (`interface`).
 
+use crate::edges::at_edge;
 use crate::error::OutlineError;
-use crate::interface::{LiveOutSource, is_constant};
+use crate::interface::{ExitInterface, LiveOutSource, is_constant};
 use crate::splice::Hook;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::entity::SecondaryMap;
@@ -40,8 +43,13 @@ use cranelift_codegen::ir::{
     Block, Function, Inst, InstBuilder, StackSlot, StackSlotData, StackSlotKind, Type, Value,
     ValueDef,
 };
+use regraft_regions::{ExitKind, Flow, FlowEdge};
 use std::cell::Cell;
 use std::ops::Range;
+
+/// A variable that lives out by more edges than this is stored where it is
+/// defined.
+const MOST_EDGES: u32 = 2;
 
 /// The binary logarithm of the size of the largest types.
 const SLOT_ALIGN_SHIFT: u8 = 4;
@@ -56,6 +64,8 @@ pub(crate) struct FrameVariables<'a> {
     scopes: Vec<u32>,
     /// Calls of regions, a variable that each returns, and the result that it is.
     returned: Vec<(Inst, u32, Value)>,
+    /// The call of each hook.
+    calls: Vec<Inst>,
     frame: Frame,
 }
 
@@ -135,6 +145,7 @@ impl<'a> FrameVariables<'a> {
             of,
             scopes: listed.into_iter().map(|(_, hook)| hook).collect(),
             returned: vec![],
+            calls: vec![],
             frame: Frame {
                 slot: Cell::new(None),
                 size: Cell::new(0),
@@ -170,6 +181,11 @@ impl<'a> FrameVariables<'a> {
         }
     }
 
+    /// Says which instruction calls the region of the next hook.
+    pub fn called(&mut self, call: Inst) {
+        self.calls.push(call);
+    }
+
     /// Makes `result` of `call`, which calls the region of `hook`, what `value`
     /// is from there on.
     pub fn define(&mut self, call: Inst, value: Value, result: Value, hook: usize) {
@@ -194,6 +210,7 @@ impl<'a> FrameVariables<'a> {
     pub fn finish(
         mut self,
         func: &mut Function,
+        flow: &Flow,
         blocks: &[Block],
         body_of: impl Fn(Block) -> Block,
     ) -> Result<(), OutlineError> {
@@ -208,7 +225,11 @@ impl<'a> FrameVariables<'a> {
             self.frame
                 .store(func, variable, result, func.layout.next_inst(call))?;
         }
-        for variable in &self.variables {
+        let on_edges = self.stored_on_edges();
+        for (variable, on_edges) in self.variables.iter().zip(&on_edges) {
+            if on_edges.is_some() {
+                continue;
+            }
             let next = match func.dfg.value_def(variable.value) {
                 ValueDef::Result(inst, _) => func.layout.next_inst(inst),
                 ValueDef::Param(block, _) => func.layout.first_inst(body_of(block)),
@@ -216,7 +237,92 @@ impl<'a> FrameVariables<'a> {
             };
             self.frame.store(func, variable, variable.value, next)?;
         }
+        // The edges on which variables are stored, in order.
+        let mut stores: Vec<(FlowEdge, u32, usize)> = vec![];
+        for (number, hook) in (0..).zip(self.hooks) {
+            for (edge, exit) in edge_exits(hook) {
+                let stored = self.live_out_at(exit);
+                let stored = stored.filter(|&at| on_edges[at] == Some(number));
+                stores.extend(stored.map(|at| (edge, number, at)));
+            }
+        }
+        stores.sort_unstable();
+        for &(edge, _, at) in &stores {
+            let next = at_edge(func, flow, edge).current_inst();
+            let variable = &self.variables[at];
+            self.frame.store(func, variable, variable.value, next)?;
+        }
+        // A region within the scope that is left by such an edge does not pass it.
+        for (number, (hook, &call)) in (0..).zip(self.hooks.iter().zip(&self.calls)) {
+            let mut passed: Vec<usize> = vec![];
+            for (edge, _) in edge_exits(hook) {
+                let first = stores.partition_point(|&(other, ..)| other < edge);
+                let same = stores[first..].iter().take_while(|store| store.0 == edge);
+                for &(_, outer, at) in same {
+                    let scope = self.hooks[outer as usize].region.scope();
+                    if outer != number && scope.contains(hook.region.entry()) {
+                        passed.push(at);
+                    }
+                }
+            }
+            passed.sort_unstable();
+            passed.dedup();
+            for at in passed {
+                let variable = &self.variables[at];
+                let next = func.layout.next_inst(call);
+                self.frame.store(func, variable, variable.value, next)?;
+            }
+        }
         Ok(())
+    }
+
+    /// For each variable the hook on whose exit edges it is stored, if that is
+    /// better than where it is defined: a loop is left less often than it runs.
+    fn stored_on_edges(&self) -> Vec<Option<u32>> {
+        let scope = |hook: u32| self.hooks[hook as usize].region.scope();
+        // Whoever leaves another of its scopes leaves this one, or has left it.
+        let innermost: Vec<Option<u32>> = self
+            .variables
+            .iter()
+            .map(|variable| {
+                variable.offset.get()?;
+                let scopes = &self.scopes[variable.scopes.clone()];
+                scopes.iter().copied().min_by_key(|&hook| scope(hook).len())
+            })
+            .collect();
+        let mut edges = vec![0_u32; self.variables.len()];
+        for (number, hook) in (0..).zip(self.hooks) {
+            for (_, exit) in edge_exits(hook) {
+                for at in self.live_out_at(exit) {
+                    edges[at] += u32::from(innermost[at] == Some(number));
+                }
+            }
+        }
+        let mut nested = vec![None; self.hooks.len()];
+        let choices = innermost.into_iter().zip(&edges);
+        let choices = choices.map(|(hook, &edges)| {
+            let hook = hook.filter(|_| edges <= MOST_EDGES)?;
+            let nested = nested[hook as usize].get_or_insert_with(|| self.is_nested(hook));
+            nested.then_some(hook)
+        });
+        choices.collect()
+    }
+
+    /// Whether each scope that has this one's entry has all of it.
+    fn is_nested(&self, hook: u32) -> bool {
+        let region = self.hooks[hook as usize].region;
+        let mut others = self.hooks.iter().map(|other| other.region.scope());
+        others.all(|other| {
+            !other.contains(region.entry()) || region.scope().iter().all(|b| other.contains(b))
+        })
+    }
+
+    /// The positions of the variables that live out by this exit.
+    fn live_out_at(&self, exit: &ExitInterface) -> impl Iterator<Item = usize> {
+        exit.live_outs.iter().filter_map(|live| match live.source {
+            LiveOutSource::Value(value) => Some(self.of[value].checked_sub(1)? as usize),
+            _ => None,
+        })
     }
 
     fn rewrite_uses(&mut self, func: &mut Function, place: Block, block: Block) {
@@ -322,6 +428,15 @@ impl Frame {
         }
         Ok(())
     }
+}
+
+/// The exits of a hook's region that are edges.
+fn edge_exits<'a>(hook: &'a Hook<'a>) -> impl Iterator<Item = (FlowEdge, &'a ExitInterface)> {
+    let exits = hook.interface.exits.iter();
+    exits.filter_map(|exit| match exit.exit.kind {
+        ExitKind::Edge { edge, .. } => Some((edge, exit)),
+        _ => None,
+    })
 }
 
 /// A cursor before `inst`, for code that belongs to it.

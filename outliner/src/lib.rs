@@ -45,6 +45,7 @@
 #![deny(missing_docs)]
 
 mod checker;
+mod edges;
 mod error;
 mod extract;
 mod frame;
@@ -65,6 +66,7 @@ pub use checker::{
     CheckError, Meaning, Place, check_continuation, check_outlined, check_region, check_residual,
     check_side_tables,
 };
+pub use edges::at_edge;
 pub use error::{ErrorClass, OutlineError};
 pub use extract::{Extracted, extract_continuation, extract_region};
 pub use interface::{

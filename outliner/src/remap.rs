@@ -24,7 +24,8 @@ use cranelift_codegen::ir::{
     Immediate, JumpTable, JumpTableData, MemFlags, MemFlagsData, SigRef, StackSlot, Value,
     ValueList,
 };
-use std::collections::{HashMap, VecDeque};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 
 /// Where a destination of a copied terminator goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,13 +42,13 @@ pub(crate) struct Remap<'a> {
     /// The function under construction.
     pub target: &'a mut Function,
     /// Source value → target value; aliases are resolved before the look-up.
-    pub values: HashMap<Value, Value>,
+    pub values: FxHashMap<Value, Value>,
     /// The destinations of the terminator that is copied next.
     pub targets: VecDeque<Target>,
-    signatures: HashMap<SigRef, SigRef>,
-    functions: HashMap<FuncRef, FuncRef>,
-    globals: HashMap<GlobalValue, GlobalValue>,
-    immediates: HashMap<Immediate, Immediate>,
+    signatures: FxHashMap<SigRef, SigRef>,
+    functions: FxHashMap<FuncRef, FuncRef>,
+    globals: FxHashMap<GlobalValue, GlobalValue>,
+    immediates: FxHashMap<Immediate, Immediate>,
     error: Option<OutlineError>,
     block: Block,
 }
@@ -63,12 +64,12 @@ impl<'a> Remap<'a> {
         let mut remap = Self {
             source,
             target,
-            values: HashMap::new(),
+            values: FxHashMap::default(),
             targets: VecDeque::new(),
-            signatures: HashMap::new(),
-            functions: HashMap::new(),
-            globals: HashMap::new(),
-            immediates: HashMap::new(),
+            signatures: FxHashMap::default(),
+            functions: FxHashMap::default(),
+            globals: FxHashMap::default(),
+            immediates: FxHashMap::default(),
             error: None,
             block: Block::from_u32(0),
         };

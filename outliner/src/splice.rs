@@ -109,7 +109,7 @@ pub fn splice(
     for (index, (hook, blocks)) in hooks.iter().zip(&all_blocks).enumerate() {
         fill_call(func, flow, index, hook, blocks, gate, &mut variables)?;
     }
-    variables.finish(func, &source_blocks, |block| {
+    variables.finish(func, flow, &source_blocks, |block| {
         body_of[block].expand().unwrap_or(block)
     })?;
     Ok(all_blocks)
@@ -158,6 +158,7 @@ fn fill_call(
     let args = region_args(&mut cursor, interface, name)?;
     let call = gate.call(&mut cursor, index, interface.signature(), &args);
     let results = region_results(cursor.func, interface, call)?;
+    variables.called(call);
     // Where a value is not live, it does not matter what it is.
     for exit in &interface.exits {
         for live in &exit.live_outs {

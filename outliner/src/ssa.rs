@@ -23,7 +23,7 @@ use crate::error::OutlineError;
 use cranelift_codegen::dominator_tree::DominatorTree;
 use cranelift_codegen::flowgraph::ControlFlowGraph;
 use cranelift_codegen::ir::{Block, Function, Inst, Type, Value};
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A value with several definitions.
 #[derive(Clone, Debug)]
@@ -39,8 +39,8 @@ pub(crate) struct Variable {
 
 struct Edges {
     /// Predecessor edges of each block: terminator and destination index.
-    preds: HashMap<Block, Vec<(Block, Inst, usize)>>,
-    rank: HashMap<Block, usize>,
+    preds: FxHashMap<Block, Vec<(Block, Inst, usize)>>,
+    rank: FxHashMap<Block, usize>,
 }
 
 /// Rewrites the uses of `variables` to the definitions that reach them.
@@ -65,7 +65,7 @@ pub(crate) fn repair(func: &mut Function, variables: &[Variable]) -> Result<(), 
 }
 
 fn collect_edges(func: &Function) -> Edges {
-    let mut preds: HashMap<Block, Vec<_>> = HashMap::new();
+    let mut preds: FxHashMap<Block, Vec<_>> = FxHashMap::default();
     for block in func.layout.blocks() {
         let Some(inst) = func.layout.last_inst(block) else {
             continue;
@@ -89,8 +89,8 @@ fn collect_edges(func: &Function) -> Edges {
 /// For each variable, the instructions that use one of its names outside the
 /// blocks that define it.
 fn collect_uses(func: &Function, variables: &[Variable]) -> Vec<Vec<(Block, Inst)>> {
-    let mut names = HashMap::new();
-    let mut defining = HashSet::new();
+    let mut names = FxHashMap::default();
+    let mut defining = FxHashSet::default();
     for (index, variable) in variables.iter().enumerate() {
         names.extend(variable.names.iter().map(|&name| (name, index)));
         let blocks = variable.definitions.iter();
@@ -120,11 +120,11 @@ fn repair_one(
     variable: &Variable,
     uses: &[(Block, Inst)],
 ) -> Result<(), OutlineError> {
-    let defined: HashMap<Block, Value> = variable.definitions.iter().copied().collect();
+    let defined: FxHashMap<Block, Value> = variable.definitions.iter().copied().collect();
     let needed = needed_blocks(edges, variable, &defined, uses)?;
-    let mut reaching: HashMap<Block, Value> = HashMap::new();
+    let mut reaching: FxHashMap<Block, Value> = FxHashMap::default();
     let mut params: Vec<Block> = vec![];
-    let mut is_param = HashSet::new();
+    let mut is_param = FxHashSet::default();
     let mut changed = true;
     while changed {
         changed = false;
@@ -189,10 +189,10 @@ fn repair_one(
 fn needed_blocks(
     edges: &Edges,
     variable: &Variable,
-    defined: &HashMap<Block, Value>,
+    defined: &FxHashMap<Block, Value>,
     uses: &[(Block, Inst)],
 ) -> Result<Vec<Block>, OutlineError> {
-    let mut needed = HashSet::new();
+    let mut needed = FxHashSet::default();
     let mut pending: Vec<Block> = vec![];
     for &(block, _) in uses {
         if edges.rank.contains_key(&block) && needed.insert(block) {
@@ -226,13 +226,13 @@ fn rewrite(
     func: &mut Function,
     variable: &Variable,
     uses: &[(Block, Inst)],
-    reaching: &HashMap<Block, Value>,
+    reaching: &FxHashMap<Block, Value>,
 ) {
     for &(block, inst) in uses {
         let Some(&reaching) = reaching.get(&block) else {
             continue;
         };
-        let mut resolved = HashMap::new();
+        let mut resolved = FxHashMap::default();
         for value in func.dfg.inst_values(inst) {
             resolved.insert(value, func.dfg.resolve_aliases(value));
         }

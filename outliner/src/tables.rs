@@ -29,7 +29,7 @@ use cranelift_codegen::ir::{
     Block, ExternalName, FuncRef, Function, GlobalValue, GlobalValueData, Inst, InstBuilder,
     InstructionData, JumpTable, MemFlagsData, Opcode, Signature, Type, Value,
 };
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// With fewer side exits than this, a table does not pay.
 const TABLE_MIN: usize = 8;
@@ -61,7 +61,7 @@ pub struct SideTable {
 /// O(blocks + edges + arguments of the side calls).
 pub fn tabulate_side_exits(extracted: &mut Extracted, pointer: Type) {
     let numbers = extracted.side_calls.iter();
-    let numbers: HashMap<FuncRef, u32> =
+    let numbers: FxHashMap<FuncRef, u32> =
         numbers.map(|&(number, callee)| (callee, number)).collect();
     if numbers.len() < TABLE_MIN {
         return;
@@ -131,9 +131,9 @@ fn largest_group(
     func: &Function,
     table: JumpTable,
     arrivals: &SecondaryMap<Block, u32>,
-    numbers: &HashMap<FuncRef, u32>,
+    numbers: &FxHashMap<FuncRef, u32>,
 ) -> Option<Vec<TableExit>> {
-    let mut groups: HashMap<(&Signature, &[Value]), Vec<TableExit>> = HashMap::new();
+    let mut groups: FxHashMap<(&Signature, &[Value]), Vec<TableExit>> = FxHashMap::default();
     let calls = func.dfg.jump_tables[table].all_branches();
     for (destination, call) in calls.iter().enumerate() {
         let block = call.block(&func.dfg.value_lists);

@@ -2,8 +2,9 @@
 
 use super::{Inner, lock, write};
 use crate::codemap::locate_by_block;
-use crate::config::Compilation;
+use crate::config::{Compilation, Mode};
 use crate::error::Error;
+use crate::simplify::remove_constant_parameters;
 use crate::slots::OwnedSlot;
 use crate::unit::{Body, FuncId, FunctionUnit, Unit};
 use cranelift_codegen::ir::{Function, Signature};
@@ -76,6 +77,9 @@ impl Inner {
                 function: function.name.clone(),
                 errors: errors.to_string(),
             })?;
+        }
+        if self.config.mode != Mode::Eager {
+            remove_constant_parameters(&mut func, &*self.isas.tier0);
         }
         let references = crate::references::number_references(self, &function.name, &mut func)?;
         if references.takes_address {

@@ -123,6 +123,16 @@ fn loop_nest() {
     );
 }
 
+/// The inner loop is left for good, by a value of the outer one: whoever takes
+/// that exit, the loop's own blocks or the inner region, stores the value.
+#[test]
+fn an_exit_of_both_loops() {
+    check(
+        "both_loops",
+        include_str!("../../../outliner/testdata/both_loops.clif"),
+    );
+}
+
 /// Without counters: nothing but a load and a branch at each header.
 #[test]
 fn uncounted() {
