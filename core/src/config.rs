@@ -126,7 +126,8 @@ pub struct Config {
     /// The profile of an earlier run ([`Engine::profile`](crate::Engine::profile)): what it shows hot is compiled
     /// when it is defined. Where it does not fit it is ignored, and the report says why.
     pub profile: Option<Arc<Profile>>,
-    /// Where tier 0 counts, with [`Detection::Counters`].
+    /// Where tier 0 counts, with [`Detection::Counters`]. With [`Pacing::Cost`], `SpanningTree` is `Loops` in functions
+    /// that are too small for cold blocks to be left out.
     pub counting: Counting,
     /// How many copies of its counters a function has; rounded up to a power of two, 256 at most. Threads that run one
     /// function at tier 0 slow each other down by writing to the same counters: with several copies, of which each

@@ -28,7 +28,7 @@ use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::Function;
 use regraft_outliner::{Hook, Interface, OutlineError};
-use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Region, estimate};
+use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Mode as Counting, Region, estimate};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -253,7 +253,7 @@ impl Inner {
         let frequencies = estimate(func, &analysis.flow, &analysis.loops);
         let weights = weigh(func, &analysis.flow, &analysis.loops, &frequencies);
         let known = known_counts(&analysis.flow, hooks.iter().map(|hook| &hook.region));
-        let counting = self.config.counting;
+        let counting = self.counting(weights.function.instructions);
         let count = || regraft_regions::place(func, &analysis.flow, &frequencies, &known, counting);
         let placement = (self.config.detection == Detection::Counters).then(count);
         let spliced: Vec<Hook<'_>> = hooks
@@ -311,6 +311,17 @@ impl Inner {
             state: Mutex::new(state),
         };
         Ok((instrumented, tiering))
+    }
+
+    /// What tier 0 counts in a function of so many instructions.
+    fn counting(&self, instructions: usize) -> Counting {
+        // Nobody asks which blocks are cold where none is left out.
+        match self.config.counting {
+            Counting::SpanningTree if self.formation_policy().prune_from > instructions => {
+                Counting::Loops
+            }
+            counting => counting,
+        }
     }
 
     /// Gives each hook's region a unit with an empty slot.
@@ -385,4 +396,36 @@ pub(crate) fn hookable_loop(
     let region = Region::whole_loop(func, flow, loops, loop_id)?;
     let interface = Interface::compute(func, flow, liveness, &region)?;
     Ok((region, interface))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{CompileMode, Config};
+    use crate::engine::Engine;
+    use crate::pacing::PRUNE_FROM;
+
+    #[test]
+    fn blocks_are_counted_where_somebody_asks_which_are_cold() {
+        let counting = |config: Config, instructions| {
+            let engine = Engine::new(config).unwrap();
+            engine.inner.counting(instructions)
+        };
+        let small = PRUNE_FROM - 1;
+        assert_eq!(counting(Config::default(), small), Counting::Loops);
+        assert_eq!(
+            counting(Config::default(), PRUNE_FROM),
+            Counting::SpanningTree
+        );
+        let by_counts = Config {
+            compile: CompileMode::Synchronous,
+            ..Config::default()
+        };
+        assert_eq!(counting(by_counts, small), Counting::SpanningTree);
+        let every = Config {
+            counting: Counting::EveryBlock,
+            ..Config::default()
+        };
+        assert_eq!(counting(every, small), Counting::EveryBlock);
+    }
 }

@@ -38,6 +38,7 @@
 //! # Not here
 //! The counting code, and what a counter looks like in memory.
 
+mod loops;
 mod reconstruct;
 
 use cranelift_codegen::entity::{EntitySet, SecondaryMap};
@@ -77,6 +78,9 @@ pub enum Mode {
     SpanningTree,
     /// A counter in every block, and on those edges that block counts do not determine. To check the other mode.
     EveryBlock,
+    /// Only how often the loops are entered whose headers are counted anyway. What else runs how often is estimated from
+    /// that, and [`is_exact`](crate::profile::FunctionProfile::is_exact) is false: for whoever asks about loops only.
+    Loops,
 }
 
 /// Control that goes from tier 0 to a region and comes back elsewhere.
@@ -105,6 +109,8 @@ pub struct Placement {
     mode: Mode,
     arcs: Vec<Arc>,
     nodes: u32,
+    /// With [`Mode::Loops`], the headers that are counted.
+    headers: Vec<Block>,
 }
 
 impl Placement {
@@ -169,8 +175,8 @@ struct Arc {
 /// from or to unreachable blocks.
 ///
 /// # Ensures
-/// With exact measurements, [`reconstruct`] gives the count of every reachable block and edge. Tables apart, no other
-/// choice of arcs in the same graph has a smaller sum of expected frequencies (with critical edges at 1.5 times
+/// With exact measurements, [`reconstruct`] gives the count of every reachable block and edge, but in [`Mode::Loops`].
+/// Tables apart, no other choice of arcs in the same graph has a smaller sum of expected frequencies (with critical edges at 1.5 times
 /// theirs).
 ///
 /// # Complexity
@@ -186,6 +192,9 @@ pub fn place(
     known: &Known,
     mode: Mode,
 ) -> Placement {
+    if mode == Mode::Loops {
+        return loops::place(flow, known);
+    }
     let mut arcs = counter_graph(flow, known);
     let mut sites = Vec::new();
     if mode == Mode::SpanningTree {
@@ -214,6 +223,7 @@ pub fn place(
         mode,
         arcs,
         nodes,
+        headers: vec![],
     }
 }
 

@@ -17,7 +17,7 @@
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, Function};
 
-use super::{Arc, Placement, Source, What};
+use super::{Arc, Mode, Placement, Source, What, loops};
 use crate::flow::Flow;
 use crate::profile::FunctionProfile;
 
@@ -45,7 +45,7 @@ struct Node {
 /// (clamped at 0) and measurements that contradict each other.
 ///
 /// # Requires
-/// `flow` and `placement` belong to `_func`.
+/// `flow` and `placement` belong to `func`.
 ///
 /// # Complexity
 /// O(blocks + edges), in 128-bit integers so that no intermediate sum overflows; no recursion.
@@ -54,11 +54,14 @@ struct Node {
 /// T. Ball, J. R. Larus, "Optimally profiling and tracing programs", TOPLAS 16(4), 1994, section 3.3 (there
 /// recursive).
 pub fn reconstruct(
-    _func: &Function,
+    func: &Function,
     flow: &Flow,
     placement: &Placement,
     measured: &Measured,
 ) -> FunctionProfile {
+    if placement.mode == Mode::Loops {
+        return loops::reconstruct(func, flow, placement, measured);
+    }
     let arcs = &placement.arcs;
     let mut exact = true;
     let mut counts = vec![0i128; arcs.len()];
