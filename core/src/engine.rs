@@ -73,7 +73,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         drop(self.wanted.take());
         for function in self.functions() {
-            function.replace_body(None);
+            function.give_up();
         }
     }
 }

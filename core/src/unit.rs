@@ -3,6 +3,7 @@
 //! A function, a region and an import are all entries of one table; the
 //! index of an entry is what a cell holds, and what CLIF names refer to.
 
+use crate::arena::OwnedCode;
 use crate::baseline::Baseline;
 use crate::baseline::Tiering;
 use crate::engine::{read, write};
@@ -10,6 +11,7 @@ use crate::error::CompileError;
 use crate::externals::Externals;
 use crate::formed::Formed;
 use crate::lazy::Lazy;
+use crate::locks::lock;
 use crate::references::References;
 use crate::slots::{OwnedSlot, SlotRef};
 use cranelift_codegen::ir::{Function, Signature};
@@ -61,6 +63,8 @@ pub(crate) struct FunctionUnit {
     pub resolvable: AtomicU64,
     /// Whether its first version was asked for ahead of its first call.
     pub expected: AtomicBool,
+    /// Its code, where that is the client's and no module keeps it any more.
+    machine_code: Mutex<Option<MachineCode>>,
     /// Held while the function is defined, redefined or removed.
     pub changing: Mutex<()>,
 }
@@ -77,6 +81,7 @@ impl FunctionUnit {
             lazy: Lazy::default(),
             resolvable: AtomicU64::new(0),
             expected: AtomicBool::new(false),
+            machine_code: Mutex::default(),
             changing: Mutex::default(),
         }
     }
@@ -91,6 +96,17 @@ impl FunctionUnit {
         std::mem::replace(&mut *write(&self.body), body)
     }
 
+    /// Keeps machine code as long as the function, or until [`FunctionUnit::give_up`].
+    pub fn keep(&self, code: Option<MachineCode>) {
+        *lock(&self.machine_code) = code;
+    }
+
+    /// Drops what the function keeps and what may keep the function in turn: nobody calls it any more.
+    pub fn give_up(&self) -> Option<Arc<Body>> {
+        drop(lock(&self.machine_code).take());
+        self.replace_body(None)
+    }
+
     /// Its name, or where that is taken, the name and the number.
     pub fn unique_name(&self, taken: impl FnOnce(&str) -> bool) -> String {
         match taken(&self.name) {
@@ -98,6 +114,14 @@ impl FunctionUnit {
             false => self.name.clone(),
         }
     }
+}
+
+/// Machine code that the client brought along, published as a function.
+#[derive(Debug)]
+pub(crate) struct MachineCode {
+    pub _code: OwnedCode,
+    /// What it refers to, kept as long as it.
+    pub _externals: Externals,
 }
 
 /// A function that the client defined.

@@ -1,6 +1,5 @@
 //! A module's functions on their way into the engine.
 
-use crate::arena::OwnedCode;
 use crate::compile::GenerateError;
 use crate::engine::Engine;
 use crate::error::{CompileError, Error};
@@ -8,7 +7,7 @@ use crate::externals::Externals;
 use crate::link::{LinkError, ObjectCode, Place, link, place};
 use crate::local::Prepared;
 use crate::names::is_own;
-use crate::unit::{Body, FunctionUnit};
+use crate::unit::{Body, FunctionUnit, MachineCode};
 use cranelift_codegen::CodegenError;
 use cranelift_module::{ModuleError, ModuleRelocTarget, ModuleResult};
 use std::io;
@@ -37,14 +36,6 @@ pub(super) enum State {
     Placed(Box<(ObjectCode, Place)>),
     /// Published.
     Finalized(Option<MachineCode>),
-}
-
-/// Published machine code of the client, which stays the module's.
-#[derive(Debug)]
-pub(super) struct MachineCode {
-    _code: OwnedCode,
-    /// What it refers to, kept as long as it.
-    _externals: Externals,
 }
 
 /// What the names in a definition lead to.
@@ -167,10 +158,20 @@ impl Definition {
         engine.inner.forget_local(&self.unit);
     }
 
+    /// Leaves what is published to the engine.
+    pub fn leave(self) {
+        if let State::Finalized(code) = self.state {
+            self.unit.keep(code);
+        }
+    }
+
     /// Lets calls trap; what is published is freed when no thread can be inside.
     pub fn remove(self, engine: &Engine) {
         match self.state {
-            State::Finalized(_) => engine.inner.remove_function(&self.unit),
+            State::Finalized(code) => {
+                self.unit.keep(code);
+                engine.inner.remove_function(&self.unit);
+            }
             State::Prepared(_) | State::Placed(_) => self.abandon(engine),
         }
     }

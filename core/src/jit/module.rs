@@ -286,6 +286,8 @@ impl Drop for JITModule {
                 definition.abandon(engine);
             }
         }
+        let finalized = std::mem::take(&mut self.functions);
+        finalized.into_values().for_each(Definition::leave);
     }
 }
 

@@ -8,6 +8,7 @@ on_every_kind! {
     compiled_elsewhere
     called_by_compiled_code
     places_in_functions
+    code_outlives_its_module
 }
 
 /// Compiles with the target of the module, as a client with a cache of machine code does.
@@ -185,4 +186,20 @@ fn alignments_that_cannot_be_had_are_errors() {
     }
     module.define_function_bytes(id, 0, &[], &[]).unwrap();
     module.finalize();
+}
+
+/// A module that is dropped leaves its code callable, also code that it was given.
+fn code_outlives_its_module<K: Kind>() {
+    let mut module = K::make(None, &[]);
+    let sum = declare(&mut module, "sum", SUM);
+    define_compiled(&mut module, sum, SUM).unwrap();
+    module.finalize();
+    let code = module.code(sum);
+    drop(module);
+    // What would take its place.
+    let mut other = K::make(None, &[]);
+    let sum = declare(&mut other, "sum", SUM);
+    define_compiled(&mut other, sum, SUM).unwrap();
+    other.finalize();
+    assert_eq!(call(code, 10), 45);
 }
