@@ -24,6 +24,7 @@ use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::instrument::{HookCounters, count_calls, count_continuation};
 use crate::layout::CounterLayout;
+use crate::made::Made;
 use crate::names;
 use crate::reclaim::Releasable;
 use crate::slots::{OwnedSlot, SlotRef};
@@ -35,7 +36,7 @@ use cranelift_codegen::ir::{
 use regraft_outliner::{Extracted, Interface, check_continuation, extract_continuation};
 use regraft_regions::Region;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// A region as it was formed, with what its side exits need.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ pub(crate) struct Side {
     /// Counts its calls.
     pub counters: Counters,
     /// The continuation, once it has been called.
-    pub version: OnceLock<Result<Version, CompileError>>,
+    pub version: Made<Version>,
 }
 
 impl Formed {
@@ -111,7 +112,7 @@ impl Inner {
                 unit,
                 slot: Releasable::new(OwnedSlot::lazy(&self.slots, unit)?),
                 counters,
-                version: OnceLock::new(),
+                version: Made::new(),
             });
         }
         let formed = Arc::new(Formed {
@@ -156,9 +157,8 @@ impl Inner {
             return 0;
         };
         let side = &formed.sides[side];
-        let version = side
-            .version
-            .get_or_init(|| self.compile_continuation(function, body, tiering, formed, side));
+        let make = || self.compile_continuation(function, body, tiering, formed, side);
+        let version = side.version.get_or_make(make, drop);
         match version {
             Ok(version) => {
                 slot.replace(slot.lazy_address(), version.entry);

@@ -119,6 +119,7 @@ impl Engine {
             });
         }
         *closure = Some(Box::new(definition));
+        function.unbind();
         Ok(())
     }
 }

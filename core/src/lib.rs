@@ -72,6 +72,7 @@ mod lazy;
 mod link;
 mod local;
 mod locks;
+mod made;
 mod names;
 mod pacing;
 mod priority;

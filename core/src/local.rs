@@ -23,6 +23,7 @@ use crate::engine::{Inner, lock, write};
 use crate::error::{CompileError, Error};
 use crate::externals::Externals;
 use crate::link::{ObjectCode, Place, place};
+use crate::made::Made;
 use crate::reclaim::Retired;
 use crate::redefine::close;
 use crate::references::References;
@@ -36,7 +37,7 @@ use std::collections::HashSet;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 /// A definition that is compiled but not linked.
 #[derive(Debug)]
@@ -111,7 +112,7 @@ impl Inner {
             block_locations: false,
             references: References::default(),
             externals: Some(Arc::default()),
-            baseline: OnceLock::new(),
+            baseline: Made::new(),
             begun: AtomicBool::new(false),
         });
         let (tiering, generated) = match fixed {
@@ -238,7 +239,8 @@ impl Inner {
             }
         })?;
         // The body is new: nobody has compiled it.
-        let _ = body.baseline.set(Ok(Baseline { version, tiering }));
+        let made = || Ok(Baseline { version, tiering });
+        let _ = body.baseline.get_or_make(made, drop);
         // A module hands out nothing but raw pointers.
         self.reclaimer.pointer_left();
         let _changing = lock(&function.changing);

@@ -289,7 +289,7 @@ impl Inner {
         for side in &formed.sides {
             drop(side.slot.take());
             side.counters.freeze();
-            if let Some(Ok(version)) = side.version.get() {
+            if let Some(version) = side.version.get() {
                 drop(version.code.take());
             }
         }
@@ -354,7 +354,7 @@ fn each_formed_version(tiering: &Tiering, part: HotPart, version: usize, visit: 
         .into_iter()
         .flat_map(|formed| &formed.sides);
     for side in sides {
-        if let Some(Ok(continuation)) = side.version.get() {
+        if let Some(continuation) = side.version.get() {
             visit(continuation);
         }
     }

@@ -83,7 +83,7 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
         blocks: body.source.layout.blocks().count(),
         ..empty_function()
     };
-    if let Some(Err(error)) = body.baseline.get() {
+    if let Some(error) = body.baseline.failure() {
         report.definition_error = Some(error.to_string());
     }
     let mut micros_by_tier = [0, 0];
@@ -102,7 +102,7 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
             .flat_map(|part| &part.formed)
             .flat_map(|formed| &formed.sides)
         {
-            if let Some(Ok(version)) = side.version.get() {
+            if let Some(version) = side.version.get() {
                 micros_by_tier[usize::from(version.tier.min(1))] += micros(version.compile_time);
             }
         }
@@ -300,17 +300,18 @@ fn report_saved(saved: &Option<SavedUse>) -> Option<SavedProfileReport> {
 }
 
 fn report_side(side: &Side) -> SideExitReport {
-    let version = side.version.get();
-    let compiled = version.and_then(|version| version.as_ref().ok());
+    let compiled = side.version.get();
+    let failure = side.version.failure();
     SideExitReport {
         to: side.start.to_string(),
         count: side.counters.entry_count(),
-        state: match version {
-            None => "lazy",
-            Some(Ok(_)) => "compiled",
-            Some(Err(_)) => "failed",
+        state: match (compiled, &failure) {
+            (None, None) => "lazy",
+            (Some(_), _) => "compiled",
+            (None, Some(_)) => "failed",
         }
         .to_string(),
+        reason: failure.map_or_else(String::new, |error| error.to_string()),
         code_bytes: compiled.map_or(0, |version| version.code_bytes),
         compile_micros: compiled.map_or(0, |version| micros(version.compile_time)),
     }

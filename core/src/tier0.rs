@@ -45,49 +45,33 @@ impl Inner {
         function: &FunctionUnit,
         body: &'b Arc<Body>,
     ) -> Result<&'b Baseline, CompileError> {
-        let known = || body.baseline.get().map(Result::as_ref);
-        let baseline = self.await_baseline(body).or_else(|| {
-            let made = match self.config.mode {
-                Mode::Eager => self.eager_version(function, body),
-                Mode::Tiered if self.starts_at_speed(body) => self.eager_version(function, body),
-                Mode::Tiered | Mode::Tier0 => self.instrumented_version(function, body),
-            };
-            if let Err(CompileError::Stopped) = made {
-                return Some(Err(&CompileError::Stopped));
+        self.await_baseline(body);
+        let make = || match self.config.mode {
+            Mode::Eager => self.eager_version(function, body),
+            Mode::Tiered if self.starts_at_speed(body) => self.eager_version(function, body),
+            Mode::Tiered | Mode::Tier0 => self.instrumented_version(function, body),
+        };
+        // Who waited for another thread's would wait for as long as that is kept from a processor.
+        body.baseline.get_or_make(make, |second| {
+            if let Some(tiering) = &second.tiering {
+                self.forget_hooks(tiering);
             }
-            // Who waited for another thread's would wait for as long as that is kept from a processor.
-            if let Err(second) = body.baseline.set(made) {
-                self.discard_baseline(second);
-            }
-            known()
-        });
-        let missing = || CompileError::Memory("a first version was lost".into());
-        let baseline = baseline.ok_or_else(missing)?;
-        baseline.map_err(Clone::clone)
+        })
     }
 
-    /// The first version, if there is one, or if another thread makes it now and has a processor for that.
-    fn await_baseline<'b>(&self, body: &'b Body) -> Option<Result<&'b Baseline, &'b CompileError>> {
-        let known = || body.baseline.get().map(Result::as_ref);
-        if known().is_some() || !body.begin() {
-            return known();
+    /// Waits for the first version if another thread makes it now and has a processor for that.
+    fn await_baseline(&self, body: &Body) {
+        if body.baseline.get().is_some() || !body.begin() {
+            return;
         }
         let since = Instant::now();
         let patience = compile_time(&body.source);
-        while known().is_none() && since.elapsed() < patience && !self.workers.load().contended {
-            std::thread::sleep(GLANCE);
-        }
-        known()
-    }
-
-    /// Takes back a first version that was compiled twice.
-    fn discard_baseline(&self, second: Result<Baseline, CompileError>) {
-        if let Ok(Baseline {
-            tiering: Some(tiering),
-            ..
-        }) = &second
+        while body.baseline.get().is_none()
+            && body.baseline.failure().is_none()
+            && since.elapsed() < patience
+            && !self.workers.load().contended
         {
-            self.forget_hooks(tiering);
+            std::thread::sleep(GLANCE);
         }
     }
 

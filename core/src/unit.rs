@@ -7,19 +7,19 @@ use crate::arena::OwnedCode;
 use crate::baseline::Baseline;
 use crate::baseline::Tiering;
 use crate::engine::{read, write};
-use crate::error::CompileError;
 use crate::externals::Externals;
 use crate::formed::Formed;
 use crate::lazy::Lazy;
 use crate::locks::lock;
+use crate::made::Made;
 use crate::references::References;
 use crate::slots::{OwnedSlot, SlotRef};
 use cranelift_codegen::ir::{Function, Signature};
 use regraft_regions::function_hash;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock, Weak};
 
 /// A function of an engine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +61,8 @@ pub(crate) struct FunctionUnit {
     pub lazy: Lazy,
     /// The generation of definitions in which all that it reaches was known to be callable; 0 if that was never so.
     pub resolvable: AtomicU64,
+    /// The host's symbol that its calls were bound to before it was defined; 0 if none.
+    pub bound: AtomicUsize,
     /// Whether its first version was asked for ahead of its first call.
     pub expected: AtomicBool,
     /// Its code, where that is the client's and no module keeps it any more.
@@ -80,6 +82,7 @@ impl FunctionUnit {
             body: RwLock::default(),
             lazy: Lazy::default(),
             resolvable: AtomicU64::new(0),
+            bound: AtomicUsize::new(0),
             expected: AtomicBool::new(false),
             machine_code: Mutex::default(),
             changing: Mutex::default(),
@@ -94,6 +97,14 @@ impl FunctionUnit {
     /// Makes `body` the definition; returns what it was before.
     pub fn replace_body(&self, body: Option<Arc<Body>>) -> Option<Arc<Body>> {
         std::mem::replace(&mut *write(&self.body), body)
+    }
+
+    /// Lets calls that begin from now on ask the runtime again, where they were bound to a symbol of the host.
+    pub fn unbind(&self) {
+        let bound = self.bound.swap(0, Ordering::AcqRel);
+        if bound != 0 {
+            self.slot.replace(bound, self.slot.lazy_address());
+        }
     }
 
     /// Keeps machine code as long as the function, or until [`FunctionUnit::give_up`].
@@ -136,7 +147,7 @@ pub(crate) struct Body {
     /// What its names lead to, where they are not the engine's.
     pub externals: Option<Arc<Externals>>,
     /// Its first version, compiled once and kept.
-    pub baseline: OnceLock<Result<Baseline, CompileError>>,
+    pub baseline: Made<Baseline>,
     /// Whether somebody has begun to compile it.
     pub begun: AtomicBool,
 }
@@ -154,7 +165,7 @@ impl Body {
 
     /// The first version, if it was compiled.
     pub fn compiled(&self) -> Option<&Baseline> {
-        self.baseline.get()?.as_ref().ok()
+        self.baseline.get()
     }
 
     /// What tiering up needs, if the first version counts.

@@ -315,3 +315,93 @@ fn a_continuation_always_comes_to_be() {
     let side = &report.functions["cold"].regions[0].part.side_exits[0];
     assert_eq!((side.count, side.state.as_str()), (10, "compiled"));
 }
+
+/// Memory was full for a moment when a side exit was first taken.
+#[test]
+fn a_continuation_that_failed_is_tried_again() {
+    let failing = Arc::new(AtomicU32::new(0));
+    let now = Arc::clone(&failing);
+    for pacing in [regraft::Pacing::Counts, regraft::Pacing::Cost] {
+        let now = Arc::clone(&now);
+        let config = Config {
+            pacing,
+            faults: Some(Faults::new(move |stage, name| {
+                matches!(stage, Stage::Codegen(_))
+                    && name.ends_with("block3")
+                    && now.load(Relaxed) == 1
+            })),
+            ..eager_to_tier(100)
+        };
+        let engine = engine(config, crate::tiering::COLD);
+        let cold = engine.lookup("cold").expect("it is declared");
+        let cold = engine
+            .get::<(i64, i64), i64>(cold)
+            .expect("the types agree");
+        // SAFETY: the function touches no memory.
+        let run = |n, at| unsafe { cold.try_call((n, at)) };
+        assert_eq!(run(1000, 2000), Ok(crate::tiering::cold_model(1000, 2000)));
+        failing.store(1, Relaxed);
+        run(1000, 990).expect_err("the side exit leads nowhere");
+        let report = engine.report();
+        let side = &report.functions["cold"].regions[0].part.side_exits[0];
+        assert_eq!(side.state, "failed");
+        assert!(side.reason.contains("injected"), "{}", side.reason);
+        failing.store(0, Relaxed);
+        // One request is answered with the failure, then it is tried again.
+        run(1000, 990).expect_err("too soon");
+        assert_eq!(run(1000, 990), Ok(crate::tiering::cold_model(1000, 990)));
+        let report = engine.report();
+        let side = &report.functions["cold"].regions[0].part.side_exits[0];
+        assert_eq!(
+            (side.state.as_str(), side.reason.as_str()),
+            ("compiled", "")
+        );
+    }
+}
+
+/// The host has a function of the name that is defined later.
+#[test]
+fn a_definition_after_an_early_call_takes_effect() {
+    const CALLER: &str = "function %caller(i64) -> i64 system_v {
+    fn0 = %labs(i64) -> i64 system_v
+block0(v0: i64):
+    v1 = call fn0(v0)
+    return v1
+}";
+    const LABS: &str = "function %labs(i64) -> i64 system_v {
+block0(v0: i64):
+    v1 = iadd v0, v0
+    return v1
+}";
+    for compilation in [
+        regraft::Compilation::AtDefinition,
+        regraft::Compilation::AtFirstCall,
+    ] {
+        for lazily in [false, true] {
+            let engine = Engine::new(Config {
+                compilation,
+                ..Config::default()
+            });
+            let engine = engine.expect("an engine for the host");
+            let labs = engine
+                .declare("labs", &parse(LABS).signature)
+                .expect("a new name");
+            let caller = engine
+                .define_function(parse(CALLER))
+                .expect("a good definition");
+            let caller = engine.get::<(i64,), i64>(caller).expect("the host has it");
+            // SAFETY: the functions touch no memory.
+            let run = |n| unsafe { caller.call((n,)) };
+            assert_eq!(run(-7), 7);
+            match lazily {
+                false => engine
+                    .define(labs, parse(LABS))
+                    .expect("its first definition"),
+                true => engine
+                    .define_lazily(labs, |_| Ok(parse(LABS)))
+                    .expect("its first definition"),
+            }
+            assert_eq!(run(-7), -14);
+        }
+    }
+}

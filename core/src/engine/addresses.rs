@@ -1,6 +1,6 @@
 //! From units and names to addresses.
 
-use super::{Inner, OwnData, RUNTIME_UNIT, read};
+use super::{Inner, OwnData, RUNTIME_UNIT, lock, read};
 use crate::codemap::Origin;
 use crate::error::Error;
 use crate::link::{default_libcall_address, process_symbol};
@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering;
 impl Inner {
     /// Finds the code of a unit whose lazy stub was called; 0 if there is none.
     pub(super) fn resolve(self: &Arc<Self>, unit: u32) -> usize {
-        let unit = read(&self.units).get(unit).cloned();
-        let function = match unit {
+        let found = read(&self.units).get(unit).cloned();
+        let function = match found {
             Some(Unit::Function(function)) => function,
             Some(Unit::Continuation {
                 function,
@@ -41,10 +41,16 @@ impl Inner {
                 return 0;
             }
             let address = self.symbol_address(&function.name).unwrap_or(0);
+            // Whoever defines it meanwhile unbinds it afterwards.
+            let _changing = lock(&function.changing);
+            if function.body().is_some() || function.lazy.is_pending() {
+                drop(_changing);
+                return self.resolve(unit);
+            }
             if address == 0 {
                 tracing::error!(function = %function.name, "called, but never defined");
             } else {
-                // A redefinition may have been published meanwhile.
+                function.bound.store(address, Ordering::Release);
                 function.slot.replace(function.slot.lazy_address(), address);
                 return function.slot.current();
             }

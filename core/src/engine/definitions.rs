@@ -4,12 +4,13 @@ use super::{Inner, lock, write};
 use crate::codemap::locate_by_block;
 use crate::config::{Compilation, Mode};
 use crate::error::Error;
+use crate::made::Made;
 use crate::simplify::remove_constant_parameters;
 use crate::slots::OwnedSlot;
 use crate::unit::{Body, FuncId, FunctionUnit, Unit};
 use cranelift_codegen::ir::{Function, Signature};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 
 impl Inner {
     pub fn declare(&self, name: &str, signature: &Signature) -> Result<Arc<FunctionUnit>, Error> {
@@ -49,6 +50,7 @@ impl Inner {
         }
         function.replace_body(Some(Arc::clone(&body)));
         self.definition_changed(&function);
+        function.unbind();
         if let Some(baseline) = body.compiled() {
             // A call from another thread may have published a newer version.
             let entry = baseline.version.entry;
@@ -91,7 +93,7 @@ impl Inner {
             block_locations,
             references,
             externals: None,
-            baseline: OnceLock::new(),
+            baseline: Made::new(),
             begun: AtomicBool::new(false),
         }))
     }

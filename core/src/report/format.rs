@@ -150,6 +150,9 @@ pub struct SideExitReport {
     /// `lazy`, `compiled` or `failed`: the continuation is compiled when a
     /// side exit to it is first taken.
     pub state: String,
+    /// Why it could not be compiled when that was last tried; empty otherwise. It is tried again.
+    #[serde(default)]
+    pub reason: String,
     /// Bytes of machine code of the continuation; 0 if there is none.
     pub code_bytes: usize,
     /// Microseconds to compile the continuation; 0 if there is none.
