@@ -288,8 +288,7 @@ fn cold_block(func: &mut Function) -> Block {
     block
 }
 
-/// Counts down, and branches on whether the count is below zero. The cell is
-/// read anew for that: x86-64 then counts and compares in memory.
+/// Counts down, and branches on whether the count is below zero.
 fn count_down(
     cursor: &mut FuncCursor<'_>,
     pointer: Type,
@@ -303,7 +302,6 @@ fn count_down(
     let minus_one = cursor.ins().iconst(CELL, -1);
     let count = cursor.ins().iadd(before, minus_one);
     store_cell(cursor, count, base, offset);
-    let count = load_cell(cursor, base, offset);
     let zero = cursor.ins().iconst(CELL, 0);
     let negative = cursor.ins().icmp(IntCC::SignedLessThan, count, zero);
     cursor.ins().brif(negative, below, &[], otherwise, &[]);
