@@ -12,7 +12,7 @@ use std::time::Instant;
 #[derive(Debug, Parser)]
 #[command(name = "regraft-wasm", version)]
 pub struct Options {
-    /// The module, in binary form.
+    /// The module, in binary or text form.
     file: PathBuf,
     /// The exported function to call with the arguments that follow; without it, `_start`.
     #[arg(long, value_name = "NAME")]
@@ -35,9 +35,17 @@ pub struct Options {
     /// Print on standard error how long each stage took.
     #[arg(long)]
     time: bool,
-    /// A directory that the program may read and write, under the same name.
-    #[arg(long, value_name = "HOST")]
-    dir: Vec<PathBuf>,
+    /// A directory that the program may read and write; it knows it as GUEST, or by the same name. A name
+    /// with a colon needs a GUEST. May be repeated.
+    #[arg(long, value_name = "HOST[::GUEST]")]
+    dir: Vec<String>,
+    /// A variable of the program's environment; without a value, with the value that it has here, if any. May
+    /// be repeated.
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    env: Vec<String>,
+    /// Load modules that import functions that are not there; calling one ends the program.
+    #[arg(long)]
+    stub_imports: bool,
     /// Arguments of the program.
     #[arg(last = true, value_name = "PROGRAM ARGS")]
     program: Vec<String>,
@@ -135,11 +143,7 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     let file = options.file.display();
     let bytes = std::fs::read(&options.file)
         .map_err(|error| input(format!("{file} cannot be read: {error}")))?;
-    if !bytes.starts_with(b"\0asm") {
-        return Err(input(format!(
-            "{file} is not a WebAssembly module in binary form; text has to be assembled first"
-        )));
-    }
+    let bytes = binary(bytes).map_err(|reason| input(format!("{file} {reason}")))?;
     let module = Module::new(&bytes).map_err(|error| input(format!("{file}: {error}")))?;
     stage("load", clock);
 
@@ -150,6 +154,9 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     wasi(options)?
         .define(&store, &mut imports)
         .map_err(refused)?;
+    if options.stub_imports {
+        imports.stub_functions(&store, &module).map_err(refused)?;
+    }
     let instance = Instance::new(&store, &module, &imports).map_err(|error| match error {
         error @ (Error::Trap(_) | Error::Exit(_) | Error::Host(_)) => Failure::Program(error),
         error => refused(error),
@@ -182,6 +189,19 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
 }
 
+/// A module in binary form, assembled if it is text; or what is wrong with it.
+fn binary(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+    if bytes.starts_with(b"\0asm") {
+        return Ok(bytes);
+    }
+    let neither = "is not a WebAssembly module, neither in binary nor in text form";
+    let text = std::str::from_utf8(&bytes).map_err(|_| neither.to_string())?;
+    let wrong = |error: wast::Error| format!("{neither}: {error}");
+    let buffer = wast::parser::ParseBuffer::new(text).map_err(wrong)?;
+    let mut module = wast::parser::parse::<wast::Wat<'_>>(&buffer).map_err(wrong)?;
+    module.encode().map_err(wrong)
+}
+
 /// What the program sees of the world.
 fn wasi(options: &Options) -> Result<Wasi, Failure> {
     let mut wasi = Wasi::new();
@@ -191,9 +211,22 @@ fn wasi(options: &Options) -> Result<Wasi, Failure> {
         wasi.argument(argument);
     }
     for directory in &options.dir {
-        let name = directory.to_string_lossy();
-        wasi.directory(directory, &name)
-            .map_err(|error| input(format!("--dir {name}: {error}")))?;
+        let (host, guest) = directory.split_once("::").unwrap_or((directory, directory));
+        wasi.directory(host.as_ref(), guest)
+            .map_err(|error| input(format!("--dir {directory}: {error}")))?;
+    }
+    for variable in &options.env {
+        match variable.split_once('=') {
+            Some(("", _)) => return Err(input(format!("--env {variable}: there is no name"))),
+            Some((name, value)) => {
+                wasi.variable(name, value);
+            }
+            None => {
+                if let Some(value) = std::env::var_os(variable) {
+                    wasi.variable(variable, &value.to_string_lossy());
+                }
+            }
+        }
     }
     Ok(wasi)
 }

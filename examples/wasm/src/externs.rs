@@ -180,6 +180,27 @@ impl Imports {
         self
     }
 
+    /// Defines each function that a module imports and that is missing here, as one that fails when it is
+    /// called, saying which it is. Modules made for another host load then, and run as far as they can do
+    /// without it. Memories, tables and globals cannot be replaced: they stay missing.
+    ///
+    /// # Errors
+    ///
+    /// `Engine`.
+    pub fn stub_functions(&mut self, store: &Store, module: &Module) -> Result<&mut Self, Error> {
+        for (from, name, wanted) in module.imports() {
+            let key = (from.to_string(), name.to_string());
+            if let ExternType::Func(ty) = wanted
+                && !self.items.contains_key(&key)
+            {
+                let message = format!("import {from}.{name} {ty} was called, and is not there");
+                let stub = Func::new(store, ty, move |_, _, _| Err(Error::Host(message.clone())))?;
+                self.items.insert(key, Extern::Func(stub));
+            }
+        }
+        Ok(self)
+    }
+
     /// What a module imports, in its order and checked.
     pub(crate) fn resolve(&self, store: &Store, module: &Module) -> Result<Vec<Extern>, Error> {
         let mut resolved = vec![];

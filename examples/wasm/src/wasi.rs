@@ -45,6 +45,7 @@ pub struct Wasi {
     environment: Vec<Vec<u8>>,
     table: Table,
     output: Option<Rc<RefCell<Vec<u8>>>>,
+    error: Option<Rc<RefCell<Vec<u8>>>>,
     input: Option<VecDeque<u8>>,
 }
 
@@ -55,6 +56,8 @@ pub(crate) struct State {
     table: RefCell<Table>,
     /// Where standard output goes, if not to the process's.
     output: Option<Rc<RefCell<Vec<u8>>>>,
+    /// Where standard error goes, if not to the process's.
+    error: Option<Rc<RefCell<Vec<u8>>>>,
     /// What standard input is, if not the process's.
     input: Option<RefCell<VecDeque<u8>>>,
     start: Instant,
@@ -77,6 +80,7 @@ impl Wasi {
             environment: vec![],
             table: Table::with_streams(),
             output: None,
+            error: None,
             input: None,
         }
     }
@@ -110,6 +114,11 @@ impl Wasi {
         Rc::clone(self.output.get_or_insert_default())
     }
 
+    /// Keeps what the program writes to standard error, instead of passing it on.
+    pub fn capture_error(&mut self) -> Rc<RefCell<Vec<u8>>> {
+        Rc::clone(self.error.get_or_insert_default())
+    }
+
     /// Gives the program this standard input.
     pub fn input(&mut self, bytes: &[u8]) -> &mut Self {
         self.input = Some(bytes.iter().copied().collect());
@@ -127,6 +136,7 @@ impl Wasi {
             environment: self.environment,
             table: RefCell::new(self.table),
             output: self.output,
+            error: self.error,
             input: self.input.map(RefCell::new),
             start: Instant::now(),
         });

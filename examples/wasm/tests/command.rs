@@ -80,7 +80,7 @@ fn errors_have_their_codes_and_say_what_to_do() {
     let sum = sum.to_str().unwrap();
     let wide = file(&folder, "wide.wasm", "(module (memory i64 1))");
     let text = folder.join("sum.wat");
-    std::fs::write(&text, "(module)").unwrap();
+    std::fs::write(&text, "(modul)").unwrap();
     let broken = folder.join("broken.wasm");
     std::fs::write(&broken, b"\0asm\x01\0\0\0\x01\xff").unwrap();
     let needs = file(
@@ -105,7 +105,7 @@ fn errors_have_their_codes_and_say_what_to_do() {
         (
             &[text.to_str().unwrap()],
             2,
-            "not a WebAssembly module in binary form",
+            "not a WebAssembly module, neither in binary nor in text form",
         ),
         (&[broken.to_str().unwrap()], 2, "not valid"),
         (&[needs.to_str().unwrap()], 2, "import env.f"),
@@ -149,6 +149,113 @@ fn a_wasi_program_gets_its_arguments_and_its_exit_code() {
     let output = run(&[path.to_str().unwrap(), "--", "one", "--two"]);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     assert_eq!(stdout(&output), "echo.wasm\0one\0--two\0");
+}
+
+#[test]
+fn text_is_assembled() {
+    let folder = folder("command-text");
+    let path = folder.join("sum.wat");
+    std::fs::write(&path, SUM).unwrap();
+    let output = run(&[path.to_str().unwrap(), "--invoke", "sum", "4"]);
+    assert_eq!(stdout(&output), "10\n", "{}", stderr(&output));
+}
+
+#[test]
+fn the_environment_is_what_is_given() {
+    let folder = folder("command-environment");
+    // Writes its environment to standard output and exits with the number of variables.
+    let path = file(
+        &folder,
+        "environment.wasm",
+        r#"(module
+        (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "environ_get" (func $get (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (drop (call $sizes (i32.const 0) (i32.const 4)))
+            (drop (call $get (i32.const 64) (i32.const 1024)))
+            (i32.store (i32.const 16) (i32.const 1024))
+            (i32.store (i32.const 20) (i32.load (i32.const 4)))
+            (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)))
+            (call $exit (i32.load (i32.const 0)))))"#,
+    );
+    let path = path.to_str().unwrap();
+    let output = run(&[path]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let given = ["--env", "A=1=2", "--env", "NOT_SET_ANYWHERE", "--env", "B="];
+    let output = run(&[&[path], &given[..]].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "A=1=2\0B=\0");
+    // A variable without a value has the value that the command's own has.
+    let program = env!("CARGO_BIN_EXE_regraft-wasm");
+    let output = Command::new(program)
+        .args([path, "--env", "REGRAFT_WASM_C"])
+        .env("REGRAFT_WASM_C", "3")
+        .output()
+        .unwrap();
+    assert_eq!(stdout(&output), "REGRAFT_WASM_C=3\0");
+    assert_eq!(run(&[path, "--env", "=1"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_directory_can_have_another_name_for_the_program() {
+    let folder = folder("command-directory");
+    // Writes the name of its first directory to standard output.
+    let path = file(
+        &folder,
+        "directory.wasm",
+        r#"(module
+        (import "wasi_snapshot_preview1" "fd_prestat_get" (func $get (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_prestat_dir_name" (func $name (param i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (drop (call $get (i32.const 3) (i32.const 0)))
+            (drop (call $name (i32.const 3) (i32.const 1024) (i32.load (i32.const 4))))
+            (i32.store (i32.const 16) (i32.const 1024))
+            (i32.store (i32.const 20) (i32.load (i32.const 4)))
+            (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)))))"#,
+    );
+    let path = path.to_str().unwrap();
+    let host = folder.to_str().unwrap();
+    for (given, name) in [
+        (host.to_string(), host),
+        (format!("{host}::/share"), "/share"),
+    ] {
+        let output = run(&[path, "--dir", &given]);
+        assert_eq!(stdout(&output), name, "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn missing_functions_can_be_stubs() {
+    let folder = folder("command-stubs");
+    let path = file(
+        &folder,
+        "stubs.wasm",
+        r#"(module (import "host" "beep" (func $beep (param i32) (result f64)))
+        (func (export "one") (result i32) (i32.const 1))
+        (func (export "beep") (drop (call $beep (i32.const 7)))))"#,
+    );
+    let path = path.to_str().unwrap();
+    for mode in ["tiered", "tier0", "eager"] {
+        let common = [path, "--stub-imports", "--mode", mode, "--invoke"];
+        let output = run(&[&common[..], &["one"]].concat());
+        assert_eq!(stdout(&output), "1\n", "{}", stderr(&output));
+        let output = run(&[&common[..], &["beep"]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("import host.beep"));
+    }
+    let memory = file(
+        &folder,
+        "memory.wasm",
+        r#"(module (import "host" "memory" (memory 1)))"#,
+    );
+    let output = run(&[memory.to_str().unwrap(), "--stub-imports"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("import host.memory"));
 }
 
 #[test]

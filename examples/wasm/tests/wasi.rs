@@ -134,6 +134,18 @@ fn with_directory(path: &Path) -> World {
 }
 
 #[test]
+fn standard_output_and_standard_error_are_kept_apart() {
+    let mut kept = None;
+    let world = World::new(|wasi| kept = Some((wasi.capture(), wasi.capture_error())));
+    for (fd, text) in [(1, "out"), (2, "err"), (2, "or"), (1, "put")] {
+        assert_eq!(world.write(fd, text.as_bytes()), 0);
+    }
+    let (output, error) = kept.unwrap();
+    assert_eq!(*output.borrow(), b"output");
+    assert_eq!(*error.borrow(), b"error");
+}
+
+#[test]
 fn files_are_read_and_written() {
     let root = folder("wasi-files");
     std::fs::write(root.join("a.txt"), "hello").unwrap();

@@ -171,7 +171,10 @@ fn fd_write(state: &State, memory: &Memory, args: &[u64]) -> Result<(), Fault> {
                 stream.flush()?;
             }
         },
-        Descriptor::Error => io::stderr().lock().write_all(&bytes)?,
+        Descriptor::Error => match &state.error {
+            Some(error) => error.borrow_mut().extend(&bytes),
+            None => io::stderr().lock().write_all(&bytes)?,
+        },
         Descriptor::File { file, .. } => (&*file).write_all(&bytes)?,
         _ => return Err(BADF),
     }
