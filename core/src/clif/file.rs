@@ -57,12 +57,21 @@ impl TestFile {
     ) -> Result<Self, ClifError> {
         let header = header::read(name, text, settings)?;
         let text = &*header.text;
-        if let Some((line, column, entity)) = limits::excessive(text) {
+        if let Some(excessive) = limits::excessive(text) {
+            let limits::Excessive {
+                line,
+                column,
+                entity,
+                limit,
+            } = excessive;
             return Err(ClifError {
                 file: name.to_string(),
                 line,
                 column,
-                message: format!("the number of {entity} is too large"),
+                message: format!(
+                    "the number of {entity} is too large: a function of this length may number up to \
+                     {limit}; number in order"
+                ),
             });
         }
         let parsed = catch_unwind(AssertUnwindSafe(|| parse_test(text, options())));

@@ -1,15 +1,20 @@
 //! A guard in front of the reader: numbers of entities that would exhaust memory.
 //!
-//! `cranelift-reader` makes an entity for every number up to the one it reads: `v4000000000` would ask
-//! for 32 GB.
+//! `cranelift-reader` makes an entity for every number up to the one it reads, and analyses keep tables by number:
+//! `v4000000000` would ask for 32 GB, and a thousand small functions with `v300000` for 9 GB. So numbers are limited by
+//! the length of the function's text, which no function numbered in order comes near.
+//!
+//! Not here: functions that a client builds; their entities are numbered in order.
 
-/// The largest number of a value.
-const MAX_VALUE: u64 = 20_000_000;
+/// Numbers up to this are fine in any function.
+const ALWAYS: u64 = 10_000;
 
-/// The largest number of any other entity. (Blocks are limited by the reader.)
-const MAX_OTHER: u64 = 1_000_000;
+/// How many numbers a byte of text allows.
+const BY_BYTE: u64 = 2;
 
-const OTHERS: [&str; 11] = [
+const ENTITIES: [&str; 13] = [
+    "v",
+    "block",
     "ss",
     "dss",
     "gv",
@@ -23,29 +28,71 @@ const OTHERS: [&str; 11] = [
     "userextname",
 ];
 
-/// The first entity of `text` with too large a number: line, column (from 1) and the entity.
-pub(super) fn excessive(text: &str) -> Option<(usize, usize, &str)> {
-    text.lines().enumerate().find_map(|(index, line)| {
-        let code = line.split_once(';').map_or(line, |(code, _)| code);
-        let in_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '%';
-        let mut words = code.split(|c| !in_word(c));
-        let word = words.find(|word| is_excessive(word))?;
-        let offset = word.as_ptr().addr() - line.as_ptr().addr();
-        let column = line.get(..offset).unwrap_or_default().chars().count() + 1;
-        Some((index + 1, column, word))
+/// An entity with too large a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Excessive<'t> {
+    /// Its line, from 1.
+    pub line: usize,
+    /// Its column, from 1.
+    pub column: usize,
+    /// Its name.
+    pub entity: &'t str,
+    /// The largest number that its function may have.
+    pub limit: u64,
+}
+
+/// The first entity of `text` with too large a number.
+///
+/// # Complexity
+///
+/// O(text).
+pub(super) fn excessive(text: &str) -> Option<Excessive<'_>> {
+    let mut first_line = 0;
+    for function in functions(text) {
+        let limit = ALWAYS.max(BY_BYTE * function.len() as u64);
+        for (index, line) in function.lines().enumerate() {
+            if let Some(word) = words(line).find(|word| number(word).is_some_and(|n| n > limit)) {
+                let offset = word.as_ptr().addr() - line.as_ptr().addr();
+                return Some(Excessive {
+                    line: first_line + index + 1,
+                    column: line.get(..offset).unwrap_or_default().chars().count() + 1,
+                    entity: word,
+                    limit,
+                });
+            }
+        }
+        first_line += function.lines().count();
+    }
+    None
+}
+
+/// The text in parts that each hold a function at the most.
+fn functions(text: &str) -> impl Iterator<Item = &str> {
+    let starts = text.match_indices("\nfunction ").map(|(at, _)| at + 1);
+    let mut starts = starts.chain([text.len()]);
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let to = starts.next()?;
+        let part = text.get(from..to);
+        from = to;
+        part
     })
 }
 
-fn is_excessive(word: &str) -> bool {
+/// The words of a line, without its comment.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let code = line.split_once(';').map_or(line, |(code, _)| code);
+    code.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '%'))
+}
+
+/// The number of an entity.
+fn number(word: &str) -> Option<u64> {
     let prefix = word.trim_end_matches(|c: char| c.is_ascii_digit());
-    let number = word.get(prefix.len()..).unwrap_or_default();
-    let limit = match prefix {
-        "v" => MAX_VALUE,
-        _ if OTHERS.contains(&prefix) => MAX_OTHER,
-        _ => return false,
-    };
+    if !ENTITIES.contains(&prefix) {
+        return None;
+    }
     // What does not fit is no entity for the reader either.
-    number.parse::<u64>().is_ok_and(|number| number > limit)
+    word.get(prefix.len()..)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -57,7 +104,24 @@ mod tests {
         let fine = "function %v99999999() {\nblock0: ; v99999999\n v7 = iconst.i64 99999999\n}";
         assert_eq!(excessive(fine), None);
         let bad = "function %f() {\nblock0:\n    v4000000000 = iconst.i64 1\n}";
-        assert_eq!(excessive(bad), Some((3, 5, "v4000000000")));
-        assert_eq!(excessive(" ss4294967295 = x"), Some((1, 2, "ss4294967295")));
+        let found = excessive(bad).unwrap();
+        assert_eq!(
+            (found.line, found.column, found.entity),
+            (3, 5, "v4000000000")
+        );
+        let found = excessive(" ss4294967295 = x").unwrap();
+        assert_eq!((found.line, found.column), (1, 2));
+        assert!(excessive("block4294967290:").is_some());
+    }
+
+    #[test]
+    fn a_function_may_number_as_much_as_it_is_long() {
+        let small = "function %f() {\nblock0:\n    v20000 = iconst.i64 1\n    return\n}\n";
+        let long = "; a comment of some length\n".repeat(1000);
+        let two = format!("; first\n{small}\n{small}");
+        let found = excessive(&two).unwrap();
+        assert_eq!((found.line, found.limit), (4, ALWAYS));
+        let second = format!("function %g() {{\n{long}    v40000 = iconst.i64 1\n}}\n{small}");
+        assert_eq!(excessive(&second).unwrap().line, 1005);
     }
 }
