@@ -122,6 +122,6 @@ mod tests {
         let found = excessive(&two).unwrap();
         assert_eq!((found.line, found.limit), (4, ALWAYS));
         let second = format!("function %g() {{\n{long}    v40000 = iconst.i64 1\n}}\n{small}");
-        assert_eq!(excessive(&second).unwrap().line, 1005);
+        assert_eq!(excessive(&second).unwrap().line, 1006);
     }
 }

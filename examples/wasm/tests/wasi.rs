@@ -10,6 +10,7 @@ use std::path::Path;
 const BADF: i32 = 8;
 const EXIST: i32 = 20;
 const FAULT: i32 = 21;
+const ISDIR: i32 = 31;
 const NOENT: i32 = 44;
 const NOTSUP: i32 = 58;
 const NOTCAPABLE: i32 = 76;
@@ -32,6 +33,8 @@ const PASS_ON: &[(&str, &str)] = &[
     ("fd_close", "i32"),
     ("fd_readdir", "i32 i32 i32 i64 i32"),
     ("fd_filestat_get", "i32 i32"),
+    ("fd_fdstat_set_flags", "i32 i32"),
+    ("path_filestat_set_times", "i32 i32 i32 i32 i64 i64 i32"),
     ("path_open", "i32 i32 i32 i32 i32 i64 i64 i32 i32"),
     ("path_filestat_get", "i32 i32 i32 i32 i32"),
     ("path_create_directory", "i32 i32 i32"),
@@ -298,4 +301,60 @@ fn a_program_exits() {
             "{mode}: {outcome:?}"
         );
     }
+}
+
+#[test]
+fn a_listing_gives_every_entry_an_inode() {
+    let root = folder("wasi-inodes");
+    std::fs::write(root.join("a.txt"), "a").unwrap();
+    std::fs::create_dir(root.join("sub")).unwrap();
+    let world = with_directory(&root);
+    assert_eq!(world.call("fd_readdir", &[3, 8192, 4096, 0, 8]), 0);
+    let used = u64::from(world.word(8));
+    let listing = world.memory.read_vec(8192, used).unwrap();
+    let mut names = vec![];
+    let mut at = 0;
+    while at + 24 <= listing.len() {
+        let inode = u64::from_le_bytes(listing[at + 8..at + 16].try_into().unwrap());
+        let length = u32::from_le_bytes(listing[at + 16..at + 20].try_into().unwrap()) as usize;
+        let name = String::from_utf8_lossy(&listing[at + 24..at + 24 + length]).into_owned();
+        // A C library would ask for the status of the path, which is refused for `..`.
+        assert_ne!(inode, 0, "{name}");
+        names.push(name);
+        at += 24 + length;
+    }
+    assert_eq!(names, [".", "..", "a.txt", "sub"]);
+}
+
+#[test]
+fn a_directory_is_not_opened_for_writing() {
+    let root = folder("wasi-directory-written");
+    std::fs::create_dir(root.join("sub")).unwrap();
+    let world = with_directory(&root);
+    assert_eq!(world.open("sub", 0, true), Err(ISDIR));
+    assert_eq!(world.open("sub", 8, false), Err(ISDIR));
+    assert!(world.open("sub", 0, false).is_ok());
+}
+
+#[test]
+fn flags_and_times_can_be_changed() {
+    let root = folder("wasi-changed");
+    std::fs::write(root.join("a.txt"), "old").unwrap();
+    let world = with_directory(&root);
+    let fd = world.open("a.txt", 0, true).unwrap();
+    assert_eq!(world.call("fd_fdstat_set_flags", &[fd, 1]), 0);
+    assert_eq!(world.write(fd, b" new"), 0);
+    assert_eq!(std::fs::read(root.join("a.txt")).unwrap(), b"old new");
+    assert_eq!(world.call("fd_fdstat_set_flags", &[fd, 0]), 0);
+    assert_eq!(world.call("fd_seek", &[fd, 0, 0, 8]), 0);
+    assert_eq!(world.write(fd, b"OLD"), 0);
+    assert_eq!(std::fs::read(root.join("a.txt")).unwrap(), b"OLD new");
+
+    let second = 1_000_000_000;
+    world.memory.write(1024, b"a.txt").unwrap();
+    let arguments = [3, 1, 1024, 5, 7 * second, 9 * second, 1 | 4];
+    assert_eq!(world.call("path_filestat_set_times", &arguments), 0);
+    let modified = std::fs::metadata(root.join("a.txt")).unwrap().modified();
+    let since = modified.unwrap().duration_since(std::time::UNIX_EPOCH);
+    assert_eq!(since.unwrap().as_secs(), 9);
 }

@@ -1,11 +1,12 @@
 //! Functions on descriptors.
 
 use super::abi::{gather, scatter, write_size, write_u64};
-use super::errno::{BADF, Fault, INVAL, NAMETOOLONG, NOTSUP};
+use super::errno::{BADF, Fault, INVAL, NAMETOOLONG};
 use super::paths::{directory_stat, file_stat, write_stat};
 use super::table::Descriptor;
 use super::{Call, State};
 use crate::memory::Memory;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::fs::FileTimes;
 use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -89,8 +90,16 @@ fn fd_fdstat_get(state: &State, memory: &Memory, args: &[u64]) -> Result<(), Fau
 
 fn fd_fdstat_set_flags(state: &State, _: &Memory, args: &[u64]) -> Result<(), Fault> {
     let wanted = args[1] & 1 != 0;
-    match state.table.borrow().get(args[0])? {
-        Descriptor::File { append, .. } if append != wanted => Err(NOTSUP),
+    let descriptor = state.table.borrow().get(args[0])?;
+    match descriptor {
+        Descriptor::File { file, append } if append != wanted => {
+            let mut flags = fcntl_getfl(&*file).map_err(std::io::Error::from)?;
+            flags.set(OFlags::APPEND, wanted);
+            fcntl_setfl(&*file, flags).map_err(std::io::Error::from)?;
+            let append = wanted;
+            let changed = Descriptor::File { file, append };
+            state.table.borrow_mut().replace(args[0], changed)
+        }
         _ => Ok(()),
     }
 }
@@ -121,7 +130,7 @@ fn fd_filestat_set_times(state: &State, _: &Memory, args: &[u64]) -> Result<(), 
 }
 
 /// Times to set: access and modification, each given, now, or as it is.
-fn times(accessed: u64, modified: u64, flags: u64) -> FileTimes {
+pub(super) fn times(accessed: u64, modified: u64, flags: u64) -> FileTimes {
     let at = |given: u64, exact: u64, now: u64| match flags {
         flags if flags & now != 0 => Some(SystemTime::now()),
         flags if flags & exact != 0 => Some(UNIX_EPOCH + Duration::from_nanos(given)),

@@ -1,8 +1,8 @@
 //! Functions on paths: each is relative to an open directory, and stays in it.
 
 use super::abi::{path, write_size};
-use super::errno::{Fault, INVAL, NOTSUP};
-use super::files::{CHARACTERS, DIRECTORY, REGULAR};
+use super::errno::{Fault, INVAL, ISDIR, NOTSUP};
+use super::files::{CHARACTERS, DIRECTORY, REGULAR, times};
 use super::table::{Descriptor, Directory};
 use super::{Call, State};
 use crate::memory::Memory;
@@ -92,9 +92,18 @@ fn path_filestat_get(state: &State, memory: &Memory, args: &[u64]) -> Result<(),
     write_stat(memory, args[4], &stat(&metadata))
 }
 
-/// Setting the times of a path would need it opened for writing; programs do with the descriptor's.
-fn path_filestat_set_times(_: &State, _: &Memory, _: &[u64]) -> Result<(), Fault> {
-    Err(NOTSUP)
+fn path_filestat_set_times(state: &State, memory: &Memory, args: &[u64]) -> Result<(), Fault> {
+    let (directory, path) = at(state, memory, args[0], args[2], args[3])?;
+    let follow = args[1] & 1 != 0;
+    if !follow && directory.dir.symlink_metadata(&path)?.is_symlink() {
+        return Err(NOTSUP);
+    }
+    let times = times(args[4], args[5], args[6]);
+    let file = match directory.dir.metadata(&path)?.is_dir() {
+        true => directory.dir.open_dir(&path)?.into_std_file(),
+        false => directory.dir.open(&path)?.into_std(),
+    };
+    Ok(file.set_times(times)?)
 }
 
 const READ: u64 = 1 << 1;
@@ -116,6 +125,9 @@ fn path_open(state: &State, memory: &Memory, args: &[u64]) -> Result<(), Fault> 
     let descriptor = if is_directory || only_directory {
         if create && exclusive && is_directory {
             return Err(Fault::Number(20));
+        }
+        if is_directory && (rights & WRITE != 0 || truncate) {
+            return Err(ISDIR);
         }
         Descriptor::opened(directory.dir.open_dir(&path)?)
     } else {
@@ -148,9 +160,15 @@ fn fd_readdir(state: &State, memory: &Memory, args: &[u64]) -> Result<(), Fault>
         return Err(INVAL);
     };
     let directory = state.table.borrow().directory(fd)?;
+    // What is above is none of the program's business: as at a root, it is the directory itself. An inode of 0 would
+    // have the C library ask for the status of the path.
+    let own = directory
+        .dir
+        .dir_metadata()
+        .map_or(1, |own| own.ino().max(1));
     let mut entries = vec![
-        (b".".to_vec(), DIRECTORY, 0),
-        (b"..".to_vec(), DIRECTORY, 0),
+        (b".".to_vec(), DIRECTORY, own),
+        (b"..".to_vec(), DIRECTORY, own),
     ];
     for entry in directory.dir.entries()? {
         let entry = entry?;

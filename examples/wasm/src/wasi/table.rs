@@ -81,6 +81,14 @@ impl Table {
         }
     }
 
+    /// Puts another descriptor in the place of an open one.
+    pub fn replace(&mut self, number: u64, descriptor: Descriptor) -> Result<(), Fault> {
+        let number = u32::try_from(number).map_err(|_| BADF)?;
+        let entry = self.entries.get_mut(&number).ok_or(BADF)?;
+        *entry = descriptor;
+        Ok(())
+    }
+
     pub fn close(&mut self, number: u64) -> Result<Descriptor, Fault> {
         let number = u32::try_from(number).map_err(|_| BADF)?;
         self.entries.remove(&number).ok_or(BADF)
