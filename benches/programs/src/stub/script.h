@@ -1,0 +1,3 @@
+/* What the interpreter wants of a system and WASI does not have. */
+#include <stdio.h>
+#define tmpfile() NULL
