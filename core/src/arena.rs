@@ -127,7 +127,7 @@ pub enum ArenaError {
         /// The most that can be reserved.
         limit: usize,
     },
-    /// The process was forked, and has no copy of code memory: see the limitations in [`crate::fork`].
+    /// The process was forked, and has no copy of code memory.
     #[error(
         "code memory belongs to the process that this one was forked from: nothing is compiled or freed here; \
          fork by the C library's `fork`, outside of callbacks of the engine, or make another engine"
