@@ -4,7 +4,9 @@ use clap::{Parser, ValueEnum};
 use regraft::{CompileMode, Config, Mode};
 use regraft_wasm::{Error, Extern, ExternType, Imports, Instance, Module, Store, Value, Wasi};
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -133,8 +135,18 @@ fn config(options: &Options) -> Config {
     config
 }
 
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    input(format!("{} cannot be written: {error}", path.display()))
+}
+
 fn run(options: &Options) -> Result<ExitCode, Failure> {
     let clock = Instant::now();
+    // A program is not run for nothing: what its report goes to comes first.
+    let path = options.report.as_deref();
+    let path = path.filter(|path| path.as_os_str() != "-");
+    let mut report_file = path
+        .map(|path| File::create(path).map_err(|error| unwritable(path, &error)))
+        .transpose()?;
     let stage = |name: &str, since: Instant| {
         if options.time {
             eprintln!("{name:>12}  {:.6} s", since.elapsed().as_secs_f64());
@@ -169,11 +181,11 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     if let Some(path) = &options.report {
         store.engine().wait_idle();
         let report = store.engine().report().to_json();
-        if path.as_os_str() == "-" {
-            println!("{report}");
-        } else {
-            std::fs::write(path, report)
-                .map_err(|error| input(format!("{} cannot be written: {error}", path.display())))?;
+        match &mut report_file {
+            None => println!("{report}"),
+            Some(file) => file
+                .write_all(report.as_bytes())
+                .map_err(|error| unwritable(path, &error))?,
         }
     }
     stage("all", clock);

@@ -20,7 +20,7 @@ pub enum Error {
         offset: u64,
     },
     /// The module is valid but needs something that is not supported.
-    #[error("the module needs {what}, which is not supported")]
+    #[error("the module needs something that is not supported: {what}")]
     Unsupported {
         /// The proposal or feature, by name.
         what: String,
