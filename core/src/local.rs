@@ -109,6 +109,7 @@ impl Inner {
         }
         let body = Arc::new(Body {
             source,
+            written_hash: None,
             block_locations: false,
             references: References::default(),
             externals: Some(Arc::default()),

@@ -140,6 +140,8 @@ pub(crate) struct MachineCode {
 pub(crate) struct Body {
     /// What the client defined, with names turned into numbers.
     pub source: Function,
+    /// The hash of what the client wrote, before constant parameters went, where a saved profile may ask for it.
+    pub written_hash: Option<u64>,
     /// Whether its source locations are the numbers of its blocks.
     pub block_locations: bool,
     /// The functions it refers to.

@@ -93,7 +93,19 @@ impl Inner {
         let mut hot = None;
         tiering.saved_use.get_or_init(|| {
             let source = body.client_source();
-            let saved = profiles.find(&function.name, function_hash(&source))?;
+            let hash = function_hash(&source);
+            // Tools know a function by what the client wrote, the engine by what it made of that.
+            let written = body.written_hash.and_then(|written| {
+                let found = profiles.find(&function.name, written)?;
+                (found.hash == written).then(|| SavedFunction {
+                    hash,
+                    ..found.clone()
+                })
+            });
+            let saved = match &written {
+                Some(saved) => saved,
+                None => profiles.find(&function.name, hash)?,
+            };
             let fitted = saved_hot(&self.config, tiering, &source, saved);
             Some(fitted.map(|fitted| hot = Some(fitted)))
         });

@@ -80,6 +80,8 @@ impl Inner {
                 errors: errors.to_string(),
             })?;
         }
+        let profiled = self.saved_profiles.is_some();
+        let written_hash = profiled.then(|| regraft_regions::function_hash(&func));
         if self.config.mode != Mode::Eager {
             remove_constant_parameters(&mut func, &*self.isas.tier0);
         }
@@ -90,6 +92,7 @@ impl Inner {
         let block_locations = self.config.block_locations && locate_by_block(&mut func);
         Ok(Arc::new(Body {
             source: func,
+            written_hash,
             block_locations,
             references,
             externals: None,
