@@ -21,9 +21,9 @@
 //!
 //! Not here: which jobs there are (`worker`), what a priority is (`priority`).
 
-use crate::config::WorkerPriority;
-use crate::fork;
-use crate::priority::lower_own_priority;
+use regraft_executor::fork;
+use regraft_executor::priority::WorkerPriority;
+use regraft_executor::priority::lower_own_priority;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;

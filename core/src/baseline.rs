@@ -7,13 +7,13 @@ use crate::detect::{FoundBy, FunctionSamples, SavedUse};
 use crate::engine::OwnData;
 use crate::error::CompileError;
 use crate::formed::Formed;
-use crate::locks::{Locked, lock};
 use crate::names;
 use crate::pacing::{Weight, Weights};
 use crate::reclaim::Releasable;
-use crate::slots::OwnedSlot;
 use crate::tierup::HotPart;
 use cranelift_codegen::ir::Function;
+use regraft_executor::locks::{Locked, lock};
+use regraft_executor::slots::OwnedSlot;
 use regraft_outliner::{Interface, OutlineError};
 use regraft_regions::{
     ExitKind, Flow, FunctionProfile, Known, Liveness, LoopForest, LoopId, Measured, Placement,

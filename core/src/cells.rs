@@ -7,11 +7,11 @@
 //! A countdown *counts* as well. What arming and pinning do, and what a
 //! decrement of another thread can undo, is in `countdown`.
 
-use crate::arena::{Arena, ArenaError, OwnedData};
-use crate::countdown;
-use crate::engine::{read, write};
 use crate::layout::{CACHE_LINE, CounterLayout};
-use crate::locks::{Locked, lock};
+use regraft_executor::arena::{Arena, ArenaError, OwnedData};
+use regraft_executor::countdown;
+use regraft_executor::locks::{Locked, lock};
+use regraft_executor::locks::{read, write};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -66,7 +66,7 @@ impl Counters {
     /// the caller's to know.
     pub fn freeze(&self) {
         let bytes = match &*read(&self.cells) {
-            Cells::Live(data) => data.block().map_or(0, |block| block.len()),
+            Cells::Live(data) => data.block().map_or(0, |block| block.size()),
             Cells::Frozen(_) => return,
         };
         let offsets = 0..bytes / size_of::<AtomicI64>();
@@ -149,27 +149,11 @@ impl Counters {
 
     fn with_cell<R>(&self, offset: i32, work: impl FnOnce(&AtomicI64) -> R) -> Option<R> {
         let offset = usize::try_from(offset).ok()?;
-        if !offset.is_multiple_of(size_of::<AtomicI64>()) {
-            return None;
+        match &*read(&self.cells) {
+            Cells::Live(data) => data.block()?.word(offset).map(work),
+            Cells::Frozen(_) if !offset.is_multiple_of(size_of::<AtomicI64>()) => None,
+            Cells::Frozen(counts) => counts.get(offset / size_of::<AtomicI64>()).map(work),
         }
-        let cells = read(&self.cells);
-        let data = match &*cells {
-            Cells::Live(data) => data,
-            Cells::Frozen(counts) => {
-                return counts.get(offset / size_of::<AtomicI64>()).map(work);
-            }
-        };
-        let block = data.block()?;
-        if offset + size_of::<AtomicI64>() > block.len() {
-            return None;
-        }
-        // SAFETY: the cell lies in the block (checked above), which is aligned
-        // to a cache line, zeroed, and mapped as long as `cells` is locked.
-        // Rust code accesses it through this function only, atomically;
-        // generated code accesses it with aligned 64-bit moves, which are
-        // single-copy atomic on every supported architecture.
-        let cell = unsafe { AtomicI64::from_ptr(block.address().as_ptr().add(offset).cast()) };
-        Some(work(cell))
     }
 }
 
@@ -185,13 +169,13 @@ impl AddressTable {
     /// [`ArenaError`] when data memory is full.
     pub fn new(arena: &Arc<Arena>, addresses: &[usize]) -> Result<Self, ArenaError> {
         let data = OwnedData::new(arena, size_of_val(addresses), CACHE_LINE)?;
-        if let Some(block) = data.block() {
-            let first = block.address().cast::<usize>();
-            for (at, &address) in addresses.iter().enumerate() {
-                // SAFETY: the block is aligned to a cache line and holds as many bytes as
-                // the slice; nobody else knows it yet.
-                unsafe { first.add(at).write(address) };
-            }
+        let block = data.block().into_iter();
+        let words = block.flat_map(|block| {
+            let offsets = (0..addresses.len()).map(|at| at * size_of::<AtomicI64>());
+            offsets.filter_map(|offset| block.word(offset))
+        });
+        for (word, &address) in words.zip(addresses) {
+            word.store((address as u64).cast_signed(), Ordering::Relaxed);
         }
         Ok(Self(data))
     }

@@ -25,15 +25,15 @@
 //! Not here: which signal means what ([`crate::trap`]).
 
 mod blocks;
-mod ranges;
 
-use crate::arena::Arena;
-use crate::engine::{read, write};
 use crate::externals::Externals;
 use crate::references::Stubs;
 use crate::unit::{Body, FunctionUnit};
 use cranelift_codegen::CompiledCode;
 use cranelift_codegen::ir::{Block, SourceLoc, TrapCode};
+use regraft_executor::arena::Arena;
+use regraft_executor::locks::{read, write};
+use regraft_executor::ranges::{self, CodeRange, find as find_range};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
@@ -41,7 +41,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, Weak};
 
 pub(crate) use blocks::{Places, locate_by_block};
-pub(crate) use ranges::{CodeRange, find as find_range};
 
 /// What of a function a piece of code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

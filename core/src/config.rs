@@ -1,9 +1,10 @@
 //! What a client chooses when it builds an engine.
 
-use crate::arena::ArenaConfig;
 use crate::detect::Detection;
 use crate::faults::Faults;
 use crate::pacing::Pacing;
+use regraft_executor::arena::ArenaConfig;
+use regraft_executor::priority::WorkerPriority;
 use regraft_regions::{Mode as Counting, Policy, Profile};
 use std::sync::Arc;
 
@@ -28,27 +29,6 @@ pub enum CompileMode {
     Background,
     /// On the thread that found the hot code, which waits: deterministic.
     Synchronous,
-}
-
-/// The priority at which code is generated in the background.
-///
-/// The code generator takes nearly all the time. What is done before and after it takes locks that running code may wait
-/// for, and has the priority of the thread that first found hot code; with another priority than that, a job begins
-/// when a thread of that priority has had a processor.
-///
-/// On Linux; elsewhere they run like every other thread. A thread whose priority cannot be lowered keeps it, which is
-/// logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WorkerPriority {
-    /// That of the thread that first found hot code.
-    #[default]
-    Inherited,
-    /// This nice value. Values below the process's own need a privilege.
-    Nice(i8),
-    /// Only when a processor has nothing else to do (`SCHED_IDLE`). On a machine that is never idle, code stays at
-    /// tier 0 for long.
-    Idle,
 }
 
 /// When `Engine::define` compiles.

@@ -10,7 +10,7 @@
 //!
 //! Not here: what follows from it (`pacing`).
 
-use crate::fork::section;
+use regraft_executor::fork::section;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -124,7 +124,7 @@ fn runnable_threads() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::lock;
+    use regraft_executor::locks::lock;
 
     #[test]
     fn a_system_that_tells_has_a_thread_that_runs() {

@@ -30,7 +30,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use counters::Countdown;
-pub(crate) use sampling::{FunctionSamples, Wanted, after_fork};
+pub(crate) use sampling::{FunctionSamples, Wanted};
 pub use sampling::{SampledThread, Sampling};
 pub(crate) use saved::{SavedProfiles, SavedUse};
 

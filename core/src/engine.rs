@@ -15,25 +15,25 @@
 mod addresses;
 mod definitions;
 
-use crate::arena::Arena;
 use crate::codemap::CodeMap;
 use crate::config::{CompileMode, Config, Mode};
 use crate::detect::{Detection, SavedProfiles, Wanted};
 use crate::error::Error;
-use crate::fork;
 use crate::invoke::{InvokeError, Invoker};
 use crate::isa::TierIsas;
-pub(crate) use crate::locks::{lock, read, write};
 use crate::names;
 use crate::pacing::Pacing;
 use crate::reclaim::Reclaimer;
-use crate::slots::{OwnedSlot, Runtime, SlotTable};
 use crate::typed::{ClifArgs, ClifReturn, TypedFn};
 use crate::unit::{FuncId, FunctionUnit, Unit, UnitTable};
 use crate::worker::Workers;
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{FuncRef, Function, Signature, UserFuncName};
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use regraft_executor::arena::Arena;
+use regraft_executor::fork;
+use regraft_executor::locks::{lock, read, write};
+use regraft_executor::slots::{OwnedSlot, Runtime, SlotTable};
 use regraft_regions::{Profile, SavedFunction};
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -164,7 +164,8 @@ impl Engine {
         });
         // Nothing has set it before: the callbacks are new.
         let _ = callbacks.0.set(Arc::downgrade(&inner));
-        fork::register_engine(&inner);
+        let forked: Weak<Inner> = Arc::downgrade(&inner);
+        fork::register_engine(forked);
         inner.want_samples();
         Ok(Self { inner })
     }

@@ -1,13 +1,13 @@
 //! What can go wrong, for the client.
 
-use crate::arena::ArenaError;
 use crate::invoke::InvokeError;
 use crate::isa::IsaError;
 use crate::link::LinkError;
-use crate::slots::SlotError;
 use crate::trap::Trap;
 use crate::typed::SignatureMismatch;
 use cranelift_codegen::ir::Signature;
+use regraft_executor::arena::ArenaError;
+use regraft_executor::slots::SlotError;
 use thiserror::Error;
 
 /// An error of the engine. Every variant names what it is about.

@@ -19,7 +19,7 @@ use crate::baseline::{LoopHook, Tiering};
 use crate::cells::{AddressTable, Counters};
 use crate::codemap::{CodeUnit, Origin};
 use crate::compile::Version;
-use crate::engine::{Inner, OwnData, write};
+use crate::engine::{Inner, OwnData};
 use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::instrument::{HookCounters, count_calls, count_continuation};
@@ -27,12 +27,13 @@ use crate::layout::CounterLayout;
 use crate::made::Made;
 use crate::names;
 use crate::reclaim::Releasable;
-use crate::slots::{OwnedSlot, SlotRef};
 use crate::tierup::HotPart;
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::ir::{
     Block, ExternalName, FuncRef, Function, GlobalValueData, UserExternalName,
 };
+use regraft_executor::locks::write;
+use regraft_executor::slots::OwnedSlot;
 use regraft_outliner::{Extracted, Interface, check_continuation, extract_continuation};
 use regraft_regions::Region;
 use std::collections::{HashMap, HashSet};
@@ -130,7 +131,7 @@ impl Inner {
             ));
         };
         for (index, side) in formed.sides.iter().enumerate() {
-            if let Some(slot) = side.slot.with(|slot| **slot) {
+            if let Some(slot) = side.slot.with(|slot| slot.addresses()) {
                 let continuation = Unit::Continuation {
                     function: Arc::clone(&owner),
                     body: Arc::downgrade(body),
@@ -151,7 +152,6 @@ impl Inner {
         body: &Body,
         formed: &Formed,
         side: usize,
-        slot: SlotRef,
     ) -> usize {
         let Some(tiering) = body.tiering() else {
             return 0;
@@ -161,8 +161,12 @@ impl Inner {
         let version = side.version.get_or_make(make, drop);
         match version {
             Ok(version) => {
-                slot.replace(slot.lazy_address(), version.entry);
-                slot.current()
+                let resolved = side.slot.with(|slot| {
+                    slot.resolve(version.entry);
+                    slot.current()
+                });
+                // Without a slot, nobody calls it any more but who asks.
+                resolved.unwrap_or(version.entry)
             }
             Err(error) => {
                 tracing::error!(

@@ -35,12 +35,13 @@ use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::{CodegenError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
-use crate::arena::Arena;
-use crate::errno;
 use crate::link::{LinkError, Linked, ObjectCode, link, place};
-use crate::locks::{Locked, lock};
-use crate::stacks::on_own_stack;
-use crate::trap::{Trap, call_safely};
+use crate::trap::Trap;
+use regraft_executor::arena::Arena;
+use regraft_executor::errno;
+use regraft_executor::locks::{Locked, lock};
+use regraft_executor::stacks::on_own_stack;
+use regraft_executor::trap::call_safely;
 
 /// Why a call was not made, or did not return.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +146,7 @@ impl Invoker {
         // SAFETY: `values` holds a 16-byte cell for every parameter and every result; the rest is the
         // caller's contract.
         unsafe { call_safely(sequence, entry, values.as_mut_ptr().cast()) }
-            .map_err(|trap| InvokeError::Trap(Box::new(trap)))?;
+            .map_err(|fault| InvokeError::Trap(Box::new(Trap::new(&fault))))?;
         let results = signature.returns.iter().zip(&values);
         Ok(results
             .map(|(result, value)| {

@@ -16,10 +16,10 @@
 
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
-use crate::fork::section;
-use crate::locks::{Locked, lock};
 use crate::unit::{FuncId, FunctionUnit};
 use cranelift_codegen::ir::Function;
+use regraft_executor::fork::section;
+use regraft_executor::locks::{Locked, lock};
 use std::error::Error as StdError;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

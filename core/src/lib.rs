@@ -41,9 +41,6 @@
 #![deny(missing_docs)]
 
 mod ahead;
-mod arch;
-mod arena;
-mod atomic;
 mod background;
 mod baseline;
 mod cells;
@@ -52,16 +49,13 @@ mod codemap;
 mod compile;
 mod config;
 mod contention;
-mod countdown;
 mod detect;
 mod engine;
-mod entry;
-mod epoch;
-mod errno;
 mod error;
+#[cfg(test)]
+mod executor_tests;
 mod externals;
 mod faults;
-mod fork;
 mod formed;
 mod instrument;
 mod invoke;
@@ -71,20 +65,15 @@ mod layout;
 mod lazy;
 mod link;
 mod local;
-mod locks;
 mod made;
 mod names;
 mod pacing;
-mod priority;
 mod publish;
 mod reclaim;
 mod redefine;
 mod references;
 mod report;
-mod signals;
 mod simplify;
-mod slots;
-mod stacks;
 mod tier0;
 mod tierup;
 mod trap;
@@ -92,9 +81,8 @@ pub mod typed;
 mod unit;
 mod worker;
 
-pub use arena::{ArenaConfig, ArenaError, RangeStats};
 pub use codemap::{CodeLocation, CodeUnit, locate};
-pub use config::{Compilation, CompileMode, Config, Mode, Reclamation, WorkerPriority};
+pub use config::{Compilation, CompileMode, Config, Mode, Reclamation};
 pub use detect::{Detection, FoundBy, SampledThread, Sampling};
 pub use engine::Engine;
 pub use error::{CompileError, Error};
@@ -104,6 +92,9 @@ pub use invoke::InvokeError;
 pub use layout::CounterLayout;
 pub use pacing::Pacing;
 pub use reclaim::{MemoryStats, TierBytes};
+pub use regraft_executor::arena::{ArenaConfig, ArenaError, RangeStats};
+pub use regraft_executor::priority::WorkerPriority;
+pub use regraft_executor::slots::SlotError;
 pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;
 pub use report::{
@@ -112,7 +103,6 @@ pub use report::{
     SideExitReport, TierMemoryReport, VersionReport, WorkersReport, report_exits, report_live_ins,
     report_live_outs,
 };
-pub use slots::SlotError;
 pub use trap::{Trap, TrapKind};
 pub use typed::TypedFn;
 pub use unit::FuncId;

@@ -35,9 +35,8 @@ use cranelift_module::{
 };
 
 use self::relocate::{Resolved, resolve_all};
-use crate::arch;
-use crate::arena::{Arena, ArenaError, GRANULE, OwnedCode};
 use crate::layout::CACHE_LINE;
+use regraft_executor::arena::{Arena, ArenaError, GRANULE, OwnedCode};
 
 pub use self::libcalls::{default_libcall_address, process_symbol};
 pub use self::object::ObjectCode;
@@ -131,8 +130,6 @@ pub struct Place {
     start: usize,
     /// Bytes from there to the end of the block.
     room: usize,
-    /// Whether other code may have been there before.
-    reused: bool,
 }
 
 impl Place {
@@ -169,8 +166,7 @@ pub fn place(arena: &Arc<Arena>, code: &ObjectCode) -> Result<Place, LinkError> 
     Ok(Place {
         arena: Arc::clone(arena),
         start: block.offset() + gap,
-        room: block.len() - gap,
-        reused: block.is_reused(),
+        room: block.size() - gap,
         block: OwnedCode::new(arena, block),
     })
 }
@@ -207,9 +203,7 @@ pub fn link(
     apply(isa, name, code, &relocs, memory).map_err(|error| LinkError::Module {
         message: error.to_string(),
     })?;
-    // SAFETY: the place lies inside the executable view.
-    unsafe { arch::synchronize(arena.executable(place.start), place.room, place.reused) }
-        .map_err(LinkError::Synchronize)?;
+    place.block.synchronize().map_err(LinkError::Synchronize)?;
     Ok(Linked {
         entry,
         len: code.bytes.len(),

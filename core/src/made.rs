@@ -11,7 +11,7 @@
 //! Not here: how it is made.
 
 use crate::error::CompileError;
-use crate::locks::lock;
+use regraft_executor::locks::lock;
 use std::sync::{Mutex, OnceLock};
 
 /// Something that is made when it is first needed.

@@ -22,6 +22,7 @@ use crate::reclaim::Retired;
 use crate::tierup::{BACKOFF_SHIFT, HotPart};
 use crate::unit::{Body, FunctionUnit};
 use cranelift_codegen::ir::Function;
+use regraft_executor::slots::OwnedSlot;
 use regraft_outliner::{
     Extracted, Interface, OutlineError, check_region, check_side_tables, extract_region,
     prune_function, tabulate_side_exits,
@@ -130,18 +131,23 @@ impl Inner {
         let part = formed.part;
         let entry = version.entry;
         let mut state = tiering.state();
-        let slot = match part {
-            HotPart::Function => Some(*function.slot),
-            HotPart::Loop(hook) => tiering.hooks[hook].slot.with(|slot| **slot),
+        let retired = state.retired;
+        let publish = |slot: &OwnedSlot| {
+            let replaced = state.part_mut(part).published(version, Arc::clone(&formed));
+            slot.publish(entry);
+            replaced
         };
-        let Some(slot) = slot.filter(|_| !state.retired) else {
+        let published = match part {
+            _ if retired => None,
+            HotPart::Function => Some(publish(&function.slot)),
+            HotPart::Loop(hook) => tiering.hooks[hook].slot.with(|slot| publish(slot)),
+        };
+        let Some(replaced) = published else {
             state.part_mut(part).status = Status::WholeFunction;
             drop(state);
             self.discard(&formed);
             return;
         };
-        let replaced = state.part_mut(part).published(version, formed);
-        slot.publish(entry);
         drop(state);
         tiering.pin(part);
         let body = || Arc::clone(body);

@@ -17,19 +17,21 @@
 
 mod ledger;
 
-use crate::arena::ArenaStats;
 use crate::baseline::Tiering;
 use crate::compile::Version;
 use crate::config::Reclamation;
-use crate::engine::{Engine, Inner, lock, write};
-use crate::epoch::Epochs;
-use crate::errno;
+use crate::engine::{Engine, Inner};
 use crate::formed::Formed;
 use crate::tierup::HotPart;
 use crate::unit::{Body, FunctionUnit, Unit};
 use ledger::Ledger;
 pub(crate) use ledger::{Code, Releasable};
 pub use ledger::{MemoryStats, TierBytes};
+use regraft_executor::arena::ArenaStats;
+use regraft_executor::epoch::Epochs;
+use regraft_executor::errno;
+use regraft_executor::fork::Forked;
+use regraft_executor::locks::{lock, write};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -316,6 +318,22 @@ impl Inner {
         let _state = tiering.state();
         for hook in &tiering.hooks {
             drop(hook.slot.take());
+        }
+    }
+}
+
+impl Forked for Inner {
+    /// In the child of a fork: only the calling thread is left. Nothing is under way, nobody else is inside
+    /// generated code.
+    fn after_fork(&self) {
+        self.workers.after_fork();
+        self.reclaimer.epochs.after_fork();
+        for function in self.functions() {
+            if let Some(body) = function.body()
+                && let Some(tiering) = body.tiering()
+            {
+                tiering.after_fork();
+            }
         }
     }
 }

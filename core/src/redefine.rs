@@ -14,11 +14,12 @@
 //!
 //! Not here: when what was retired is freed ([`crate::reclaim`]).
 
-use crate::engine::{Engine, Inner, lock, write};
+use crate::engine::{Engine, Inner};
 use crate::error::Error;
 use crate::reclaim::Retired;
 use crate::unit::{Body, FuncId, FunctionUnit};
 use cranelift_codegen::ir::Function;
+use regraft_executor::locks::{lock, write};
 use std::sync::Arc;
 
 impl Engine {

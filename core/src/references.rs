@@ -4,7 +4,7 @@
 //! units by number: names are declared (a function) or entered into the table
 //! of data names (a global value) and replaced.
 
-use crate::engine::{Inner, read, write};
+use crate::engine::Inner;
 use crate::error::Error;
 use crate::names;
 use crate::unit::FunctionUnit;
@@ -12,6 +12,7 @@ use cranelift_codegen::ir::{
     ExternalName, FuncRef, Function, GlobalValue, GlobalValueData, Opcode, Signature,
     UserExternalName,
 };
+use regraft_executor::locks::{read, write};
 use std::collections::HashSet;
 use std::sync::Arc;
 

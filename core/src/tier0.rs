@@ -14,19 +14,20 @@ use crate::codemap::{CodeUnit, Origin, Places};
 use crate::compile::{GenerateError, Generated, Version, generate, link_version};
 use crate::config::Mode;
 use crate::detect::{Detection, FunctionSamples};
-use crate::engine::{Inner, OwnData, write};
+use crate::engine::{Inner, OwnData};
 use crate::error::CompileError;
 use crate::faults::{Faults, Stage};
 use crate::instrument::{Plan, instrument};
 use crate::link::{Place, place};
 use crate::pacing::{compile_time, starts_at_speed, weigh};
 use crate::reclaim::Releasable;
-use crate::slots::OwnedSlot;
 use crate::tierup::NEVER;
 use crate::unit::{Body, FunctionUnit, Unit};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::Function;
+use regraft_executor::locks::write;
+use regraft_executor::slots::OwnedSlot;
 use regraft_outliner::{Hook, Interface, OutlineError};
 use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Mode as Counting, Region, estimate};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -175,7 +176,7 @@ impl Inner {
             .codemap
             .list(version.entry, tier, origin.clone(), tables);
         version.code.with(|code| {
-            code.account = Some(self.reclaimer.ledger.open(tier, code.memory.len()));
+            code.account = Some(self.reclaimer.ledger.open(tier, code.memory.size()));
             code.listing = Some(listing);
         });
         Ok(version)
@@ -328,7 +329,7 @@ impl Inner {
                 function: Arc::clone(&owner),
                 body: Arc::downgrade(body),
                 hook,
-                slot: *slot,
+                slot: slot.addresses(),
             };
             units.insert(unit, region_unit);
             allocated.push(LoopHook {

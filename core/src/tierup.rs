@@ -71,20 +71,23 @@ impl Inner {
     /// A countdown has gone below zero. Returns the entry address of the
     /// region if the caller can enter it now, else 0.
     pub(crate) fn hot(self: &Arc<Inner>, unit: u32) -> usize {
-        let Some(unit) = crate::engine::read(&self.units).get(unit).cloned() else {
+        let Some(unit) = regraft_executor::locks::read(&self.units)
+            .get(unit)
+            .cloned()
+        else {
             return 0;
         };
-        let (function, body, part, slot) = match unit {
+        let (function, body, part) = match unit {
             Unit::Function(function) => {
                 let body = function.body();
-                (function, body, HotPart::Function, None)
+                (function, body, HotPart::Function)
             }
             Unit::Region {
                 function,
                 body,
                 hook,
-                slot,
-            } => (function, body.upgrade(), HotPart::Loop(hook), Some(slot)),
+                ..
+            } => (function, body.upgrade(), HotPart::Loop(hook)),
             Unit::Continuation {
                 function,
                 body,
@@ -105,9 +108,13 @@ impl Inner {
         let Some(tiering) = body.tiering() else {
             return 0;
         };
+        let entry = || match part {
+            HotPart::Loop(hook) => tiering.hooks[hook].slot.with(|slot| slot.current()),
+            HotPart::Function => None,
+        };
         if let Some(left) = self.too_soon(tiering, part) {
             tiering.arm(part, left);
-            return slot.map_or(0, |slot| slot.current());
+            return entry().unwrap_or(0);
         }
         self.detected(&function, &body, &Countdown { part });
         let mut state = tiering.state();
@@ -124,7 +131,7 @@ impl Inner {
             Status::Cold | Status::Skipped(_) | Status::Failed(_) => {}
         }
         drop(state);
-        slot.map_or(0, |slot| slot.current())
+        entry().unwrap_or(0)
     }
 
     /// How many executions a part that nothing was decided about has to run before it pays to compile it.

@@ -27,20 +27,13 @@
 //!
 //! Not here: the tables behind a location ([`crate::codemap`]), signals (`handler`), stacks (`thread`).
 
-mod handler;
-mod thread;
-
-use crate::arch::Entered;
 use crate::codemap::{CodeLocation, locate};
 use crate::engine::Engine;
-use crate::epoch;
-use crate::fork;
 use crate::typed::{ClifArgs, ClifReturn, TypedFn};
 use cranelift_codegen::ir::TrapCode;
-use std::any::Any;
+use regraft_executor::trap::{self, Fault, FaultKind};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use thread::{Bounds, Caught, Overflow, Place, protect};
+use std::panic::resume_unwind;
 
 /// A call that ended in a trap.
 ///
@@ -108,93 +101,33 @@ impl fmt::Display for Trap {
 impl std::error::Error for Trap {}
 
 impl Trap {
-    /// What the handler's note means.
-    fn new(caught: &Caught) -> Self {
-        let location = locate(caught.pc);
+    /// What a fault in generated code means.
+    pub(crate) fn new(fault: &Fault) -> Self {
+        let location = locate(fault.pc);
         let code = location.as_ref().and_then(|location| location.trap);
-        let bounds = Bounds::current();
-        let overflow = match Bounds::overflowed(bounds, caught) {
-            Overflow::Yes => true,
-            Overflow::Perhaps => code.is_none() || code == Some(TrapCode::STACK_OVERFLOW),
-            Overflow::No => false,
+        let overflow = match fault.kind {
+            FaultKind::StackOverflow => true,
+            FaultKind::GuardPage => code.is_none() || code == Some(TrapCode::STACK_OVERFLOW),
+            _ => false,
         };
-        let (kind, code) = match caught.place {
-            Place::TrapStub => (TrapKind::Unresolvable, None),
-            Place::Door => (TrapKind::StackOverflow, Some(TrapCode::STACK_OVERFLOW)),
-            Place::Nowhere => (TrapKind::WildCall, None),
-            Place::Instruction if overflow => {
-                (TrapKind::StackOverflow, Some(TrapCode::STACK_OVERFLOW))
-            }
-            Place::Instruction => match (code, caught.signal) {
-                (Some(code), _) => (TrapKind::Code, Some(code)),
-                (None, libc::SIGSEGV | libc::SIGBUS) => (TrapKind::Memory, None),
-                (None, signal) => (TrapKind::Signal(signal), None),
+        let (kind, code) = match fault.kind {
+            FaultKind::Unresolvable => (TrapKind::Unresolvable, None),
+            FaultKind::WildCall => (TrapKind::WildCall, None),
+            _ if overflow => (TrapKind::StackOverflow, Some(TrapCode::STACK_OVERFLOW)),
+            _ => match code {
+                Some(code) => (TrapKind::Code, Some(code)),
+                None if fault.is_memory() => (TrapKind::Memory, None),
+                None => (TrapKind::Signal(fault.signal), None),
             },
         };
         Self {
             kind,
             code,
-            pc: caught.pc,
-            address: caught.address,
+            pc: fault.pc,
+            address: fault.address,
             location,
         }
     }
-}
-
-/// Calls `function(first, second)`; a trap in generated code ends the call.
-///
-/// # Safety
-/// Calling it is sound, it does not unwind, and the frames between this one and generated code own
-/// nothing.
-pub(crate) unsafe fn call_safely(
-    function: Entered,
-    first: usize,
-    second: *mut u8,
-) -> Result<(), Trap> {
-    let (pins, sections) = (epoch::depth(), fork::depth());
-    // SAFETY: the caller's contract.
-    let called = unsafe { protect(function, first, second) };
-    called.map_err(|caught| {
-        // Those of the frames that were skipped.
-        epoch::restore(pins);
-        fork::restore(sections);
-        Trap::new(&caught)
-    })
-}
-
-/// What a callback works on: what it consumes, and what it leaves.
-struct Exchange<I, O> {
-    input: Option<I>,
-    output: Option<O>,
-}
-
-/// Calls `callback` with `input`; a trap in generated code ends the call.
-///
-/// # Safety
-/// `callback` does not unwind, and what its frames own when generated code traps may be lost.
-unsafe fn exchange<I, O>(input: I, callback: fn(I) -> O) -> Result<Option<O>, Trap> {
-    unsafe extern "C" fn run<I, O>(callback: usize, exchange: *mut u8) {
-        let callback = std::ptr::with_exposed_provenance::<()>(callback);
-        // SAFETY: it is the `callback` of `exchange`, with the same types.
-        let callback = unsafe { std::mem::transmute::<*const (), fn(I) -> O>(callback) };
-        // SAFETY: it is the local of `exchange`, which is waiting.
-        let exchange = unsafe { &mut *exchange.cast::<Exchange<I, O>>() };
-        exchange.output = exchange.input.take().map(callback);
-    }
-    let mut exchange = Exchange {
-        input: Some(input),
-        output: None,
-    };
-    let address = (callback as *const ()).expose_provenance();
-    let pointer = (&raw mut exchange).cast();
-    // SAFETY: `run` gets what it needs; the rest is the caller's contract.
-    unsafe { call_safely(run::<I, O>, address, pointer) }?;
-    Ok(exchange.output)
-}
-
-/// Runs `body` and keeps its panic.
-fn contained<R>(body: impl FnOnce() -> R) -> Result<R, Box<dyn Any + Send>> {
-    catch_unwind(AssertUnwindSafe(body))
 }
 
 impl<A: ClifArgs, R: ClifReturn> TypedFn<A, R> {
@@ -213,12 +146,8 @@ impl<A: ClifArgs, R: ClifReturn> TypedFn<A, R> {
             unsafe { (*function).call_here(args) }
         };
         // SAFETY: the callback owns nothing but numbers; the rest is the caller's contract.
-        let result = self.pinned(|| unsafe { exchange((&raw const *self, args), callback) })?;
-        match result {
-            Some(result) => Ok(result),
-            // Without a trap, the callback has run to its end.
-            None => std::process::abort(),
-        }
+        let result = self.pinned(|| unsafe { trap::exchange((&raw const *self, args), callback) });
+        result.map_err(|fault| Trap::new(&fault))
     }
 }
 
@@ -250,15 +179,13 @@ impl Engine {
     /// As `body` does.
     pub unsafe fn catch<R>(&self, body: impl FnOnce() -> R) -> Result<R, Trap> {
         let safely = || {
-            // SAFETY: panics are contained; the rest is the caller's contract.
-            unsafe { exchange(body, contained) }
+            // SAFETY: the caller's contract.
+            unsafe { trap::catch(body) }
         };
-        let result = self.inner.pinned(safely)?;
-        match result {
-            Some(Ok(result)) => Ok(result),
-            Some(Err(payload)) => resume_unwind(payload),
-            // Without a trap, the callback has run to its end.
-            None => std::process::abort(),
+        match self.inner.pinned(safely) {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(payload)) => resume_unwind(payload),
+            Err(fault) => Err(Trap::new(&fault)),
         }
     }
 }

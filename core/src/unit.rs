@@ -3,18 +3,18 @@
 //! A function, a region and an import are all entries of one table; the
 //! index of an entry is what a cell holds, and what CLIF names refer to.
 
-use crate::arena::OwnedCode;
 use crate::baseline::Baseline;
 use crate::baseline::Tiering;
-use crate::engine::{read, write};
 use crate::externals::Externals;
 use crate::formed::Formed;
 use crate::lazy::Lazy;
-use crate::locks::lock;
 use crate::made::Made;
 use crate::references::References;
-use crate::slots::{OwnedSlot, SlotRef};
 use cranelift_codegen::ir::{Function, Signature};
+use regraft_executor::arena::OwnedCode;
+use regraft_executor::locks::lock;
+use regraft_executor::locks::{read, write};
+use regraft_executor::slots::{OwnedSlot, SlotAddresses};
 use regraft_regions::function_hash;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -202,7 +202,7 @@ pub(crate) enum Unit {
         function: Arc<FunctionUnit>,
         body: Weak<Body>,
         hook: usize,
-        slot: SlotRef,
+        slot: SlotAddresses,
     },
     /// The continuation of side exits of a formed region.
     Continuation {
@@ -211,17 +211,18 @@ pub(crate) enum Unit {
         formed: Weak<Formed>,
         /// The position in the formed region's sides.
         side: usize,
-        slot: SlotRef,
+        slot: SlotAddresses,
     },
     /// An entry point of the runtime.
     Runtime(Arc<OwnedSlot>),
 }
 
 impl Unit {
-    pub fn slot(&self) -> SlotRef {
+    /// Where generated code finds its slot.
+    pub fn slot(&self) -> SlotAddresses {
         match self {
-            Self::Function(function) => *function.slot,
-            Self::Runtime(slot) => ***slot,
+            Self::Function(function) => function.slot.addresses(),
+            Self::Runtime(slot) => slot.addresses(),
             Self::Region { slot, .. } | Self::Continuation { slot, .. } => *slot,
         }
     }

@@ -24,15 +24,15 @@
 
 use crate::background::{wait_for_processor, with_partner};
 use crate::compile::panic_message;
-use crate::config::WorkerPriority;
 use crate::contention::Contention;
 use crate::engine::Inner;
 use crate::error::CompileError;
-use crate::fork::section;
-use crate::locks;
 use crate::pacing::{Load, urgency};
 use crate::tierup::{Cause, HotPart};
 use crate::unit::{Body, FunctionUnit};
+use regraft_executor::fork::section;
+use regraft_executor::locks;
+use regraft_executor::priority::WorkerPriority;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -54,9 +54,9 @@ mod atomic {
     atomic!(AtomicI64, i64);
 }
 
-#[path = "../../core/src/countdown.rs"]
+#[path = "../../executor/src/countdown.rs"]
 mod countdown;
-#[path = "../../core/src/entry.rs"]
+#[path = "../../executor/src/entry.rs"]
 mod entry;
 mod epoch;
 

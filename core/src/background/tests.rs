@@ -1,10 +1,10 @@
 //! Tests of [`super`]: what a thread of low priority does, and what it does not.
 
 use super::*;
-use crate::priority::SECTIONS_WHEN_LOWERED;
 use crate::{Compilation, Config, Engine, Faults, Pacing, Stage};
 use cranelift_codegen::ir::Function;
 use cranelift_reader::parse_functions;
+use regraft_executor::priority::SECTIONS_WHEN_LOWERED;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -55,7 +55,7 @@ fn run(config: Config, define: impl Fn(&Engine, Vec<Function>)) -> Arc<Generated
         loop_threshold: 10,
         worker_priority: WorkerPriority::Idle,
         faults: Some(Faults::new(move |stage, _| {
-            let low = crate::priority::is_lowered();
+            let low = regraft_executor::priority::is_lowered();
             match stage {
                 Stage::Codegen(_) if low => seen.low.fetch_add(1, Ordering::Relaxed),
                 Stage::Codegen(_) => seen.other.fetch_add(1, Ordering::Relaxed),
@@ -169,7 +169,7 @@ fn shutdown_does_not_wait_for_a_low_priority() {
             pacing: Pacing::Counts,
             worker_priority: WorkerPriority::Idle,
             faults: Some(Faults::new(move |stage, _| {
-                if stage == Stage::Codegen(1) && crate::priority::is_lowered() {
+                if stage == Stage::Codegen(1) && regraft_executor::priority::is_lowered() {
                     let _ = reached.send(());
                     // Until the test is over.
                     let _ = held.lock().unwrap().recv();

@@ -25,23 +25,20 @@
 //!
 //! Not here: signals and timers (`timer`).
 
-mod consumer;
-mod ring;
-mod semaphore;
-mod timer;
-
 use super::{Detection, Detector, Evidence, FoundBy};
 use crate::baseline::Tiering;
 use crate::config::Mode;
-use crate::engine::{Engine, Inner, lock, read};
+use crate::engine::{Engine, Inner};
 use crate::tierup::{BACKOFF_SHIFT, HotPart};
 use cranelift_codegen::ir::{Block, Function};
+use regraft_executor::locks::{lock, read};
+use regraft_executor::samples;
 use regraft_regions::{FunctionProfile, Samples, from_samples};
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-pub(crate) use consumer::Wanted;
+pub(crate) use regraft_executor::samples::Wanted;
 
 /// How threads are sampled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,12 +158,6 @@ impl Detector for Sampled {
     }
 }
 
-/// In the child of a fork: no thread looks at samples, and no timer runs.
-pub(crate) fn after_fork() {
-    consumer::after_fork();
-    timer::after_fork();
-}
-
 impl Inner {
     /// Asks for the samples of this engine's code, if it is to be sampled.
     pub(crate) fn want_samples(self: &Arc<Self>) {
@@ -174,7 +165,8 @@ impl Inner {
         if !sampling || self.config.mode == Mode::Eager {
             return;
         }
-        match Wanted::register(self.codemap.start(), Arc::downgrade(self)) {
+        let weak: Weak<Self> = Arc::downgrade(self);
+        match Wanted::register(self.codemap.start(), weak) {
             // Nothing has set it before: the engine is new.
             Ok(wanted) => drop(self.wanted.set(wanted)),
             Err(error) => tracing::error!(%error, "no thread for samples; nothing gets hot"),
@@ -186,12 +178,13 @@ impl Inner {
         if let Detection::Sampling(sampling) = self.config.detection
             && self.wanted.get().is_some()
         {
-            timer::start(sampling.interval);
+            samples::start(sampling.interval);
         }
     }
+}
 
-    /// A thread was seen at this address.
-    pub(crate) fn sampled(self: &Arc<Self>, pc: usize) {
+impl samples::Sampled for Inner {
+    fn sampled(self: Arc<Self>, pc: usize) {
         let Some(code) = self.codemap.sampled(pc) else {
             return;
         };
@@ -233,7 +226,7 @@ impl Engine {
     /// Does nothing with [`Detection::Counters`].
     pub fn sample_this_thread(&self) -> SampledThread {
         let started = match self.inner.config.detection {
-            Detection::Sampling(sampling) => timer::start(sampling.interval),
+            Detection::Sampling(sampling) => samples::start(sampling.interval),
             Detection::Counters => false,
         };
         SampledThread {
@@ -246,7 +239,7 @@ impl Engine {
 impl Drop for SampledThread {
     fn drop(&mut self) {
         if self.started {
-            timer::stop();
+            samples::stop();
         }
     }
 }

@@ -5,7 +5,6 @@ use crate::codemap::Origin;
 use crate::error::Error;
 use crate::link::{default_libcall_address, process_symbol};
 use crate::names;
-use crate::slots::SlotRef;
 use crate::unit::{FunctionUnit, Unit};
 use cranelift_module::ModuleRelocTarget;
 use std::collections::HashSet;
@@ -23,11 +22,11 @@ impl Inner {
                 body,
                 formed,
                 side,
-                slot,
+                ..
             }) => {
                 let alive = body.upgrade().zip(formed.upgrade());
                 return alive.map_or(0, |(body, formed)| {
-                    self.resolve_continuation(&function, &body, &formed, side, slot)
+                    self.resolve_continuation(&function, &body, &formed, side)
                 });
             }
             _ => return 0,
@@ -147,13 +146,13 @@ impl Inner {
             names::FUNCTIONS if externals.is_some() => None,
             // The table does not know functions any more that were removed: calls of them trap.
             names::FUNCTIONS => origin.stubs().find(index),
-            names::UNITS => slot(index).map(SlotRef::stub_address),
-            names::CELLS => slot(index).map(SlotRef::cell_address),
+            names::UNITS => slot(index).map(|slot| slot.stub),
+            names::CELLS => slot(index).map(|slot| slot.cell),
             names::COUNTERS | names::TABLES => {
                 let mut own = own.iter();
                 own.find(|own| own.0 == (namespace, index)).map(|own| own.1)
             }
-            names::RUNTIME => slot(RUNTIME_UNIT).map(SlotRef::stub_address),
+            names::RUNTIME => slot(RUNTIME_UNIT).map(|slot| slot.stub),
             names::DATA => {
                 let name = read(&self.units).data_names.get(index as usize)?.clone();
                 self.symbol_address(&name)

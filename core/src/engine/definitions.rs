@@ -6,9 +6,9 @@ use crate::config::{Compilation, Mode};
 use crate::error::Error;
 use crate::made::Made;
 use crate::simplify::remove_constant_parameters;
-use crate::slots::OwnedSlot;
 use crate::unit::{Body, FuncId, FunctionUnit, Unit};
 use cranelift_codegen::ir::{Function, Signature};
+use regraft_executor::slots::OwnedSlot;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 

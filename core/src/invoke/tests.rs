@@ -191,5 +191,5 @@ fn a_sequence_is_compiled_once_per_signature() {
     });
     assert_eq!(invoker.sequences().len(), 1);
     drop(invoker);
-    assert_eq!(arena.stats().code.live, linked.code.len());
+    assert_eq!(arena.stats().code.live, linked.code.size());
 }

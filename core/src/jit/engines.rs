@@ -5,12 +5,13 @@
 //!
 //! Not here: engines that a client chooses.
 
-use crate::arena::ArenaConfig;
 use crate::config::Config;
-use crate::engine::{Engine, lock};
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::isa::IsaError;
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use regraft_executor::arena::ArenaConfig;
+use regraft_executor::locks::lock;
 use std::ffi::OsStr;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex};

@@ -3,7 +3,7 @@
 //! Invariants: a name that was found keeps its address.
 
 use crate::link::process_symbol;
-use crate::locks::{Locked, lock};
+use regraft_executor::locks::{Locked, lock};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;

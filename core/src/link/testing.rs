@@ -9,8 +9,8 @@ use cranelift_module::ModuleRelocTarget;
 use cranelift_reader::parse_functions;
 
 use super::{LinkError, Linked, ObjectCode, default_libcall_address, link, place};
-use crate::arena::{Arena, ArenaConfig};
 use crate::isa::TierIsas;
+use regraft_executor::arena::{Arena, ArenaConfig};
 
 /// An arena of a size for tests.
 pub(crate) fn arena() -> Arc<Arena> {

@@ -2,8 +2,8 @@
 
 use super::testing::*;
 use super::*;
-use crate::arena::ArenaConfig;
-use crate::slots::SlotTable;
+use regraft_executor::arena::ArenaConfig;
+use regraft_executor::slots::{OwnedSlot, SlotTable};
 
 const ADD_ONE: &str = "function %f(i64) -> i64 system_v {
 block0(v0: i64):
@@ -29,8 +29,8 @@ fn call(linked: &Linked, argument: i64) -> i64 {
 #[test]
 fn calls_go_through_the_stub_of_the_callee() {
     let (arena, isas) = (arena(), isas());
-    let slots = SlotTable::new(Arc::clone(&arena), Box::new(|_| 0)).unwrap();
-    let slot = slots.allocate(7).unwrap();
+    let slots = Arc::new(SlotTable::new(Arc::clone(&arena), Box::new(|_| 0)).unwrap());
+    let slot = OwnedSlot::lazy(&slots, 7).unwrap();
     for isa in [&isas.tier0, &isas.tier1] {
         let (callee, _) = link_alone(&arena, isa, ADD_ONE);
         slot.publish(callee.entry);

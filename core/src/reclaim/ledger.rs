@@ -1,9 +1,9 @@
 //! Who owns code, and how many bytes of it there are.
 
-use crate::arena::{OwnedCode, RangeStats};
 use crate::codemap::Listing;
 use crate::compile::Version;
-use crate::engine::lock;
+use regraft_executor::arena::{OwnedCode, RangeStats};
+use regraft_executor::locks::lock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 

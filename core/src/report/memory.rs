@@ -1,8 +1,8 @@
 //! The memory section of the report.
 
-use crate::arena::RangeStats;
 use crate::reclaim::MemoryStats;
 use indexmap::IndexMap;
+use regraft_executor::arena::RangeStats;
 use serde::{Deserialize, Serialize};
 
 /// How the memory of an engine is used.

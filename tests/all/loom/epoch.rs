@@ -31,7 +31,7 @@ std::thread_local! {
     static MISSING: Cell<Option<Fence>> = const { Cell::new(None) };
 }
 
-#[path = "../../../core/src/epoch/protocol.rs"]
+#[path = "../../../executor/src/epoch/protocol.rs"]
 #[allow(missing_debug_implementations, reason = "the engine's source")]
 mod protocol;
 

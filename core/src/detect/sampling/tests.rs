@@ -48,11 +48,11 @@ fn a_timer_runs_until_it_is_stopped_and_the_shortest_interval_wins() {
     // As long as somebody wants samples, timers are not stopped by their own signals.
     let engine = sampling_engine();
     std::thread::spawn(|| {
-        assert!(timer::start(Duration::from_secs(10)));
-        assert!(!timer::start(Duration::from_secs(20)));
-        assert!(!timer::start(Duration::from_secs(5)));
-        timer::stop();
-        assert!(timer::start(Duration::from_secs(10)));
+        assert!(samples::start(Duration::from_secs(10)));
+        assert!(!samples::start(Duration::from_secs(20)));
+        assert!(!samples::start(Duration::from_secs(5)));
+        samples::stop();
+        assert!(samples::start(Duration::from_secs(10)));
     })
     .join()
     .unwrap();
@@ -68,9 +68,9 @@ fn guards_nest() {
             let inner = engine.sample_this_thread();
             assert!(outer.started && !inner.started);
             drop(inner);
-            assert!(!timer::start(Duration::from_secs(1)));
+            assert!(!samples::start(Duration::from_secs(1)));
             drop(outer);
-            assert!(timer::start(Duration::from_secs(1)));
+            assert!(samples::start(Duration::from_secs(1)));
         });
     });
     let counting = Engine::new(Config::default()).unwrap();
@@ -79,7 +79,7 @@ fn guards_nest() {
 
 #[test]
 fn system_calls_are_restarted() {
-    let flags = timer::handler_flags();
+    let flags = samples::handler_flags();
     assert_ne!(flags & libc::SA_RESTART, 0);
     assert_ne!(flags & libc::SA_ONSTACK, 0);
 }

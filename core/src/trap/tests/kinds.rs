@@ -1,6 +1,7 @@
 //! Every kind of trap, at every tier.
 
 use super::*;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// An operation, what it takes to work and to trap, and the trap.
 struct Case {

@@ -154,7 +154,7 @@ fn an_earlier_handler_of_three_arguments_too() {
 /// A client's handler: asks where it was, and says so by its exit code.
 extern "C" fn clients_handler(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the context of this signal.
-    let pc = unsafe { crate::arch::Interrupted::new(context) }.pc();
+    let pc = unsafe { regraft_executor::Interrupted::new(context) }.pc();
     let found = crate::locate(pc).and_then(|location| location.block);
     let code = found.map_or(1, |block| 100 + block.as_u32());
     // SAFETY: async-signal-safe.

@@ -1,0 +1,473 @@
+//! Code and data memory: one reserved range of addresses, and two views of the code in it.
+//!
+//! ```text
+//!          one reservation (PROT_NONE until mapped), less than 2 GiB
+//!   base ┌──────────────┬──────────────────────────────┐
+//!        │ data    rw-  │ code, executable view   r-x  │
+//!        └──────────────┴──────────────────────────────┘
+//!                        same pages (a memfd)
+//!   elsewhere           ┌──────────────────────────────┐
+//!                       │ code, writable view     rw-  │
+//!                       └──────────────────────────────┘
+//! ```
+//!
+//! A position in code memory is an *offset*; [`Arena::writable`] and [`Arena::executable`] turn it
+//! into an address of the one view or the other. Both ranges commit their pages on first use.
+//!
+//! Invariants:
+//!
+//! * **No address is both writable and executable**, and no page changes its protection after
+//!   [`Arena::new`].
+//! * **Near data**: every byte of data memory is less than 2 GiB away from every byte of the
+//!   executable view, so a 32-bit PC-relative displacement reaches from code to data.
+//! * A block that was freed is filled with trap instructions before it is handed out again.
+//!
+//! * **One process**: code memory is written by the process that owns it only. A child of a fork gets a
+//!   copy ([`crate::fork`]); without one, it neither allocates nor frees code.
+//!
+//! Limitations: Linux only (`memfd_create`). Pages that were touched stay committed.
+//!
+//! Not here: who may still be executing a block when it is freed (the caller's business), and the
+//! instruction cache ([`crate::arch`]).
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("regraft's code memory needs memfd_create, which only Linux has");
+
+mod copy;
+mod extents;
+mod mapping;
+mod owned;
+
+use std::fs::File;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+pub use self::copy::CodeCopy;
+use self::copy::Mark;
+use self::extents::Extents;
+pub use self::extents::{GRANULE, RangeStats};
+use self::mapping::{Mapping, code_file, page_size};
+pub use self::owned::{OwnedCode, OwnedData};
+use crate::arch;
+use crate::fork;
+use crate::locks::lock;
+
+/// The reservation stays below this, so that a signed 32-bit displacement spans it.
+pub const MAX_RESERVATION: usize = 0x7fff_0000;
+
+/// How much address space an arena reserves. Both numbers are rounded up to whole pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArenaConfig {
+    /// Bytes for stubs and versions.
+    pub code_bytes: usize,
+    /// Bytes for slots and counters.
+    pub data_bytes: usize,
+}
+
+impl Default for ArenaConfig {
+    fn default() -> Self {
+        Self {
+            code_bytes: 256 << 20,
+            data_bytes: 64 << 20,
+        }
+    }
+}
+
+/// One of the two ranges of an arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    /// Stubs and versions.
+    Code,
+    /// Slots and counters.
+    Data,
+}
+
+impl std::fmt::Display for Area {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Code => "code",
+            Self::Data => "data",
+        })
+    }
+}
+
+/// Why an arena could not be made, or could not give memory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArenaError {
+    /// No hole is large enough.
+    #[error(
+        "{area} memory is full: {requested} bytes requested, {free} free, {largest} in one piece"
+    )]
+    Full {
+        /// The range that is full.
+        area: Area,
+        /// Bytes asked for, rounded up to the granule.
+        requested: usize,
+        /// Bytes free in all holes.
+        free: usize,
+        /// Bytes free in the largest hole.
+        largest: usize,
+    },
+    /// The alignment is not a power of two, or larger than a page.
+    #[error("an alignment of {align} bytes cannot be given (a power of two up to {limit})")]
+    Alignment {
+        /// The alignment asked for.
+        align: usize,
+        /// The largest that can be given.
+        limit: usize,
+    },
+    /// The configuration asks for nothing, or for more than displacements can span.
+    #[error("a reservation of {requested} bytes is not between 1 and {limit}")]
+    Reservation {
+        /// Bytes asked for in both ranges together.
+        requested: usize,
+        /// The most that can be reserved.
+        limit: usize,
+    },
+    /// The process was forked, and has no copy of code memory.
+    #[error(
+        "code memory belongs to the process that this one was forked from: nothing is compiled or freed here; \
+         fork by the C library's `fork`, outside of callbacks of the engine, or make another engine"
+    )]
+    Forked,
+    /// The operating system refused.
+    #[error("{action} failed for code memory")]
+    System {
+        /// The system call.
+        action: &'static str,
+        /// What it answered.
+        source: io::Error,
+    },
+}
+
+/// A block of code memory. Not `Clone`: it is given back at most once, with [`Arena::free_code`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a block that is dropped is never reused"]
+pub struct CodeBlock {
+    arena: u32,
+    offset: usize,
+    len: usize,
+    reused: bool,
+}
+
+impl CodeBlock {
+    /// Where the block starts in code memory.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Its length in bytes, a multiple of [`GRANULE`].
+    pub fn size(&self) -> usize {
+        self.len
+    }
+
+    /// Whether other code may have been at some of its addresses before.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+}
+
+/// A block of data memory. Not `Clone`: it is given back at most once, with [`Arena::free_data`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a block that is dropped is never reused"]
+pub struct DataBlock {
+    arena: u32,
+    address: NonNull<u8>,
+    executor_address: usize,
+    offset: usize,
+    len: usize,
+}
+
+// SAFETY: the pointer is an address in the arena's mapping; a block gives no access to the memory
+// that would be tied to a thread.
+unsafe impl Send for DataBlock {}
+// SAFETY: as above; `&DataBlock` only lets the address and the length be read.
+unsafe impl Sync for DataBlock {}
+
+impl DataBlock {
+    /// The first byte. Valid for reads and writes of [`Self::size`] bytes while the arena lives.
+    pub fn address(&self) -> NonNull<u8> {
+        self.address
+    }
+
+    /// The address of the first byte for generated code.
+    pub fn executor_address(&self) -> usize {
+        self.executor_address
+    }
+
+    /// Its length in bytes, a multiple of [`GRANULE`].
+    pub fn size(&self) -> usize {
+        self.len
+    }
+
+    /// The 64-bit word at an offset, for atomic accesses; `None` where there is none.
+    ///
+    /// Generated code may change it with plain moves of the same size.
+    pub fn word(&self, offset: usize) -> Option<&AtomicI64> {
+        let end = offset.checked_add(size_of::<AtomicI64>())?;
+        if end > self.len || !offset.is_multiple_of(size_of::<AtomicI64>()) {
+            return None;
+        }
+        // SAFETY: the word lies in the block (checked above), which is aligned to a granule, zeroed, and mapped as long
+        // as the arena, which whoever reaches a block keeps alive. Rust code accesses it atomically only; generated code
+        // accesses it with aligned 64-bit moves, which are single-copy atomic on every supported architecture.
+        Some(unsafe { AtomicI64::from_ptr(self.address.as_ptr().add(offset).cast()) })
+    }
+}
+
+/// How the memory of an arena is used at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArenaStats {
+    /// Stubs and versions.
+    pub code: RangeStats,
+    /// Slots and counters.
+    pub data: RangeStats,
+}
+
+/// Code memory in two views, and data memory next to the executable one. See the module's page.
+#[derive(Debug)]
+pub struct Arena {
+    id: u32,
+    /// Data memory, followed by the executable view.
+    near: Mapping,
+    /// The writable view of the code.
+    writable: Mapping,
+    data_bytes: usize,
+    code_bytes: usize,
+    page: usize,
+    code: Mutex<Extents>,
+    data: Mutex<Extents>,
+    mark: Mark,
+}
+
+impl Arena {
+    /// Reserves the ranges and maps the views.
+    ///
+    /// # Errors
+    /// [`ArenaError::Reservation`] for sizes that cannot be, [`ArenaError::System`] when the operating
+    /// system refuses.
+    pub fn new(config: ArenaConfig) -> Result<Arc<Self>, ArenaError> {
+        static NEXT_ID: AtomicU32 = AtomicU32::new(0);
+        let page = page_size();
+        let round = |bytes: usize| bytes.checked_next_multiple_of(page);
+        let total = round(config.code_bytes)
+            .zip(round(config.data_bytes))
+            .and_then(|(code, data)| Some((code, data, code.checked_add(data)?)))
+            .filter(|&(code, data, total)| code > 0 && data > 0 && total <= MAX_RESERVATION);
+        let Some((code_bytes, data_bytes, total)) = total else {
+            return Err(ArenaError::Reservation {
+                requested: config.code_bytes.saturating_add(config.data_bytes),
+                limit: MAX_RESERVATION,
+            });
+        };
+
+        let file = code_file(code_bytes)?;
+        let near = Mapping::reserve(total)?;
+        near.map(0, data_bytes, libc::PROT_READ | libc::PROT_WRITE, None)?;
+        let arena = Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            near,
+            writable: Mapping::reserve(code_bytes)?,
+            data_bytes,
+            code_bytes,
+            page,
+            code: Mutex::new(Extents::new(code_bytes)),
+            data: Mutex::new(Extents::new(data_bytes)),
+            mark: Mark::new()?,
+        });
+        arena.map_code(&file)?;
+        fork::register_arena(&arena).map_err(|source| ArenaError::System {
+            action: "pthread_atfork",
+            source,
+        })?;
+        Ok(arena)
+    }
+
+    /// Maps `file` as both views.
+    fn map_code(&self, file: &File) -> Result<(), ArenaError> {
+        let rw = libc::PROT_READ | libc::PROT_WRITE;
+        let rx = libc::PROT_READ | libc::PROT_EXEC;
+        let len = self.code_bytes;
+        self.writable.map(0, len, rw, Some(file))?;
+        self.near.map(self.data_bytes, len, rx, Some(file))
+    }
+
+    /// Takes `size` bytes of code memory at a multiple of `align`.
+    ///
+    /// # Errors
+    /// [`ArenaError::Full`], [`ArenaError::Alignment`].
+    pub fn alloc_code(&self, size: usize, align: usize) -> Result<CodeBlock, ArenaError> {
+        self.alloc_code_around(size, align, 0)
+    }
+
+    /// Takes `size` bytes of code memory such that the byte `lead` bytes from the start lies in the
+    /// first [`GRANULE`] after a multiple of `align`.
+    ///
+    /// # Errors
+    /// [`ArenaError::Full`], [`ArenaError::Alignment`], [`ArenaError::Forked`].
+    pub fn alloc_code_around(
+        &self,
+        size: usize,
+        align: usize,
+        lead: usize,
+    ) -> Result<CodeBlock, ArenaError> {
+        if !self.mark.is_set() {
+            return Err(ArenaError::Forked);
+        }
+        let (offset, len, touched) = self.take(Area::Code, size, align, lead)?;
+        Ok(CodeBlock {
+            arena: self.id,
+            offset,
+            len,
+            reused: offset < touched,
+        })
+    }
+
+    /// Gives a block of code back, filled with trap instructions.
+    ///
+    /// No thread may be executing it, and no address of it may be called any more: this is the
+    /// caller's to know. A block of another arena is not touched.
+    pub fn free_code(&self, block: CodeBlock) {
+        debug_assert_eq!(block.arena, self.id, "a code block of another arena");
+        if block.arena != self.id || !self.mark.is_set() {
+            return;
+        }
+        // SAFETY: the block lies inside the writable view, as `alloc_code` made it, and nobody else
+        // owns it: `CodeBlock` can neither be copied nor made elsewhere.
+        unsafe { arch::fill_with_traps(self.writable(block.offset), block.len) };
+        lock(&self.code).release(block.offset, block.len);
+    }
+
+    /// Makes code that was written to a block visible to every thread that will run it: after its last byte was written,
+    /// before its address is published.
+    ///
+    /// # Errors
+    /// The operating system refused to broadcast the barrier; the code must not be run.
+    pub fn synchronize(&self, block: &CodeBlock) -> io::Result<()> {
+        debug_assert_eq!(block.arena, self.id, "a code block of another arena");
+        if block.arena != self.id {
+            return Err(io::Error::other("a code block of another arena"));
+        }
+        // SAFETY: the block lies inside the executable view.
+        unsafe { arch::synchronize(self.executable(block.offset), block.len, block.reused) }
+    }
+
+    /// Takes `size` bytes of zeroed data memory at a multiple of `align`.
+    ///
+    /// # Errors
+    /// [`ArenaError::Full`], [`ArenaError::Alignment`].
+    pub fn alloc_data(&self, size: usize, align: usize) -> Result<DataBlock, ArenaError> {
+        let (offset, len, touched) = self.take(Area::Data, size, align, 0)?;
+        // SAFETY: `offset` is inside data memory, the first part of the mapping.
+        let address = unsafe { self.near.base.add(offset) };
+        let stale = touched.saturating_sub(offset).min(len);
+        // SAFETY: `stale <= len` bytes from `address` on are the new block, owned by nobody else.
+        // What lies above the old high-water mark was never written, and anonymous memory is zero.
+        unsafe { address.write_bytes(0, stale) };
+        Ok(DataBlock {
+            arena: self.id,
+            address,
+            executor_address: self.data_start() + offset,
+            offset,
+            len,
+        })
+    }
+
+    /// Gives a block of data back.
+    ///
+    /// No code that reads or writes it may run any more: this is the caller's to know. A block of
+    /// another arena is not touched.
+    pub fn free_data(&self, block: DataBlock) {
+        debug_assert_eq!(block.arena, self.id, "a data block of another arena");
+        if block.arena == self.id {
+            lock(&self.data).release(block.offset, block.len);
+        }
+    }
+
+    /// The address of data memory for generated code.
+    fn data_start(&self) -> usize {
+        self.near.base.as_ptr().expose_provenance()
+    }
+
+    /// The address at which code at `offset` is written. Offsets beyond the end give the end.
+    pub fn writable(&self, offset: usize) -> *mut u8 {
+        let offset = offset.min(self.code_bytes);
+        // SAFETY: at most the end of the mapping.
+        unsafe { self.writable.base.add(offset) }.as_ptr()
+    }
+
+    /// The address at which code at `offset` runs. Offsets beyond the end give the end.
+    pub fn executable(&self, offset: usize) -> *const u8 {
+        let offset = self.data_bytes + offset.min(self.code_bytes);
+        // SAFETY: at most the end of the mapping.
+        unsafe { self.near.base.add(offset) }.as_ptr()
+    }
+
+    /// The offset of an address of the executable view.
+    pub fn executable_offset(&self, address: usize) -> Option<usize> {
+        let start = self.near.base.as_ptr().addr() + self.data_bytes;
+        address
+            .checked_sub(start)
+            .filter(|&offset| offset < self.code_bytes)
+    }
+
+    /// The offset of an address of the writable view.
+    pub fn writable_offset(&self, address: usize) -> Option<usize> {
+        let start = self.writable.base.as_ptr().addr();
+        address
+            .checked_sub(start)
+            .filter(|&offset| offset < self.code_bytes)
+    }
+
+    /// How the memory is used at this moment.
+    ///
+    /// # Complexity
+    /// O(free extents).
+    pub fn stats(&self) -> ArenaStats {
+        ArenaStats {
+            code: lock(&self.code).stats(),
+            data: lock(&self.data).stats(),
+        }
+    }
+
+    /// Allocates in one of the ranges: offset, length, and the high-water mark before.
+    fn take(
+        &self,
+        area: Area,
+        size: usize,
+        align: usize,
+        lead: usize,
+    ) -> Result<(usize, usize, usize), ArenaError> {
+        if !align.is_power_of_two() || align > self.page {
+            return Err(ArenaError::Alignment {
+                align,
+                limit: self.page,
+            });
+        }
+        let mut extents = lock(match area {
+            Area::Code => &self.code,
+            Area::Data => &self.data,
+        });
+        let touched = extents.touched();
+        let len = size.max(1).checked_next_multiple_of(GRANULE);
+        let (align, lead) = (align.max(GRANULE), lead / GRANULE * GRANULE);
+        let taken = len.and_then(|len| Some((extents.take(len, align, lead)?, len)));
+        taken
+            .map(|(offset, len)| (offset, len, touched))
+            .ok_or_else(|| {
+                let stats = extents.stats();
+                ArenaError::Full {
+                    area,
+                    requested: len.unwrap_or(size),
+                    free: stats.free,
+                    largest: stats.largest_hole,
+                }
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests;

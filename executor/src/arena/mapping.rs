@@ -1,0 +1,111 @@
+//! Address space, and the file behind code memory: every system call of [`super::Arena`].
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::ptr::{self, NonNull};
+
+use super::ArenaError;
+
+/// The size of a page of memory.
+pub fn page_size() -> usize {
+    // SAFETY: `sysconf` has no preconditions.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size)
+        .ok()
+        .filter(|size| size.is_power_of_two())
+        .unwrap_or(4096)
+}
+
+/// A sparse, unnamed file of `len` bytes: the pages of code memory.
+pub fn code_file(len: usize) -> Result<File, ArenaError> {
+    /// Since Linux 6.3; older kernels refuse it with `EINVAL`, and some settings with `EACCES`.
+    const MFD_EXEC: libc::c_uint = 0x10;
+    let create = |flags: libc::c_uint| {
+        // SAFETY: the name is a C string.
+        unsafe { libc::memfd_create(c"regraft-code".as_ptr(), flags) }
+    };
+    let mut fd = create(libc::MFD_CLOEXEC | MFD_EXEC);
+    if fd < 0 {
+        fd = create(libc::MFD_CLOEXEC);
+    }
+    if fd < 0 {
+        return Err(system("memfd_create"));
+    }
+    // SAFETY: the descriptor was just made, and nobody else owns it.
+    let file = unsafe { File::from_raw_fd(fd) };
+    file.set_len(len as u64)
+        .map_err(|source| ArenaError::System {
+            action: "ftruncate",
+            source,
+        })?;
+    Ok(file)
+}
+
+fn system(action: &'static str) -> ArenaError {
+    ArenaError::System {
+        action,
+        source: io::Error::last_os_error(),
+    }
+}
+
+/// A range of addresses that is unmapped when dropped.
+#[derive(Debug)]
+pub struct Mapping {
+    pub base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: a mapping belongs to the process, not to a thread; the type hands out addresses only.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; through `&Mapping` nothing is written but page tables, by `map`, in `Arena::new` and in the child
+// of a fork, before it has other threads.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Reserves `len` bytes of address space that nobody can access.
+    pub fn reserve(len: usize) -> Result<Self, ArenaError> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: without MAP_FIXED, a new range that overlaps nothing is chosen.
+        let base = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
+        match NonNull::new(base.cast::<u8>()) {
+            Some(base) if base.as_ptr().cast() != libc::MAP_FAILED => Ok(Self { base, len }),
+            _ => Err(system("mmap (reserve)")),
+        }
+    }
+
+    /// Gives a part of the reservation its contents: the start of `file`, or zeroes.
+    pub fn map(
+        &self,
+        start: usize,
+        len: usize,
+        protection: libc::c_int,
+        file: Option<&File>,
+    ) -> Result<(), ArenaError> {
+        debug_assert!(start + len <= self.len);
+        let kind = match file {
+            Some(_) => libc::MAP_SHARED,
+            None => libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        };
+        let flags = kind | libc::MAP_FIXED | libc::MAP_NORESERVE;
+        let fd = file.map_or(-1, AsRawFd::as_raw_fd);
+        // SAFETY: MAP_FIXED replaces pages of this reservation only, which nothing refers to yet, or, in the child of
+        // a fork, by pages with the same contents.
+        let mapped = unsafe {
+            let at = self.base.add(start).as_ptr().cast();
+            libc::mmap(at, len, protection, flags, fd, 0)
+        };
+        if mapped == libc::MAP_FAILED {
+            return Err(system("mmap"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range was reserved by `reserve` and is owned by this value. That no code of it
+        // runs any more is the contract of whoever drops the last `Arc<Arena>`.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}

@@ -1,0 +1,42 @@
+//! Where generated code runs.
+//!
+//! All that must be in the process that runs generated code, and nothing else: it makes no code, and knows neither CLIF
+//! nor a compiler.
+//!
+//! ```text
+//!   arena    code memory in two views, data memory          slots    cells, stubs, what they lead to
+//!   arch     stubs, doors, trampoline, entry and landing    stacks   where the runtime works
+//!   trap     a call that a trap ends                        ranges   what is generated code, for signal handlers
+//!   epoch    who may be inside                              samples  where threads are seen
+//!   fork     what a child process gets                      locks    taken so that a fork waits for them
+//! ```
+//!
+//! Invariants:
+//!
+//! * Who writes to code memory does it through a view that cannot be executed.
+//! * All that changes for a running program is a word: [`slots`].
+//!
+//! Limitations: Linux on x86-64 and AArch64.
+//!
+//! Not here: what is compiled, when, and why (the crate `regraft`).
+
+#![deny(missing_docs)]
+
+mod arch;
+pub mod arena;
+mod atomic;
+pub mod countdown;
+pub mod entry;
+pub mod epoch;
+pub mod errno;
+pub mod fork;
+pub mod locks;
+pub mod priority;
+pub mod ranges;
+pub mod samples;
+mod signals;
+pub mod slots;
+pub mod stacks;
+pub mod trap;
+
+pub use arch::{Entered, Interrupted};
