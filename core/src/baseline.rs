@@ -78,8 +78,6 @@ pub(crate) struct Analysis {
 pub(crate) struct TierState {
     pub hooks: Vec<HotState>,
     pub whole: HotState,
-    /// The body was redefined or removed: nothing of it is published any more.
-    pub retired: bool,
     /// The body was freed at once, with what was retired of it: nothing of it is to wait any more.
     pub freed: bool,
 }

@@ -120,7 +120,8 @@ impl Inner {
             return;
         };
         for part in detector.hot_parts(tiering) {
-            if !self.tiers_up() || !self.request(tiering, part, detector.found_by()) {
+            let current = function.is_current(body);
+            if !self.tiers_up() || !self.request(tiering, part, current, detector.found_by()) {
                 continue;
             }
             let finding = Finding {
@@ -134,19 +135,18 @@ impl Inner {
     }
 
     /// Puts a part into the compiler's hands, unless it is there or decided already.
-    fn request(&self, tiering: &Tiering, part: HotPart, found_by: FoundBy) -> bool {
+    fn request(&self, tiering: &Tiering, part: HotPart, current: bool, found_by: FoundBy) -> bool {
         let mut state = tiering.state();
         if matches!(part, HotPart::Loop(hook) if hook >= state.hooks.len()) {
             return false;
         }
-        let retired = state.retired;
         let hot = state.part_mut(part);
         hot.asked += 1;
         let free = match &hot.status {
             Status::Cold | Status::Skipped(_) => true,
             Status::Failed(_) => hot.failures < self.config.max_attempts,
             // The activation that asks runs on in the first version: only its loop can help it.
-            Status::WholeFunction => self.paces_by_cost() && !retired,
+            Status::WholeFunction => self.paces_by_cost() && current,
             Status::Compiling | Status::Published | Status::Stopped => false,
         };
         if free {

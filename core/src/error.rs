@@ -135,6 +135,9 @@ pub enum CompileError {
     /// The engine was shut down while the code generator waited for a processor, at a low priority.
     #[error("the engine was shut down before the code generator had a processor")]
     Stopped,
+    /// The function was redefined or removed before its first version was compiled.
+    #[error("the function was redefined or removed while it was compiled")]
+    Replaced,
     /// There is no memory for the counters or slots of the function.
     #[error("{0}")]
     Memory(String),

@@ -125,11 +125,7 @@ impl Inner {
         });
         let mut units = write(&self.units);
         let owner = units.function(function.unit).cloned();
-        let Some(owner) = owner else {
-            return Err(CompileError::Memory(
-                "the function was removed meanwhile".into(),
-            ));
-        };
+        let owner = owner.ok_or(CompileError::Replaced)?;
         for (index, side) in formed.sides.iter().enumerate() {
             if let Some(slot) = side.slot.with(|slot| slot.addresses()) {
                 let continuation = Unit::Continuation {

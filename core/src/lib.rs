@@ -52,6 +52,7 @@ mod contention;
 mod detect;
 mod engine;
 mod error;
+mod exchange;
 #[cfg(test)]
 mod executor_tests;
 mod externals;

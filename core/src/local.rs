@@ -25,7 +25,6 @@ use crate::externals::Externals;
 use crate::link::{ObjectCode, Place, place};
 use crate::made::Made;
 use crate::reclaim::Retired;
-use crate::redefine::close;
 use crate::references::References;
 use crate::simplify::remove_constant_parameters;
 use crate::unit::{Body, FunctionUnit, Unit};
@@ -262,10 +261,7 @@ impl Inner {
         for function in functions {
             let _changing = lock(&function.changing);
             self.forget_local(&function);
-            let body = function.replace_body(None);
-            close(body.as_deref());
-            function.slot.close();
-            if let Some(body) = body {
+            if let Some(body) = function.remove() {
                 if let Some(tiering) = body.tiering() {
                     tiering.state().freed = true;
                 }

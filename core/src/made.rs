@@ -3,6 +3,7 @@
 //! Invariants:
 //!
 //! * Once made, it stays as it is.
+//! * After [`Made::close`] nothing is made any more: what is in the making is given back.
 //! * A failure that passes, full memory for one, is not for ever: after the *n*th failure in a row, 2^*n* − 1
 //!   requests are answered with it before the next is a try.
 //!
@@ -27,6 +28,7 @@ struct Failures {
     in_a_row: u32,
     /// Requests that are answered with the last failure.
     waits: u32,
+    closed: bool,
 }
 
 /// The most requests between two tries, as a power of two.
@@ -70,22 +72,38 @@ impl<T> Made<T> {
         self.try_now()?;
         match make() {
             Ok(value) => {
-                if let Err(second) = self.value.set(value) {
-                    discard(second);
+                if let Err(unwanted) = self.keep(value) {
+                    discard(unwanted);
                 }
             }
             // It was not tried.
             Err(CompileError::Stopped) => return Err(CompileError::Stopped),
             Err(error) => self.failed(error),
         }
-        let failure = || CompileError::Memory("what was made was lost".into());
-        self.get()
-            .ok_or_else(|| self.failure().unwrap_or_else(failure))
+        let closed = || self.failure().unwrap_or(CompileError::Replaced);
+        self.get().ok_or_else(closed)
+    }
+
+    /// Lets nothing be made any more. What was made stays.
+    pub fn close(&self) {
+        lock(&self.failures).closed = true;
+    }
+
+    /// Keeps what was made, unless it comes second or too late.
+    fn keep(&self, value: T) -> Result<(), T> {
+        let failures = lock(&self.failures);
+        match failures.closed {
+            true => Err(value),
+            false => self.value.set(value),
+        }
     }
 
     /// Fails while another try would be too soon.
     fn try_now(&self) -> Result<(), CompileError> {
         let mut failures = lock(&self.failures);
+        if failures.closed {
+            return Err(CompileError::Replaced);
+        }
         match (&failures.last, failures.waits.checked_sub(1)) {
             (Some(error), Some(left)) => {
                 let error = error.clone();
@@ -142,5 +160,23 @@ mod tests {
             |value| second = Some(value),
         );
         assert_eq!((first.ok(), second), (Some(&1), Some(2)));
+    }
+
+    #[test]
+    fn what_is_made_while_it_is_closed_is_given_back() {
+        let made = Made::new();
+        let mut unwanted = None;
+        let late = made.get_or_make(
+            || {
+                made.close();
+                Ok(1)
+            },
+            |value| unwanted = Some(value),
+        );
+        assert!(matches!(late, Err(CompileError::Replaced)));
+        assert_eq!(unwanted, Some(1));
+        let never = made.get_or_make(|| unreachable!("it is closed"), drop);
+        assert!(matches!(never, Err(CompileError::Replaced)));
+        assert!(made.get().is_none());
     }
 }

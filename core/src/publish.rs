@@ -4,16 +4,17 @@
 //!
 //! * Publication is the last step: code is complete, placed and synchronised
 //!   before the cell changes, and the state is on record before that.
-//! * It happens under the lock of the tiering state, and not any more when the body is retired.
+//! * It happens while the body is the function's definition (`exchange`).
 //! * What cannot be compiled leaves the current version in place.
 //!
 //! Not here: what is worth compiling (`tierup`, `regraft_regions`).
 
-use crate::baseline::{Analysis, Status, Tiering};
+use crate::baseline::{Analysis, Status, TierState, Tiering};
 use crate::codemap::{CodeUnit, Origin};
 use crate::compile::Version;
 use crate::engine::Inner;
 use crate::error::CompileError;
+use crate::exchange::Publish;
 use crate::faults::Stage;
 use crate::formed::{Formed, grown_blocks};
 use crate::instrument::{HookCounters, count_region};
@@ -22,6 +23,7 @@ use crate::reclaim::Retired;
 use crate::tierup::{BACKOFF_SHIFT, HotPart};
 use crate::unit::{Body, FunctionUnit};
 use cranelift_codegen::ir::Function;
+use regraft_executor::locks::Locked;
 use regraft_executor::slots::OwnedSlot;
 use regraft_outliner::{
     Extracted, Interface, OutlineError, check_region, check_side_tables, extract_region,
@@ -130,25 +132,24 @@ impl Inner {
     ) {
         let part = formed.part;
         let entry = version.entry;
-        let mut state = tiering.state();
-        let retired = state.retired;
-        let publish = |slot: &OwnedSlot| {
-            let replaced = state.part_mut(part).published(version, Arc::clone(&formed));
-            slot.publish(entry);
-            replaced
+        let mut replaced = None;
+        let record = || {
+            let mut state = tiering.state();
+            let slot = match part {
+                HotPart::Function => PartSlot::Function(&function.slot),
+                HotPart::Loop(hook) => PartSlot::Hook(tiering.hooks[hook].slot.lock()),
+            };
+            // It may have gone with the function's tier 0.
+            slot.get()?;
+            replaced = state.part_mut(part).published(version, Arc::clone(&formed));
+            let _state = state;
+            Some(Recorded { slot, _state })
         };
-        let published = match part {
-            _ if retired => None,
-            HotPart::Function => Some(publish(&function.slot)),
-            HotPart::Loop(hook) => tiering.hooks[hook].slot.with(|slot| publish(slot)),
-        };
-        let Some(replaced) = published else {
-            state.part_mut(part).status = Status::WholeFunction;
-            drop(state);
+        if !function.publish_newer(body, entry, record) {
+            tiering.state().part_mut(part).status = Status::WholeFunction;
             self.discard(&formed);
             return;
-        };
-        drop(state);
+        }
         tiering.pin(part);
         let body = || Arc::clone(body);
         match (replaced, part) {
@@ -282,6 +283,35 @@ impl Inner {
                 self.publish(function, body, tiering, version, formed);
             }
             Err(error) => tiering.fail(part, error, self),
+        }
+    }
+}
+
+/// The slot of a part.
+enum PartSlot<'a> {
+    Function(&'a OwnedSlot),
+    Hook(Locked<'a, Option<OwnedSlot>>),
+}
+
+impl PartSlot<'_> {
+    fn get(&self) -> Option<&OwnedSlot> {
+        match self {
+            PartSlot::Function(slot) => Some(slot),
+            PartSlot::Hook(slot) => slot.as_ref(),
+        }
+    }
+}
+
+/// A version that is on record, which stays locked until its entry is stored in the slot.
+struct Recorded<'a> {
+    slot: PartSlot<'a>,
+    _state: Locked<'a, TierState>,
+}
+
+impl Publish for Recorded<'_> {
+    fn publish(&self, entry: usize) {
+        if let Some(slot) = self.slot.get() {
+            slot.publish(entry);
         }
     }
 }

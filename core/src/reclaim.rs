@@ -9,7 +9,7 @@
 //! Invariants:
 //!
 //! * What is retired was unlinked before: no slot that is still called leads to it.
-//! * A body that is retired is not published to any more; both happen under the lock of its tiering state.
+//! * Nothing of a body that is retired is published any more: it is not the definition (`exchange`).
 //! * Units are taken out of the table before their slots go back.
 //! * Figures, reports and profiles outlive the code that they are about.
 //!
@@ -227,6 +227,8 @@ impl Inner {
     pub(crate) fn free(&self, retired: Retired) {
         match retired {
             Retired::Body(body) => {
+                // Who compiles it still, ahead of a call that does not come, gives that back.
+                body.baseline.close();
                 if let Some(tiering) = body.tiering() {
                     let state = tiering.state();
                     let parts = state.hooks.iter().chain([&state.whole]);

@@ -318,7 +318,7 @@ impl Inner {
     ) -> Result<Vec<LoopHook>, CompileError> {
         let mut units = write(&self.units);
         let owner = units.function(function.unit).cloned();
-        let owner = owner.ok_or_else(|| CompileError::Memory("the unit table is full".into()))?;
+        let owner = owner.ok_or(CompileError::Replaced)?;
         let mut allocated = Vec::with_capacity(hooks.len());
         for (hook, (loop_id, region, interface)) in hooks.into_iter().enumerate() {
             let unit = units

@@ -261,7 +261,7 @@ impl Inner {
         let Some(tiering) = body.tiering() else {
             return;
         };
-        if tiering.state().retired {
+        if !function.is_current(body) {
             return;
         }
         let work = AssertUnwindSafe(|| self.tier_up_part(function, body, tiering, part, cause));

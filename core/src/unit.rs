@@ -5,6 +5,7 @@
 
 use crate::baseline::Baseline;
 use crate::baseline::Tiering;
+use crate::exchange::{self, Current, Publish, Removed, Slot};
 use crate::externals::Externals;
 use crate::formed::Formed;
 use crate::lazy::Lazy;
@@ -18,7 +19,7 @@ use regraft_executor::slots::{OwnedSlot, SlotAddresses};
 use regraft_regions::function_hash;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock, Weak};
 
 /// A function of an engine.
@@ -55,14 +56,13 @@ pub(crate) struct FunctionUnit {
     pub slot: OwnedSlot,
     /// Whether its name means nothing outside of the module that owns it.
     pub local: bool,
-    /// Its definition, once there is one; replaced by a redefinition.
-    body: RwLock<Option<Arc<Body>>>,
+    /// Its definition, once there is one; replaced by a redefinition. What the slot leads to changes under this lock,
+    /// and what the slots of its regions lead to. The tiering state may be locked inside, but not outside of it.
+    current: RwLock<Current<Body>>,
     /// How it is defined when it is first called.
     pub lazy: Lazy,
     /// The generation of definitions in which all that it reaches was known to be callable; 0 if that was never so.
     pub resolvable: AtomicU64,
-    /// The host's symbol that its calls were bound to before it was defined; 0 if none.
-    pub bound: AtomicUsize,
     /// Whether its first version was asked for ahead of its first call.
     pub expected: AtomicBool,
     /// Its code, where that is the client's and no module keeps it any more.
@@ -79,10 +79,9 @@ impl FunctionUnit {
             signature,
             slot,
             local: false,
-            body: RwLock::default(),
+            current: RwLock::new(Current::new()),
             lazy: Lazy::default(),
             resolvable: AtomicU64::new(0),
-            bound: AtomicUsize::new(0),
             expected: AtomicBool::new(false),
             machine_code: Mutex::default(),
             changing: Mutex::default(),
@@ -91,19 +90,68 @@ impl FunctionUnit {
 
     /// The definition, if there is one.
     pub fn body(&self) -> Option<Arc<Body>> {
-        read(&self.body).clone()
+        read(&self.current).definition()
     }
 
-    /// Makes `body` the definition; returns what it was before.
-    pub fn replace_body(&self, body: Option<Arc<Body>>) -> Option<Arc<Body>> {
-        std::mem::replace(&mut *write(&self.body), body)
+    /// Whether `body` is the definition.
+    pub fn is_current(&self, body: &Arc<Body>) -> bool {
+        read(&self.current).is(Some(body))
+    }
+
+    /// Makes `body` the definition and `entry` what calls reach; returns the definition before. Without an entry, the
+    /// next call asks for it.
+    ///
+    /// # Errors
+    ///
+    /// Changes nothing where the function was removed.
+    pub fn exchange(
+        &self,
+        body: Option<Arc<Body>>,
+        entry: Option<usize>,
+    ) -> Result<Option<Arc<Body>>, Removed> {
+        exchange::exchange(&mut write(&self.current), &self.slot, body, entry)
+    }
+
+    /// Lets calls trap from now on, and no definition come about; returns the one before.
+    pub fn remove(&self) -> Option<Arc<Body>> {
+        exchange::remove(&mut write(&self.current), &self.slot)
+    }
+
+    /// Lets calls reach the first version of `body`, or what is newer of it; says whether it is the definition.
+    pub fn publish_first(&self, body: &Arc<Body>, entry: usize) -> bool {
+        exchange::publish_first(&mut write(&self.current), &self.slot, Some(body), entry)
+    }
+
+    /// Publishes `entry` where `record` says, if `body` is the definition and that finds a use for it; says whether it
+    /// did.
+    pub fn publish_newer<P: Publish>(
+        &self,
+        body: &Arc<Body>,
+        entry: usize,
+        record: impl FnOnce() -> Option<P>,
+    ) -> bool {
+        exchange::publish_newer(&mut write(&self.current), body, entry, record)
+    }
+
+    /// Lets calls reach a symbol of the host, unless the function has or will have a definition, or was removed; says
+    /// whether they do. Without a symbol, it only says whether they would.
+    pub fn bind(&self, symbol: Option<usize>) -> bool {
+        let current = &mut write(&self.current);
+        if self.lazy.is_pending() {
+            return false;
+        }
+        match symbol {
+            Some(address) => exchange::publish_first(current, &self.slot, None, address),
+            None => current.is(None),
+        }
     }
 
     /// Lets calls that begin from now on ask the runtime again, where they were bound to a symbol of the host.
     pub fn unbind(&self) {
-        let bound = self.bound.swap(0, Ordering::AcqRel);
-        if bound != 0 {
-            self.slot.replace(bound, self.slot.lazy_address());
+        let current = &mut write(&self.current);
+        if current.is(None) {
+            // It was not removed.
+            let _ = exchange::exchange(current, &self.slot, None, None);
         }
     }
 
@@ -115,7 +163,7 @@ impl FunctionUnit {
     /// Drops what the function keeps and what may keep the function in turn: nobody calls it any more.
     pub fn give_up(&self) -> Option<Arc<Body>> {
         drop(lock(&self.machine_code).take());
-        self.replace_body(None)
+        self.remove()
     }
 
     /// Its name, or where that is taken, the name and the number.
@@ -124,6 +172,26 @@ impl FunctionUnit {
             true => format!("{}#{}", self.name, self.unit),
             false => self.name.clone(),
         }
+    }
+}
+
+impl Publish for OwnedSlot {
+    fn publish(&self, entry: usize) {
+        OwnedSlot::publish(self, entry);
+    }
+}
+
+impl Slot for OwnedSlot {
+    fn resolve(&self, entry: usize) {
+        OwnedSlot::resolve(self, entry);
+    }
+
+    fn ask(&self) {
+        OwnedSlot::publish(self, self.lazy_address());
+    }
+
+    fn close(&self) {
+        OwnedSlot::close(self);
     }
 }
 

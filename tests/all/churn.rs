@@ -27,6 +27,9 @@ struct Target {
     /// The number of the definition that was last begun, and of the one that was last finished.
     begun: AtomicI64,
     finished: AtomicI64,
+    /// How many removals have begun, and how many have been followed by a new definition.
+    removing: AtomicI64,
+    removed: AtomicI64,
     /// Whoever changes it.
     changing: AtomicBool,
 }
@@ -98,6 +101,7 @@ impl Random {
 fn call(targets: &[Target], random: &mut Random, removed: &AtomicU64) {
     let target = &targets[random.below(targets.len())];
     let oldest = target.finished.load(Ordering::SeqCst);
+    let replaced = target.removed.load(Ordering::SeqCst);
     let function = target.current.read().unwrap().1.clone();
     // Now and then the cold block runs hot, and the region is formed again.
     let n = 1 + random.below(400) as i64;
@@ -119,6 +123,8 @@ fn call(targets: &[Target], random: &mut Random, removed: &AtomicU64) {
         }
         Err(trap) => {
             assert_eq!(trap.kind, TrapKind::Unresolvable, "{trap}");
+            let removing = target.removing.load(Ordering::SeqCst);
+            assert!(removing > replaced, "nobody removed it: {trap}");
             removed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -136,6 +142,7 @@ fn change(engine: &Engine, targets: &[Target], random: &mut Random) {
     let name = format!("f{index}");
     let (id, _) = *target.current.read().unwrap();
     if random.below(4) == 0 {
+        target.removing.fetch_add(1, Ordering::SeqCst);
         engine.remove(id).expect("it was defined");
         assert!(matches!(
             engine.remove(id),
@@ -143,6 +150,7 @@ fn change(engine: &Engine, targets: &[Target], random: &mut Random) {
         ));
         let new = defined(engine, &name, number);
         *target.current.write().unwrap() = new;
+        target.removed.fetch_add(1, Ordering::SeqCst);
     } else {
         engine
             .redefine(id, definition(&name, number))
@@ -176,6 +184,8 @@ fn calls_while_everything_changes() {
             current: RwLock::new(defined(&engine, &format!("f{index}"), 1)),
             begun: AtomicI64::new(1),
             finished: AtomicI64::new(1),
+            removing: AtomicI64::new(0),
+            removed: AtomicI64::new(0),
             changing: AtomicBool::new(false),
         })
         .collect();

@@ -56,9 +56,12 @@ mod atomic {
 
 #[path = "../../executor/src/countdown.rs"]
 mod countdown;
+mod definition;
 #[path = "../../executor/src/entry.rs"]
 mod entry;
 mod epoch;
+#[path = "../../core/src/exchange.rs"]
+mod exchange;
 
 use self::atomic::{AtomicI64, AtomicUsize, Ordering};
 use ::loom::cell::UnsafeCell;
@@ -127,69 +130,6 @@ fn who_reads_an_entry_sees_the_code() {
     let relaxed: Publish = |slot, entry| slot.store(entry, Ordering::Relaxed);
     assert!(fails(publication(relaxed, true)));
     assert!(fails(publication(entry::publish, false)));
-}
-
-/// A version goes on record before its entry is published: who is in its code finds the record.
-fn record(recorded_first: bool) -> impl Fn() + Sync + Send + 'static {
-    move || {
-        let shared = Arc::new((AtomicUsize::new(0), Mutex::new(0)));
-        let running = Arc::clone(&shared);
-        let running = thread::spawn(move || {
-            let (slot, newest) = &*running;
-            let entry = entry::current(slot);
-            assert!(*newest.lock().unwrap() >= entry, "the version is on record");
-        });
-        let (slot, newest) = &*shared;
-        if recorded_first {
-            *newest.lock().unwrap() = FIRST;
-            entry::publish(slot, FIRST);
-        } else {
-            entry::publish(slot, FIRST);
-            *newest.lock().unwrap() = FIRST;
-        }
-        running.join().unwrap();
-    }
-}
-
-#[test]
-fn what_runs_is_on_record() {
-    ::loom::model(record(true));
-    assert!(fails(record(false)));
-}
-
-type Replace = fn(&AtomicUsize, usize, usize) -> bool;
-
-/// The first version comes about at a first call, while a thread that was faster already publishes the second.
-fn first_against_second(replace: Replace) -> impl Fn() + Sync + Send + 'static {
-    move || {
-        let shared = Arc::new((AtomicUsize::new(LAZY), Code::new()));
-        let first = Arc::clone(&shared);
-        let first = thread::spawn(move || {
-            let (slot, code) = &*first;
-            code.write(FIRST);
-            replace(slot, LAZY, FIRST);
-            // What a resolver returns: the newest, and not what it has just made.
-            let entry = entry::current(slot);
-            assert_eq!(code.run(entry), entry);
-        });
-        let (slot, code) = &*shared;
-        code.write(SECOND);
-        entry::publish(slot, SECOND);
-        first.join().unwrap();
-        assert_eq!(entry::current(slot), SECOND, "never the older at the end");
-    }
-}
-
-#[test]
-fn a_first_version_never_replaces_a_newer_one() {
-    ::loom::model(first_against_second(entry::replace));
-    assert!(fails(first_against_second(|slot, old, new| {
-        let unchanged = entry::current(slot) == old;
-        if unchanged {
-            entry::publish(slot, new);
-        }
-        unchanged
-    })));
 }
 
 /// What a header does at tier 0: returns the countdown that it has stored.

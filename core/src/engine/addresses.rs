@@ -1,6 +1,6 @@
 //! From units and names to addresses.
 
-use super::{Inner, OwnData, RUNTIME_UNIT, lock, read};
+use super::{Inner, OwnData, RUNTIME_UNIT, read};
 use crate::codemap::Origin;
 use crate::error::Error;
 use crate::link::{default_libcall_address, process_symbol};
@@ -39,31 +39,27 @@ impl Inner {
                 tracing::error!(function = %function.name, "called before its module was finalized");
                 return 0;
             }
-            let address = self.symbol_address(&function.name).unwrap_or(0);
-            // Whoever defines it meanwhile unbinds it afterwards.
-            let _changing = lock(&function.changing);
-            if function.body().is_some() || function.lazy.is_pending() {
-                drop(_changing);
+            let symbol = self.symbol_address(&function.name);
+            if !function.bind(symbol) {
+                // Somebody has defined or removed it meanwhile.
                 return self.resolve(unit);
             }
-            if address == 0 {
+            if symbol.is_none() {
                 tracing::error!(function = %function.name, "called, but never defined");
-            } else {
-                function.bound.store(address, Ordering::Release);
-                function.slot.replace(function.slot.lazy_address(), address);
-                return function.slot.current();
+                return 0;
             }
-            return 0;
+            return function.slot.current();
         };
         match self.compile_baseline(&function, &body) {
             Ok(baseline) => {
-                // A newer version may have been published meanwhile.
-                let entry = baseline.version.entry;
-                function.slot.replace(function.slot.lazy_address(), entry);
-                self.detect_saved(&function, &body);
-                self.expect_callees(&body);
+                if function.publish_first(&body, baseline.version.entry) {
+                    self.detect_saved(&function, &body);
+                    self.expect_callees(&body);
+                }
                 function.slot.current()
             }
+            // What has replaced it needs no asking.
+            Err(_) if !function.is_current(&body) => function.slot.current(),
             Err(error) => {
                 tracing::error!(function = %function.name, %error, "cannot be compiled");
                 0

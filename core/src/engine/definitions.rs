@@ -48,14 +48,8 @@ impl Inner {
         if self.config.compilation == Compilation::AtDefinition {
             self.compile_body(&function, &body)?;
         }
-        function.replace_body(Some(Arc::clone(&body)));
-        self.definition_changed(&function);
-        function.unbind();
-        if let Some(baseline) = body.compiled() {
-            // A call from another thread may have published a newer version.
-            let entry = baseline.version.entry;
-            function.slot.replace(function.slot.lazy_address(), entry);
-        }
+        let entry = body.compiled().map(|baseline| baseline.version.entry);
+        self.exchange_body(&function, &body, entry)?;
         self.detect_saved(&function, &body);
         Ok(())
     }

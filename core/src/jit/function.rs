@@ -3,6 +3,7 @@
 use crate::compile::GenerateError;
 use crate::engine::Engine;
 use crate::error::{CompileError, Error};
+use crate::exchange::Removed;
 use crate::externals::Externals;
 use crate::link::{LinkError, ObjectCode, Place, link, place};
 use crate::local::Prepared;
@@ -105,7 +106,8 @@ impl State {
                 let resolve = |name: &ModuleRelocTarget| externals.address_of(name);
                 let linked = link(place, engine.inner.isa(1), &unit.name, &code, &resolve);
                 let linked = linked.map_err(|error| ModuleError::Backend(error.into()))?;
-                unit.slot.publish(linked.entry);
+                let removed = |Removed| ModuleError::Undeclared(unit.name.clone());
+                unit.exchange(None, Some(linked.entry)).map_err(removed)?;
                 Ok(Some(MachineCode {
                     _code: linked.code,
                     _externals: externals,

@@ -3,7 +3,7 @@
 use crate::codemap::Listing;
 use crate::compile::Version;
 use regraft_executor::arena::{OwnedCode, RangeStats};
-use regraft_executor::locks::lock;
+use regraft_executor::locks::{Locked, lock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +20,11 @@ impl<T> Releasable<T> {
     pub fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
         let mut value = lock(&self.0);
         value.as_mut().map(work)
+    }
+
+    /// The value, if it is still there; it is not taken away meanwhile.
+    pub fn lock(&self) -> Locked<'_, Option<T>> {
+        lock(&self.0)
     }
 
     /// Puts a value in the place of what is there.
