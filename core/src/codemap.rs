@@ -133,10 +133,10 @@ static MAPS: RwLock<BTreeMap<usize, Weak<CodeMap>>> = RwLock::new(BTreeMap::new(
 /// What a version's code was generated from.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    function: Arc<str>,
+    pub function: Arc<str>,
     /// The function's unit.
     number: u32,
-    unit: CodeUnit,
+    pub unit: CodeUnit,
     locations: Locations,
     externals: Option<Arc<Externals>>,
     stubs: Stubs,

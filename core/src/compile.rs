@@ -7,7 +7,9 @@ use crate::codemap::CodeTables;
 use crate::detect::FoundBy;
 use crate::error::CompileError;
 use crate::link::{ObjectCode, Place, link};
+use crate::observe::{CodeText, Texts};
 use crate::reclaim::{Code, Releasable};
+use crate::report::CodeReport;
 use cranelift_codegen::binemit::CodeOffset;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{Function, GlobalValueData};
@@ -36,6 +38,8 @@ pub(crate) struct Version {
     pub compile_time: Duration,
     /// What found its part hot; nothing did for a first version.
     pub found_by: Option<FoundBy>,
+    /// Its text, where that is kept.
+    pub text: Option<Box<CodeReport>>,
 }
 
 /// Machine code of a version that has no place yet.
@@ -49,6 +53,7 @@ pub struct Generated {
     instructions_before: usize,
     instructions_after: usize,
     compile_time: Duration,
+    text: Option<Box<CodeReport>>,
 }
 
 /// Why there is no machine code.
@@ -85,6 +90,7 @@ pub fn generate(
     isa: &OwnedTargetIsa,
     tier: u8,
     check: bool,
+    texts: Texts,
     control: &mut ControlPlane,
 ) -> Result<Generated, GenerateError> {
     let start = Instant::now();
@@ -94,6 +100,7 @@ pub fn generate(
     }
     let instructions_before = instruction_count(&context.func);
     reach_far(&mut context.func);
+    let text = CodeText::before(context, texts);
     let compiled = catch_unwind(AssertUnwindSafe(|| {
         context
             .compile(&**isa, control)
@@ -107,6 +114,7 @@ pub fn generate(
         Ok(result) => result?,
         Err(payload) => return Err(CompileError::Panic(panic_message(&*payload)).into()),
     }
+    let text = text.map(|text| text.after(context));
     let code = context
         .compiled_code()
         .ok_or_else(|| CompileError::Codegen("no machine code".to_string()))?;
@@ -117,6 +125,7 @@ pub fn generate(
         instructions_before,
         instructions_after: instruction_count(&context.func),
         compile_time: start.elapsed(),
+        text,
     })
 }
 
@@ -141,12 +150,14 @@ pub fn link_version(
         code: Releasable::new(Code {
             listing: None,
             account: None,
+            seen: None,
             memory: linked.code,
         }),
         instructions_before: generated.instructions_before,
         instructions_after: generated.instructions_after,
         compile_time: generated.compile_time + start.elapsed(),
         found_by: None,
+        text: generated.text,
     };
     Ok((version, generated.tables))
 }

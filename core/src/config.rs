@@ -2,6 +2,7 @@
 
 use crate::detect::Detection;
 use crate::faults::Faults;
+use crate::observe::Observe;
 use crate::pacing::Pacing;
 use regraft_executor::arena::ArenaConfig;
 use regraft_executor::priority::WorkerPriority;
@@ -140,6 +141,8 @@ pub struct Config {
     pub block_locations: bool,
     /// When code that was replaced is freed.
     pub reclamation: Reclamation,
+    /// What is made visible to people and tools: nothing by default.
+    pub observe: Observe,
 }
 
 impl Default for Config {
@@ -170,6 +173,7 @@ impl Default for Config {
             side_exits: true,
             block_locations: true,
             reclamation: Reclamation::default(),
+            observe: Observe::default(),
         }
     }
 }

@@ -23,6 +23,7 @@ mod saved;
 
 use crate::baseline::{Status, Tiering};
 use crate::engine::Inner;
+use crate::observe::Happened;
 use crate::tierup::{Cause, HotPart};
 use crate::unit::{Body, FunctionUnit};
 use regraft_regions::Region;
@@ -129,6 +130,7 @@ impl Inner {
                 evidence: detector.evidence(part),
             };
             tracing::debug!(function = %function.name, ?part, by = %finding.by, "found hot");
+            self.happened_to(Happened::Hot, function, tiering, part);
             let (function, body) = (Arc::clone(function), Arc::clone(body));
             self.compile_later(function, body, part, Cause::Found(finding));
         }

@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::invoke::{InvokeError, Invoker};
 use crate::isa::TierIsas;
 use crate::names;
+use crate::observe::Observer;
 use crate::pacing::Pacing;
 use crate::reclaim::Reclaimer;
 use crate::typed::{ClifArgs, ClifReturn, TypedFn};
@@ -61,6 +62,7 @@ pub(crate) struct Inner {
     /// The generation of definitions: from 1, and higher whenever one changes that others were judged by.
     pub generation: AtomicU64,
     pub reclaimer: Reclaimer,
+    pub observer: Observer,
     /// What an earlier run has left.
     pub saved_profiles: Option<SavedProfiles>,
     /// Set where samples are wanted.
@@ -146,6 +148,7 @@ impl Engine {
         runtime.publish(slots.hot_address());
         units.insert(number, Unit::Runtime(Arc::new(runtime)));
         let reclaimer = Reclaimer::new(config.reclamation);
+        let observer = Observer::new(config.observe.clone());
         let saved_profiles = config.profile.clone().map(SavedProfiles::new);
         let inner = Arc::new(Inner {
             workers: Workers::new(config.workers, config.worker_priority),
@@ -159,6 +162,7 @@ impl Engine {
             codemap,
             generation: AtomicU64::new(1),
             reclaimer,
+            observer,
             saved_profiles,
             wanted: OnceLock::new(),
         });

@@ -68,6 +68,7 @@ mod link;
 mod local;
 mod made;
 mod names;
+mod observe;
 mod pacing;
 mod publish;
 mod reclaim;
@@ -91,6 +92,7 @@ pub use faults::{Faults, Stage};
 pub use instrument::{Plan, instrument};
 pub use invoke::InvokeError;
 pub use layout::CounterLayout;
+pub use observe::Observe;
 pub use pacing::Pacing;
 pub use reclaim::{MemoryStats, TierBytes};
 pub use regraft_executor::arena::{ArenaConfig, ArenaError, RangeStats};
@@ -99,9 +101,10 @@ pub use regraft_executor::slots::SlotError;
 pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;
 pub use report::{
-    ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport,
-    PartReport, REPORT_VERSION, RangeReport, RegionReport, Report, SavedProfileReport,
-    SideExitReport, TierMemoryReport, VersionReport, WorkersReport, report_exits, report_live_ins,
+    BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport, ExitReport,
+    FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport, PartReport,
+    REPORT_VERSION, RangeReport, RegionReport, Report, SavedProfileReport, SideExitReport,
+    TierMemoryReport, VersionReport, WorkersReport, report_exits, report_live_ins,
     report_live_outs,
 };
 pub use trap::{Trap, TrapKind};

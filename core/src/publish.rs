@@ -19,6 +19,7 @@ use crate::faults::Stage;
 use crate::formed::{Formed, grown_blocks};
 use crate::instrument::{HookCounters, count_region};
 use crate::names;
+use crate::observe::Happened;
 use crate::reclaim::Retired;
 use crate::tierup::{BACKOFF_SHIFT, HotPart};
 use crate::unit::{Body, FunctionUnit};
@@ -56,6 +57,7 @@ impl Inner {
         tiering: &Tiering,
         formed: &Formed,
     ) {
+        self.happened_to(Happened::FormedAgain, function, tiering, formed.part);
         let flow = &tiering.analysis.flow;
         let scope: Vec<_> = formed.region.scope().iter().collect();
         let blocks = if self.gives_cold_blocks_back(tiering, formed.part) {
@@ -150,6 +152,7 @@ impl Inner {
             self.discard(&formed);
             return;
         }
+        self.happened_to(Happened::Published, function, tiering, part);
         tiering.pin(part);
         let body = || Arc::clone(body);
         match (replaced, part) {

@@ -18,6 +18,7 @@
 use crate::engine::{Engine, Inner};
 use crate::error::Error;
 use crate::exchange::Removed;
+use crate::observe::Happened;
 use crate::reclaim::Retired;
 use crate::unit::{Body, FuncId, FunctionUnit};
 use cranelift_codegen::ir::Function;
@@ -94,6 +95,11 @@ impl Inner {
             }
         })?;
         self.definition_changed(function);
+        let happened = match old {
+            Some(_) => Happened::Redefined,
+            None => Happened::Defined,
+        };
+        self.happened(happened, function);
         Ok(old)
     }
 
@@ -111,6 +117,7 @@ impl Inner {
         }
         let old = function.remove();
         self.definition_changed(function);
+        self.happened(Happened::Removed, function);
         if let Some(old) = old {
             self.retire(Retired::Body(old));
         }

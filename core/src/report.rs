@@ -5,6 +5,7 @@
 //! of tier 0: code that has moved to tier 1 no longer counts. With sampling
 //! they are estimates.
 
+mod detail;
 mod format;
 mod interface;
 #[cfg(feature = "json")]
@@ -21,6 +22,8 @@ use crate::unit::FunctionUnit;
 use crate::worker::WorkerFigures;
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, Function};
+use detail::report_detail;
+pub use detail::{BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport};
 pub use format::{
     ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, PartReport,
     REPORT_VERSION, RegionReport, Report, SavedProfileReport, SideExitReport, VersionReport,
@@ -39,7 +42,7 @@ impl Engine {
     pub fn report(&self) -> Report {
         let mut functions = IndexMap::new();
         for function in self.inner.functions() {
-            if let Some(report) = report_function(&function) {
+            if let Some(report) = report_function(&function, self.inner.observer.inspects()) {
                 let name = function.unique_name(|name| functions.contains_key(name));
                 functions.insert(name, report);
             }
@@ -57,6 +60,7 @@ impl Engine {
             memory: report_memory(&self.memory()),
             workers: report_workers(self.inner.workers.figures()),
             functions,
+            events: self.inner.observer.events(),
         }
     }
 }
@@ -70,7 +74,7 @@ fn report_workers(figures: WorkerFigures) -> WorkersReport {
     }
 }
 
-fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
+fn report_function(function: &FunctionUnit, inspect: bool) -> Option<FunctionReport> {
     let Some(body) = function.body() else {
         let failure = function.lazy.failure()?;
         return Some(FunctionReport {
@@ -81,6 +85,7 @@ fn report_function(function: &FunctionUnit) -> Option<FunctionReport> {
     let mut report = FunctionReport {
         instructions: instruction_count(&body.source),
         blocks: body.source.layout.blocks().count(),
+        detail: inspect.then(|| report_detail(&body, body.tiering())),
         ..empty_function()
     };
     if let Some(error) = body.baseline.failure() {
@@ -159,6 +164,7 @@ fn empty_function() -> FunctionReport {
         compile_micros: IndexMap::new(),
         regions: vec![],
         irreducible: vec![],
+        detail: None,
     }
 }
 
@@ -212,6 +218,7 @@ fn add_version(list: &mut Vec<VersionReport>, total: &mut [u64; 2], version: &Ve
         code_bytes: version.code_bytes,
         compile_micros: micros(version.compile_time),
         found_by: name_of(version.found_by),
+        code: version.text.as_deref().cloned(),
     };
     total[usize::from(version.tier.min(1))] += report.compile_micros;
     list.push(report);
@@ -314,6 +321,7 @@ fn report_side(side: &Side) -> SideExitReport {
         reason: failure.map_or_else(String::new, |error| error.to_string()),
         code_bytes: compiled.map_or(0, |version| version.code_bytes),
         compile_micros: compiled.map_or(0, |version| micros(version.compile_time)),
+        code: compiled.and_then(|version| version.text.as_deref().cloned()),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::error::CompileError;
 use crate::faults::{Faults, Stage};
 use crate::instrument::{Plan, instrument};
 use crate::link::{Place, place};
+use crate::observe::{Event, Happened};
 use crate::pacing::{compile_time, starts_at_speed, weigh};
 use crate::reclaim::Releasable;
 use crate::tierup::NEVER;
@@ -146,12 +147,13 @@ impl Inner {
             std::mem::take(control),
         );
         let (isa, check) = (Arc::clone(self.isa(tier)), self.config.check);
+        let texts = self.observer.texts();
         let (faults, name) = (self.config.faults.clone(), name.to_string());
         let generated = compute(move || {
             let (context, control) = &mut working;
             let generated = fault(faults.as_ref(), Stage::Codegen(tier), &name)
                 .map_err(GenerateError::from)
-                .and_then(|()| generate(context, &isa, tier, check, control));
+                .and_then(|()| generate(context, &isa, tier, check, texts, control));
             (working, generated)
         });
         let (working, generated) = generated.ok_or(CompileError::Stopped)?;
@@ -175,7 +177,15 @@ impl Inner {
         let listing = self
             .codemap
             .list(version.entry, tier, origin.clone(), tables);
+        let seen = self.observer.seen(&origin.function, origin.unit, tier);
+        let compiled = Event::new(Happened::Compiled, &origin.function, origin.unit);
+        self.observer.event(Event {
+            tier: Some(tier),
+            micros: u64::try_from(version.compile_time.as_micros()).unwrap_or(u64::MAX),
+            ..compiled
+        });
         version.code.with(|code| {
+            code.seen = seen;
             code.account = Some(self.reclaimer.ledger.open(tier, code.memory.size()));
             code.listing = Some(listing);
         });

@@ -26,6 +26,7 @@ use crate::engine::Inner;
 use crate::error::CompileError;
 use crate::faults::Stage;
 use crate::formed::Formed;
+use crate::observe::Happened;
 use crate::pacing::{CALLED_AGAIN, Load, PRUNE_AFTER, PRUNE_FROM, executions_left};
 use crate::publish::whole_region;
 use crate::unit::{Body, FunctionUnit, Unit};
@@ -212,6 +213,7 @@ impl Inner {
             hot.status = Status::Compiling;
             hot.found_by = Some(FoundBy::Counters);
         }
+        self.happened_to(Happened::SideExitHot, &function, tiering, formed.part);
         let part = formed.part;
         self.compile_later(function, Arc::clone(&body), part, Cause::SideExit(formed));
     }
@@ -223,6 +225,11 @@ impl Inner {
         part: HotPart,
         cause: Cause,
     ) {
+        if let Some(tiering) = body.tiering()
+            && !self.synchronous()
+        {
+            self.happened_to(Happened::Queued, &function, tiering, part);
+        }
         let job = Job {
             engine: Arc::downgrade(self),
             function,

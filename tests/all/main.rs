@@ -13,6 +13,7 @@ mod publication;
 mod random;
 mod reclaim;
 mod report;
+mod see;
 mod threads;
 mod tiering;
 mod workers;

@@ -1,7 +1,7 @@
 //! The report: valid by its schema, stable, and readable again.
 
 use crate::tiering::{eager_to_tier, engine};
-use regraft::{Config, Detection, Engine, Mode, REPORT_VERSION, Report, Sampling};
+use regraft::{Config, Detection, Engine, Mode, Observe, REPORT_VERSION, Report, Sampling};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -91,6 +91,22 @@ fn reports_are_valid_by_the_schema() {
         let engine = engine(config, include_str!("../../outliner/testdata/nest.clif"));
         validate(&engine.report());
     }
+    let inspected = engine(
+        Config {
+            observe: Observe { inspect: true },
+            ..eager_to_tier(20)
+        },
+        include_str!("../../outliner/testdata/exits.clif"),
+    );
+    let exits = inspected.lookup("exits").expect("it is declared");
+    let exits = inspected
+        .get::<(i64, i64), i64>(exits)
+        .expect("the types agree");
+    for i in 0..30 {
+        // SAFETY: the function touches no memory.
+        unsafe { exits.call((1_000_000, 999_983 + i)) };
+    }
+    validate(&inspected.report());
     let mut profile = busy_engine().profile();
     for (stale, saved) in [true, false]
         .into_iter()

@@ -2,6 +2,7 @@
 
 use crate::codemap::Listing;
 use crate::compile::Version;
+use crate::observe::Seen;
 use regraft_executor::arena::{OwnedCode, RangeStats};
 use regraft_executor::locks::{Locked, lock};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,6 +52,8 @@ impl<T> Default for Releasable<T> {
 pub(crate) struct Code {
     /// Its entry in the code map, which goes before the memory can be given again.
     pub listing: Option<Listing>,
+    /// What observers know of it, who are told before the memory can be given again.
+    pub seen: Option<Seen>,
     /// Its place in the ledger.
     pub account: Option<Account>,
     pub memory: OwnedCode,

@@ -1,5 +1,6 @@
 //! The data of a report, as they are written to JSON.
 
+use super::detail::{CodeReport, DetailReport, EventsReport};
 use super::memory::MemoryReport;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ pub struct Report {
     /// The defined functions, by name, in the order of their declaration. Where functions of modules
     /// have the same name, the number of the function follows it: `main#17`.
     pub functions: IndexMap<String, FunctionReport>,
+    /// What happened, in order; absent unless it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<EventsReport>,
 }
 
 /// Tier-1 compilation, wherever it happens.
@@ -66,6 +70,9 @@ pub struct FunctionReport {
     pub regions: Vec<RegionReport>,
     /// Cycles with several entries: no region can be made of them.
     pub irreducible: Vec<IrreducibleReport>,
+    /// Its CLIF and its control-flow graph with counts; absent unless that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<DetailReport>,
 }
 
 /// What became of a function's saved profile.
@@ -157,6 +164,9 @@ pub struct SideExitReport {
     pub code_bytes: usize,
     /// Microseconds to compile the continuation; 0 if there is none.
     pub compile_micros: u64,
+    /// The text of the continuation; absent unless it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodeReport>,
 }
 
 /// A parameter of a region.
@@ -212,6 +222,9 @@ pub struct VersionReport {
     /// What had it compiled: `counters`, `sampling` or `profile`; empty for a
     /// first version.
     pub found_by: String,
+    /// Its text; absent unless it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodeReport>,
 }
 
 /// A cycle with several entries.

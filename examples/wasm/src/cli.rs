@@ -2,6 +2,7 @@
 
 use clap::{Parser, ValueEnum};
 use regraft::{CompileMode, Config, Mode};
+use regraft_page::Limits;
 use regraft_wasm::{Error, Extern, ExternType, Imports, Instance, Module, Store, Value, Wasi};
 use std::fmt;
 use std::fs::File;
@@ -34,6 +35,12 @@ pub struct Options {
     /// Write the region report as JSON (`-` for standard output).
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write a page that shows what tier-up did.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Put all that the page shows into the report: CLIF and machine code of all versions, graphs, events.
+    #[arg(long)]
+    inspect: bool,
     /// Print on standard error how long each stage took.
     #[arg(long)]
     time: bool,
@@ -124,6 +131,7 @@ fn config(options: &Options) -> Config {
         settings: vec![("enable_verifier".to_string(), "false".to_string())],
         ..Config::default()
     };
+    config.observe.inspect = options.inspect || options.html.is_some();
     if options.sync {
         config.compile = CompileMode::Synchronous;
     }
@@ -142,11 +150,13 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
 fn run(options: &Options) -> Result<ExitCode, Failure> {
     let clock = Instant::now();
     // A program is not run for nothing: what its report goes to comes first.
-    let path = options.report.as_deref();
-    let path = path.filter(|path| path.as_os_str() != "-");
-    let mut report_file = path
-        .map(|path| File::create(path).map_err(|error| unwritable(path, &error)))
-        .transpose()?;
+    let create = |path: Option<&PathBuf>| {
+        let path = path.filter(|path| path.as_os_str() != "-");
+        path.map(|path| File::create(path).map_err(|error| unwritable(path, &error)))
+            .transpose()
+    };
+    let mut report_file = create(options.report.as_ref())?;
+    let page_file = create(options.html.as_ref())?;
     let stage = |name: &str, since: Instant| {
         if options.time {
             eprintln!("{name:>12}  {:.6} s", since.elapsed().as_secs_f64());
@@ -178,14 +188,21 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     let since = Instant::now();
     let outcome = call(options, &module, &instance);
     stage("run", since);
-    if let Some(path) = &options.report {
+    if options.report.is_some() || options.html.is_some() {
         store.engine().wait_idle();
         let report = store.engine().report().to_json();
-        match &mut report_file {
-            None => println!("{report}"),
-            Some(file) => file
-                .write_all(report.as_bytes())
-                .map_err(|error| unwritable(path, &error))?,
+        match (&options.report, &mut report_file) {
+            (Some(path), Some(file)) => write(file, path, &report)?,
+            (Some(_), None) => println!("{report}"),
+            (None, _) => {}
+        }
+        if let Some(path) = &options.html {
+            let page = regraft_page::page(&report, &file.to_string(), &Limits::default());
+            let page = page.map_err(|error| input(error.to_string()))?;
+            match page_file {
+                Some(mut file) => write(&mut file, path, &page)?,
+                None => println!("{page}"),
+            }
         }
     }
     stage("all", clock);
@@ -199,6 +216,11 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn write(file: &mut File, path: &Path, text: &str) -> Result<(), Failure> {
+    let written = file.write_all(text.as_bytes());
+    written.map_err(|error| unwritable(path, &error))
 }
 
 /// A module in binary form, assembled if it is text; or what is wrong with it.

@@ -5,7 +5,8 @@
 //! | `run` | runs the run comments of CLIF test files through the engine |
 //! | `regions` | says which loops would become regions, and why not, without running anything |
 //! | `outline` | prints what outlining one loop makes of a function |
-//! | `report` | prints a saved region report as tables |
+//! | `report` | prints a saved region report as tables, or makes an HTML page of it |
+//! | `diff` | compares two saved region reports |
 //!
 //! Exit codes: 0 all went well; 1 what was run failed; 2 the input or the command line is no good.
 //!
@@ -20,12 +21,15 @@
 
 #![deny(missing_docs)]
 
+mod diff;
+mod html;
 mod input;
 mod outline;
 mod output;
 mod regions;
 mod report;
 mod run;
+mod story;
 
 use clap::{Parser, Subcommand};
 use output::{CliError, Output};
@@ -51,6 +55,7 @@ enum Command {
     Regions(regions::Args),
     Outline(outline::Args),
     Report(report::Args),
+    Diff(diff::Args),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +71,7 @@ fn main() -> ExitCode {
         Command::Regions(args) => regions::run(args, &mut out),
         Command::Outline(args) => outline::run(args, &mut out),
         Command::Report(args) => report::run(args, &mut out),
+        Command::Diff(args) => diff::run(args, &mut out),
     }));
     let result = result.unwrap_or_else(|_| {
         let message = "internal error: this is a defect of regraft (RUST_LOG=debug shows where)";

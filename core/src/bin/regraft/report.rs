@@ -1,10 +1,10 @@
 //! `regraft report`: a saved region report as tables.
 
-use crate::input;
 use crate::output::{self, CliError, Output};
+use crate::{html, input};
 use comfy_table::{CellAlignment, Table};
 use regraft::{FunctionReport, PartReport, RegionReport, Report, TierMemoryReport, VersionReport};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Print a report that `regraft run --report` wrote, as tables
 #[derive(Debug, clap::Args)]
@@ -12,17 +12,31 @@ pub struct Args {
     /// The report; `-` is standard input
     #[arg(value_name = "REPORT.json")]
     file: PathBuf,
+
+    /// Write a page that shows the report, instead of the tables
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// Runs the subcommand.
 pub fn run(args: &Args, out: &mut Output) -> Result<(), CliError> {
-    let text = input::read(&args.file)?;
+    match &args.html {
+        Some(html) => {
+            let text = input::read(&args.file)?;
+            html::write(html, &text, &args.file.display().to_string())
+        }
+        None => out.document(&tables(&read(&args.file)?)),
+    }
+}
+
+/// Reads a report.
+pub fn read(path: &Path) -> Result<Report, CliError> {
+    let text = input::read(path)?;
     let report = Report::from_json(&text);
-    let report = report.map_err(|error| {
-        let file = args.file.display();
+    report.map_err(|error| {
+        let file = path.display();
         CliError::BadInput(format!("{file}: this is no region report: {error}"))
-    })?;
-    out.document(&tables(&report))
+    })
 }
 
 fn tables(report: &Report) -> String {

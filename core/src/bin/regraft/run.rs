@@ -3,17 +3,18 @@
 //! Output: a line per command, then `N passed, N failed`, and `, N skipped` if there were commands for
 //! targets that this machine cannot run. A function that traps ends the process: there is no handler.
 
-use crate::input;
 use crate::output::{CliError, Output};
+use crate::{html, input, story};
 use clap::ValueEnum;
 use cranelift_codegen::data_value::DataValue;
 use regraft::clif::{Command, Program, Target, TestFile, Verdict};
 use regraft::isa::TierIsas;
 use regraft::regions::{Profile, function_hash};
 use regraft::{
-    CompileMode, Config, Detection, FuncId, Mode, Pacing, REPORT_VERSION, Report, Sampling,
-    SavedProfileReport, WorkersReport,
+    CompileMode, Config, Detection, FuncId, Mode, Observe, Pacing, REPORT_VERSION, Report,
+    Sampling, SavedProfileReport, WorkersReport,
 };
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -72,6 +73,18 @@ pub struct Args {
     /// Write the region report as JSON; `-` is standard output, which then has nothing else
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+
+    /// Write a page that shows what tier-up did; opens in a browser, from the file system
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// Put into the report all that the page shows: CLIF and machine code of all versions, graphs with counts, events
+    #[arg(long)]
+    inspect: bool,
+
+    /// Leave out the table of what tier-up did
+    #[arg(short, long)]
+    quiet: bool,
 
     /// Write counts and formed regions as JSON, for `--profile` and `regraft regions --profile`
     #[arg(long, value_name = "FILE")]
@@ -153,9 +166,18 @@ pub fn run(args: &Args, out: &mut Output) -> Result<(), CliError> {
         0 => out.line(summary)?,
         skipped => out.line(format_args!("{summary}, {skipped} skipped"))?,
     }
-    if let Some(path) = &args.report {
-        let report = totals.report.unwrap_or_else(|| empty_report(args));
-        save(path, &report.to_json(), out)?;
+    let report = totals.report.unwrap_or_else(|| empty_report(args));
+    if let Some(story) = story::story(&report).filter(|_| !args.quiet) {
+        out.line(story)?;
+    }
+    if args.report.is_some() || args.html.is_some() {
+        let report = report.to_json();
+        if let Some(path) = &args.report {
+            save(path, &report, out)?;
+        }
+        if let Some(path) = &args.html {
+            html::write(path, &report, &title(args))?;
+        }
     }
     if let Some(path) = &args.save_profile {
         save(path, &totals.profile.to_json(), out)?;
@@ -185,6 +207,9 @@ fn config(args: &Args) -> Result<Config, CliError> {
         pacing: match args.pacing {
             PacingArg::Cost => Pacing::Cost,
             PacingArg::Counts => Pacing::Counts,
+        },
+        observe: Observe {
+            inspect: args.inspect || args.html.is_some(),
         },
         profile: args
             .profile
@@ -363,10 +388,11 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
         let mut names = std::iter::once(long.clone()).chain(numbered);
         names.find(|name| !taken(name)).unwrap_or(long)
     };
-    let report = program.engine().report();
-    let (mut functions, workers, memory) = (report.functions, report.workers, report.memory);
+    let mut report = program.engine().report();
+    let mut functions = std::mem::take(&mut report.functions);
+    let (workers, memory) = (report.workers.clone(), report.memory.clone());
+    let events = report.events.take();
     let merged = totals.report.get_or_insert_with(|| Report {
-        functions: Default::default(),
         workers: Default::default(),
         memory: Default::default(),
         ..report
@@ -378,12 +404,24 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
         panics: merged.workers.panics + workers.panics,
         queued: merged.workers.queued + workers.queued,
     };
-    for (name, mut function) in functions.drain(..) {
-        let name = free_name(&name, &|name| merged.functions.contains_key(name));
+    let mut renamed = HashMap::new();
+    for (old, mut function) in functions.drain(..) {
+        let name = free_name(&old, &|name| merged.functions.contains_key(name));
+        renamed.insert(old, name.clone());
         for region in &mut function.regions {
             region.function.clone_from(&name);
         }
         merged.functions.insert(name, function);
+    }
+    if let Some(mut events) = events {
+        for event in &mut events.list {
+            if let Some(name) = renamed.get(&event.function) {
+                event.function.clone_from(name);
+            }
+        }
+        let all = merged.events.get_or_insert_default();
+        all.list.append(&mut events.list);
+        all.left_out += events.left_out;
     }
     // The engine numbers names, and hashes what it numbered; a profile is for the file's text.
     let mut profile = program.engine().profile();
@@ -407,6 +445,22 @@ fn empty_report(args: &Args) -> Report {
         workers: Default::default(),
         memory: Default::default(),
         functions: Default::default(),
+        events: None,
+    }
+}
+
+/// What the page is about.
+fn title(args: &Args) -> String {
+    let files: Vec<String> = args
+        .files
+        .iter()
+        .take(3)
+        .map(|file| file.display().to_string())
+        .collect();
+    let more = args.files.len() - files.len();
+    match more {
+        0 => files.join(", "),
+        more => format!("{} and {more} more", files.join(", ")),
     }
 }
 

@@ -1,0 +1,199 @@
+//! What people and tools see of an engine while it runs: events, the text of what was compiled.
+//!
+//! ```text
+//!   machine code ── link ──▶ listed in the code map ── seen ──▶ Seen, held with the code
+//!   detect, tierup, publish, redefine ── event ──▶ journal, tracing        │ dropped
+//!                                                                         ▼ "freed"
+//! ```
+//!
+//! Invariants:
+//!
+//! * Off by default, and then nothing is collected, and generated code is the same, on or off.
+//! * A version is seen after it is in the code map and before it can run; that it goes is said before its
+//!   memory can be given again.
+//!
+//! Limitations: entries into regions are counted ([`crate::report`]), not recorded as events: they happen in
+//! generated code. Of events, the first [`journal::LIMIT`] are kept.
+//!
+//! Not here: how a report is made of this ([`crate::report`]) or a page (`regraft-page`).
+
+mod journal;
+mod text;
+
+use crate::baseline::Tiering;
+use crate::codemap::CodeUnit;
+use crate::engine::Inner;
+use crate::report::EventsReport;
+use crate::tierup::HotPart;
+use crate::unit::FunctionUnit;
+use journal::Journal;
+use std::sync::Arc;
+pub(crate) use text::{CodeText, Texts};
+
+/// What is made visible of an engine; nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observe {
+    /// The report has the CLIF of every function, with counts of blocks and edges; for each version the CLIF that was
+    /// compiled, what the optimiser left of it, and the machine code; and the events. Takes memory in proportion to
+    /// all code that was ever compiled.
+    pub inspect: bool,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Happened {
+    Defined,
+    Redefined,
+    Removed,
+    Hot,
+    Queued,
+    Compiled,
+    Published,
+    SideExitHot,
+    FormedAgain,
+    Freed,
+}
+
+impl Happened {
+    /// Its name in reports and traces.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Defined => "defined",
+            Self::Redefined => "redefined",
+            Self::Removed => "removed",
+            Self::Hot => "hot",
+            Self::Queued => "queued",
+            Self::Compiled => "compiled",
+            Self::Published => "published",
+            Self::SideExitHot => "side-exit-hot",
+            Self::FormedAgain => "formed-again",
+            Self::Freed => "freed",
+        }
+    }
+}
+
+/// An event, to whom it happened, and more about it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event<'a> {
+    pub what: Happened,
+    pub function: &'a str,
+    pub unit: CodeUnit,
+    /// The tier, where there is one.
+    pub tier: Option<u8>,
+    /// How long it took, in microseconds; 0 for what is a moment.
+    pub micros: u64,
+}
+
+impl<'a> Event<'a> {
+    /// A moment in the life of a function or a part of it.
+    pub fn new(what: Happened, function: &'a str, unit: CodeUnit) -> Self {
+        Self {
+            what,
+            function,
+            unit,
+            tier: None,
+            micros: 0,
+        }
+    }
+}
+
+/// Where an engine shows what it does.
+#[derive(Clone, Debug)]
+pub(crate) struct Observer {
+    config: Observe,
+    journal: Option<Arc<Journal>>,
+}
+
+impl Observer {
+    pub fn new(config: Observe) -> Self {
+        Self {
+            journal: config.inspect.then(Arc::default),
+            config,
+        }
+    }
+
+    /// Which texts are to be kept of what is compiled.
+    pub fn texts(&self) -> Texts {
+        match self.config.inspect {
+            true => Texts::Keep,
+            false => Texts::None,
+        }
+    }
+
+    /// Whether the report has everything.
+    pub fn inspects(&self) -> bool {
+        self.config.inspect
+    }
+
+    /// Takes note of an event.
+    pub fn event(&self, event: Event<'_>) {
+        tracing::trace!(
+            target: "regraft::event",
+            function = event.function, unit = %event.unit, tier = event.tier, micros = event.micros,
+            "{}", event.what.name()
+        );
+        if let Some(journal) = &self.journal {
+            journal.record(event);
+        }
+    }
+
+    /// What is to be kept as long as the code of a version.
+    pub fn seen(&self, function: &Arc<str>, unit: CodeUnit, tier: u8) -> Option<Seen> {
+        self.journal.as_ref()?;
+        Some(Seen {
+            observer: self.clone(),
+            function: Arc::clone(function),
+            unit,
+            tier,
+        })
+    }
+
+    /// The events so far.
+    pub fn events(&self) -> Option<EventsReport> {
+        self.journal.as_ref().map(|journal| journal.report())
+    }
+}
+
+impl Inner {
+    /// Something happened to a function.
+    pub fn happened(&self, what: Happened, function: &FunctionUnit) {
+        let event = Event::new(what, &function.name, CodeUnit::Function);
+        self.observer.event(event);
+    }
+
+    /// Something happened to a part of a function.
+    pub fn happened_to(
+        &self,
+        what: Happened,
+        function: &FunctionUnit,
+        tiering: &Tiering,
+        part: HotPart,
+    ) {
+        let unit = match part {
+            HotPart::Function => CodeUnit::Function,
+            HotPart::Loop(hook) => CodeUnit::Region {
+                entry: tiering.hooks[hook].region.entry(),
+            },
+        };
+        self.observer.event(Event::new(what, &function.name, unit));
+    }
+}
+
+/// A version that was shown; dropping it says that it is freed.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    observer: Observer,
+    function: Arc<str>,
+    unit: CodeUnit,
+    tier: u8,
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        let freed = Event::new(Happened::Freed, &self.function, self.unit);
+        self.observer.event(Event {
+            tier: Some(self.tier),
+            ..freed
+        });
+    }
+}
