@@ -76,6 +76,13 @@ pub fn run(args: &[&str]) -> Ran {
     }
 }
 
+/// Runs, and expects exit code 0.
+pub fn fine(args: &[&str]) -> Ran {
+    let ran = run(args);
+    assert_eq!(ran.code, Some(0), "{args:?}: {ran:?}");
+    ran
+}
+
 /// Runs, and expects exit code 2 and these words on standard error.
 pub fn refuses(args: &[&str], words: &[&str]) {
     let ran = run(args);

@@ -1,5 +1,6 @@
 //! Integration tests, in one binary.
 
+mod browser;
 mod churn;
 mod cli;
 mod conformance;

@@ -1,6 +1,6 @@
 //! What people see of a run: the table after it, the page, two reports compared; and what that costs nobody else.
 
-use crate::cli::{Ran, Scratch, refuses, run};
+use crate::cli::{Scratch, fine, refuses};
 use crate::tiering::{eager_to_tier, engine};
 use regraft::{CompileMode, Config, Engine, EventReport, Observe, Report};
 
@@ -9,12 +9,6 @@ const RARELY: &str = concat!(
     "/../examples/clif/trap_exit.clif"
 );
 const NESTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/clif/nested.clif");
-
-fn fine(args: &[&str]) -> Ran {
-    let ran = run(args);
-    assert_eq!(ran.code, Some(0), "{args:?}: {ran:?}");
-    ran
-}
 
 fn read(scratch: &Scratch) -> String {
     std::fs::read_to_string(scratch.path()).expect("it was written")

@@ -16,12 +16,19 @@ function blockTexts(clif) {
 /** A line of CLIF without the numbers of values, which outlining and the optimiser change. */
 const shape = (line) => line.replace(/;.*$/, "").replace(/\bv\d+/g, "v").trim();
 
+/** How many lines of a text are shown before more are asked for: browsers take long for very many. */
+const LINES = 1000;
+
 /** Text in which what is not in `before`, but for the numbers of values, is marked. */
 function marked(text, before) {
   const old = before === null ? null : new Set(before.split("\n").map(shape));
-  const lines = text.split("\n").map((line) =>
-    (old && line.trim() && !old.has(shape(line)) ? el("span", { class: "new" }, line) : `${line}\n`));
-  return el("pre", {}, lines);
+  const lines = text.split("\n");
+  const show = (line) => (old && line.trim() && !old.has(shape(line)) ? el("span", { class: "new" }, line) : `${line}\n`);
+  const pre = el("pre", {}, lines.slice(0, LINES).map(show));
+  if (lines.length <= LINES) return pre;
+  const rest = el("button", { onclick: () => { pre.append(...lines.slice(LINES).map(show)); rest.remove(); } },
+    `show ${number(lines.length - LINES)} more lines`);
+  return el("div", {}, pre, rest);
 }
 
 const column = (title, text, before = null) =>

@@ -154,12 +154,18 @@ impl Painter {
     }
 }
 
+/// Of a graph that is too large, how many blocks are drawn that were never executed: all alike, they hide the others.
+const NEVER_EXECUTED: usize = 24;
+
 /// The entry and the blocks that were executed most often, in their order.
 fn hottest(blocks: &[Block], most: usize) -> Vec<&Block> {
     let mut ranked: Vec<usize> = (0..blocks.len()).collect();
     // Stable: of equally hot blocks the first.
     ranked.sort_by_key(|&at| (at != 0, std::cmp::Reverse(blocks[at].count)));
-    ranked.truncate(most);
+    if blocks.len() > most {
+        let executed = blocks.iter().filter(|block| block.count > 0).count();
+        ranked.truncate(most.min(executed.saturating_add(NEVER_EXECUTED)));
+    }
     ranked.sort_unstable();
     ranked.into_iter().map(|at| &blocks[at]).collect()
 }
