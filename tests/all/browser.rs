@@ -86,7 +86,7 @@ fn interpreter() -> String {
         .to_string();
     let targets: Vec<String> = (0..200).map(|at| format!("block{}(v3)", at + 10)).collect();
     // Writing to a string does not fail.
-    let _ = write!(clif, "{}]\n", targets.join(", "));
+    let _ = writeln!(clif, "{}]", targets.join(", "));
     for at in 0..200u64 {
         let (block, p, c, r) = (at + 10, 100 + at * 3, 101 + at * 3, 102 + at * 3);
         let operation = ["iadd", "bxor", "imul", "isub"][(at % 4) as usize];

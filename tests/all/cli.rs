@@ -18,6 +18,14 @@ fn regraft() -> &'static Path {
         if profile.ends_with("release") {
             build.arg("--release");
         }
+        // Where the target was named, it is a folder between target and profile.
+        let target = target_lexicon::HOST.to_string();
+        if profile
+            .parent()
+            .is_some_and(|above| above.ends_with(&target))
+        {
+            build.args(["--target", &target]);
+        }
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
         let built = build.status().expect("cargo runs");
         assert!(built.success(), "the command does not build");

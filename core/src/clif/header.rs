@@ -260,7 +260,8 @@ fn missing_flags(requested: &OwnedTargetIsa, native: &OwnedTargetIsa) -> Vec<&'s
     let wanted = flags.iter().filter(|flag| flag.as_bool() == Some(true));
     wanted
         .map(|flag| flag.name)
-        // A hint that every AArch64 CPU executes, whether it can authenticate pointers or not.
-        .filter(|&name| name != "sign_return_address" && !has(name))
+        // Hints that every AArch64 CPU executes, whether it checks return addresses and branch targets or not.
+        .filter(|&name| !name.starts_with("sign_return_address") && name != "use_bti")
+        .filter(|&name| !has(name))
         .collect()
 }

@@ -44,6 +44,23 @@ fn trash_registers() {
             clobber_abi("C"),
         );
     }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: all registers that change are declared.
+    unsafe {
+        core::arch::asm!(
+            "mov x17, 0x5a5a",
+            ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16",
+            "mov x\\n, x17",
+            ".endr",
+            ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
+            "dup v\\n\\().2d, x17",
+            ".endr",
+            ".irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
+            "dup v\\n\\().2d, x17",
+            ".endr",
+            clobber_abi("C"),
+        );
+    }
 }
 
 /// A table whose resolver finds every unit at the address put here, publishes it, and counts.

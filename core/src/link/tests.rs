@@ -155,7 +155,8 @@ fn relative_calls_reach_their_target_or_are_refused() {
     assert_eq!(call(&caller, 4), 50);
     let far = try_link(&arena, &isas.tier1, &near, &|_| Some(0x1000)).unwrap_err();
     assert!(
-        matches!(far, LinkError::OutOfReach { address, .. } if address < 0x1000),
+        // Less what the instruction counts from its end, where it does.
+        matches!(far, LinkError::OutOfReach { address, .. } if (0xff0..=0x1000).contains(&address)),
         "{far}"
     );
 }

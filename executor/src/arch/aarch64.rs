@@ -10,7 +10,7 @@
 //! x16 and x17 may change between a caller and a callee (AAPCS64, 6.1.1); Cranelift allocates
 //! neither in any calling convention.
 //!
-//! Limitations: written against the manuals, assembled and disassembled, never run.
+//! Limitations: run under an emulator only, which has no instruction caches to be cleaned.
 
 use crate::arch::{STUB_SIZE, TRAMPOLINE_FIELD};
 

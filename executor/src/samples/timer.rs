@@ -10,7 +10,7 @@
 //!   host are hardly ever interrupted, and restarted if they are (`SA_RESTART`).
 //! * The handler reads static memory, thread-local memory that needs no set-up, and what the kernel gave it; it
 //!   takes no lock, allocates nothing, and leaves `errno` as it was.
-//! * The signal is one that nobody handled when the first timer was made, if there is one. Of that signal, only what
+//! * The signal is one that nobody handled when the first timer was made, and that timers can send, if there is one. Of that signal, only what
 //!   our timers send is ours; the rest goes to whoever handled it before.
 //! * When no engine samples any more, the next signal stops the timer that sent it.
 //!
@@ -127,25 +127,42 @@ impl Timer {
     /// Makes a timer for the calling thread, which does not run yet; says whether there is one.
     fn make() -> bool {
         let (signal, _) = installed();
-        // SAFETY: a structure of numbers and a pointer, for which zero is a value.
-        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
-        event.sigev_notify = libc::SIGEV_THREAD_ID;
-        event.sigev_signo = *signal;
-        event.sigev_value.sival_ptr = (&raw const MARK).cast_mut().cast();
-        // SAFETY: it has no preconditions.
-        event.sigev_notify_thread_id = unsafe { libc::gettid() };
-        let mut timer: libc::timer_t = ptr::null_mut();
-        let clock = libc::CLOCK_THREAD_CPUTIME_ID;
-        // SAFETY: it reads `event` and writes to `timer`.
-        let failed = unsafe { libc::timer_create(clock, &raw mut event, &raw mut timer) };
-        if failed != 0 {
-            let error = std::io::Error::last_os_error();
-            tracing::warn!(%error, "a thread has no timer and is not sampled");
-            return false;
+        match timer_of(*signal) {
+            Ok(timer) => {
+                TIMER.set(Some(timer));
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a thread has no timer and is not sampled");
+                false
+            }
         }
-        TIMER.set(Some(timer));
-        true
     }
+}
+
+/// Makes a timer of the calling thread that sends this signal.
+fn timer_of(signal: libc::c_int) -> std::io::Result<libc::timer_t> {
+    // SAFETY: a structure of numbers and a pointer, for which zero is a value.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_THREAD_ID;
+    event.sigev_signo = signal;
+    event.sigev_value.sival_ptr = (&raw const MARK).cast_mut().cast();
+    // SAFETY: it has no preconditions.
+    event.sigev_notify_thread_id = unsafe { libc::gettid() };
+    let mut timer: libc::timer_t = ptr::null_mut();
+    let clock = libc::CLOCK_THREAD_CPUTIME_ID;
+    // SAFETY: it reads `event` and writes to `timer`.
+    match unsafe { libc::timer_create(clock, &raw mut event, &raw mut timer) } {
+        0 => Ok(timer),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Whether a timer can send this signal: emulators keep some of the highest for themselves.
+fn can_be_sent(signal: libc::c_int) -> bool {
+    let timer = timer_of(signal);
+    // SAFETY: it was just made, and nobody else knows of it.
+    timer.is_ok_and(|timer| unsafe { libc::timer_delete(timer) } == 0)
 }
 
 impl Drop for Timer {
@@ -168,8 +185,9 @@ fn installed() -> &'static (libc::c_int, libc::sigaction) {
             let action = signals::action_of(signal);
             action.sa_sigaction == libc::SIG_DFL
         };
-        let mut signals = (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev();
-        let signal = signals.find(unused).unwrap_or(libc::SIGRTMAX());
+        let mut signals = (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev().filter(unused);
+        let signal = signals.find(|&signal| can_be_sent(signal));
+        let signal = signal.unwrap_or(libc::SIGRTMAX());
         (signal, signals::action_of(signal))
     });
     static HANDLED: std::sync::Once = std::sync::Once::new();

@@ -2,7 +2,6 @@
 
 use super::*;
 use cranelift_module::{ModuleRelocTarget, default_libcall_names};
-use regraft::jit::{JITBuilder, JITModule};
 
 on_every_kind! {
     imports_are_the_host_functions_themselves
@@ -150,6 +149,7 @@ fn symbols_are_found_in_order() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn library_calls_have_the_names_that_the_client_gives_them() {
+    use regraft::jit::{JITBuilder, JITModule};
     extern "C" fn my_ceil(_: f64) -> f64 {
         77.0
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Faults;
+use std::sync::atomic::AtomicU64;
 
 const BEFORE: libc::c_int = 77;
 
@@ -67,32 +68,61 @@ fn errno_survives_what_safe_calls_do_besides() {
     std::thread::spawn(call).join().unwrap();
 }
 
-/// The control and status register of vector instructions.
+/// What floating-point instructions go by, and the flags that they raise.
 #[cfg(target_arch = "x86_64")]
-fn control() -> u32 {
-    let mut control = 0_u32;
-    // SAFETY: it stores to `control`.
-    unsafe { core::arch::asm!("stmxcsr [{}]", in(reg) &raw mut control) };
-    control
+mod float {
+    pub const DEFAULT: u64 = 0x1f80;
+    pub const FLAGS: u64 = 0x3f;
+    const UNMASKED: u64 = 1 << 12 | 1 << 9;
+    const UPWARDS: u64 = 2 << 13;
+    const FLUSH: u64 = 1 << 15;
+    /// With exceptions unmasked, rounding upwards, and denormals flushed.
+    pub const CHOSEN: u64 = DEFAULT & !UNMASKED | UPWARDS | FLUSH;
+
+    pub fn control() -> u64 {
+        let mut control = 0_u32;
+        // SAFETY: it stores to `control`.
+        unsafe { core::arch::asm!("stmxcsr [{}]", in(reg) &raw mut control) };
+        control.into()
+    }
+
+    pub fn set_control(control: u64) {
+        let control = control as u32;
+        // SAFETY: the test puts it back; rounding differs meanwhile.
+        unsafe { core::arch::asm!("ldmxcsr [{}]", in(reg) &raw const control) };
+    }
 }
 
-#[cfg(target_arch = "x86_64")]
-fn set_control(control: u32) {
-    // SAFETY: the test puts it back; rounding differs meanwhile.
-    unsafe { core::arch::asm!("ldmxcsr [{}]", in(reg) &raw const control) };
+/// What floating-point instructions go by, and from bit 32 on the flags that they raise.
+#[cfg(target_arch = "aarch64")]
+mod float {
+    pub const DEFAULT: u64 = 0;
+    pub const FLAGS: u64 = u64::MAX << 32;
+    /// Rounding upwards, and denormals flushed. No processor need have exceptions that trap.
+    pub const CHOSEN: u64 = 1 << 22 | 1 << 24;
+
+    pub fn control() -> u64 {
+        let (control, status): (u64, u64);
+        // SAFETY: registers that every program may read.
+        unsafe {
+            core::arch::asm!("mrs {}, fpcr", "mrs {}, fpsr", out(reg) control, out(reg) status);
+        }
+        control | status << 32
+    }
+
+    pub fn set_control(control: u64) {
+        let (control, status) = (control & !FLAGS, control >> 32);
+        // SAFETY: the test puts it back; rounding differs meanwhile.
+        unsafe {
+            core::arch::asm!("msr fpcr, {}", "msr fpsr, {}", in(reg) control, in(reg) status);
+        }
+    }
 }
 
-/// With exceptions unmasked, rounding upwards, and denormals flushed.
-#[cfg(target_arch = "x86_64")]
 #[test]
 fn floating_point_state_survives_and_does_not_reach_the_compiler() {
-    const DEFAULT: u32 = 0x1f80;
-    const FLAGS: u32 = 0x3f;
-    const UNMASKED: u32 = 1 << 12 | 1 << 9;
-    const UPWARDS: u32 = 2 << 13;
-    const FLUSH: u32 = 1 << 15;
-    const CHOSEN: u32 = DEFAULT & !UNMASKED | UPWARDS | FLUSH;
-    static SEEN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    use float::{CHOSEN, DEFAULT, FLAGS, control, set_control};
+    static SEEN: AtomicU64 = AtomicU64::new(0);
     let engine = engine(Config {
         compilation: Compilation::AtFirstCall,
         faults: Some(Faults::new(|_, _| {

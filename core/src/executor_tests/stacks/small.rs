@@ -15,29 +15,36 @@ pub(super) enum Kind {
 
 impl Kind {
     pub const ALL: [Self; 2] = [Self::Thread, Self::Context];
-    const SIZE: usize = 32 << 10;
+
+    /// Bytes: 32 KiB, or what the C library wants for a thread.
+    fn size(self) -> usize {
+        match self {
+            Self::Thread => libc::PTHREAD_STACK_MIN.max(32 << 10),
+            Self::Context => 32 << 10,
+        }
+    }
 }
 
 /// What a stack is filled with before it is used.
 const UNTOUCHED: u8 = 0xa5;
 
-/// Memory with a page below it that nobody can access.
-struct Memory(*mut libc::c_void);
+/// Memory of so many bytes, with a page below it that nobody can access.
+struct Memory(*mut libc::c_void, usize);
 
 const GUARD: usize = 4096;
 
 impl Memory {
-    fn new() -> Self {
+    fn new(size: usize) -> Self {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let usable = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new range, whose first page is made inaccessible; the rest is filled.
         unsafe {
-            let base = libc::mmap(ptr::null_mut(), GUARD + Kind::SIZE, usable, flags, -1, 0);
+            let base = libc::mmap(ptr::null_mut(), GUARD + size, usable, flags, -1, 0);
             assert_ne!(base, libc::MAP_FAILED);
             assert_eq!(libc::mprotect(base, GUARD, libc::PROT_NONE), 0);
             let bottom = base.byte_add(GUARD).cast::<u8>();
-            bottom.write_bytes(UNTOUCHED, Kind::SIZE);
-            Self(base)
+            bottom.write_bytes(UNTOUCHED, size);
+            Self(base, size)
         }
     }
 
@@ -48,24 +55,24 @@ impl Memory {
     /// Bytes from the top to the lowest that was written.
     fn used(&self) -> usize {
         // SAFETY: the memory is initialised, and nobody uses it any more.
-        let bytes = unsafe { std::slice::from_raw_parts(self.bottom().cast::<u8>(), Kind::SIZE) };
+        let bytes = unsafe { std::slice::from_raw_parts(self.bottom().cast::<u8>(), self.1) };
         let lowest = bytes.iter().position(|&byte| byte != UNTOUCHED);
-        Kind::SIZE - lowest.unwrap_or(Kind::SIZE)
+        self.1 - lowest.unwrap_or(self.1)
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: it was mapped by `new`.
-        unsafe { libc::munmap(self.0, GUARD + Kind::SIZE) };
+        unsafe { libc::munmap(self.0, GUARD + self.1) };
     }
 }
 
 type Body<'a> = &'a (dyn Fn() + Sync);
 
-/// Runs `body`, which must not panic there, on a stack of 32 KiB; returns how much of it was used.
+/// Runs `body`, which must not panic there, on a small stack; returns how much of it was used.
 pub(super) fn run_on(kind: Kind, body: impl Fn() + Sync) -> usize {
-    let memory = Memory::new();
+    let memory = Memory::new(kind.size());
     let body: Body<'_> = &body;
     match kind {
         Kind::Thread => on_thread(&memory, body),
@@ -87,7 +94,7 @@ fn on_thread(memory: &Memory, body: Body<'_>) {
     // SAFETY: everything is initialised before it is used, and outlives the thread, which is waited for.
     unsafe {
         assert_eq!(libc::pthread_attr_init(attributes), 0);
-        let failed = libc::pthread_attr_setstack(attributes, memory.bottom(), Kind::SIZE);
+        let failed = libc::pthread_attr_setstack(attributes, memory.bottom(), memory.1);
         assert_eq!(failed, 0);
         let failed = libc::pthread_create(thread.as_mut_ptr(), attributes, start, argument);
         assert_eq!(failed, 0);
@@ -117,7 +124,7 @@ fn on_context(memory: &Memory, body: Body<'_>) {
         assert_eq!(libc::getcontext(small.as_mut_ptr()), 0);
         let context = &mut *small.as_mut_ptr();
         context.uc_stack.ss_sp = memory.bottom();
-        context.uc_stack.ss_size = Kind::SIZE;
+        context.uc_stack.ss_size = memory.1;
         context.uc_link = own.as_mut_ptr();
         libc::makecontext(small.as_mut_ptr(), start, 0);
         assert_eq!(libc::swapcontext(own.as_mut_ptr(), small.as_ptr()), 0);

@@ -7,7 +7,7 @@
 //!   sp+96   d8 .. d15               sp+0    x29, x30
 //! ```
 //!
-//! Limitations: written against the manuals and assembled, never run.
+//! Limitations: run under an emulator only.
 
 use crate::arch::Entered;
 

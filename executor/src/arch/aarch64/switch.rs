@@ -1,6 +1,6 @@
 //! Calling on another stack, on AArch64.
 //!
-//! Limitations: written against the manuals and assembled, never run.
+//! Limitations: run under an emulator only.
 
 use crate::arch::Entered;
 
