@@ -37,76 +37,100 @@
 //! What the engine does with hot code is in [`Report`]; what the client can
 //! choose is in [`Config`]. The pure halves, [`regions`] and [`outliner`], can
 //! be used without running anything.
+//!
+//! On Linux on x86-64 and AArch64 there is all of it. On any other target there are the pure halves and
+//! [`jit`], which compiles code once there, by cranelift-jit itself: [`is_tiering_supported`] says which it is.
 
 #![deny(missing_docs)]
 
-mod ahead;
-mod background;
-mod baseline;
-mod cells;
-pub mod clif;
-mod codemap;
-mod compile;
-mod config;
-mod contention;
-mod detect;
-mod engine;
-mod error;
-mod exchange;
-#[cfg(test)]
-mod executor_tests;
-mod externals;
-mod faults;
-mod formed;
-mod instrument;
-mod invoke;
-pub mod isa;
-pub mod jit;
-mod layout;
-mod lazy;
-mod link;
-mod local;
-mod made;
-mod names;
-mod observe;
-mod pacing;
-mod publish;
-mod reclaim;
-mod redefine;
-mod references;
-mod report;
-mod simplify;
-mod tier0;
-mod tierup;
-mod trap;
-pub mod typed;
-mod unit;
-mod worker;
+cfg_if::cfg_if! {
+    if #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))] {
+        mod ahead;
+        mod background;
+        mod baseline;
+        mod cells;
+        pub mod clif;
+        mod codemap;
+        mod compile;
+        mod config;
+        mod contention;
+        mod detect;
+        mod engine;
+        mod error;
+        mod exchange;
+        #[cfg(test)]
+        mod executor_tests;
+        mod externals;
+        mod faults;
+        mod formed;
+        mod instrument;
+        mod invoke;
+        pub mod isa;
+        pub mod jit;
+        mod layout;
+        mod lazy;
+        mod link;
+        mod local;
+        mod made;
+        mod names;
+        mod observe;
+        mod pacing;
+        mod publish;
+        mod reclaim;
+        mod redefine;
+        mod references;
+        mod report;
+        mod simplify;
+        mod tier0;
+        mod tierup;
+        mod trap;
+        pub mod typed;
+        mod unit;
+        mod worker;
 
-pub use codemap::{CodeLocation, CodeUnit, locate};
-pub use config::{Compilation, CompileMode, Config, Mode, Reclamation};
-pub use detect::{Detection, FoundBy, SampledThread, Sampling};
-pub use engine::Engine;
-pub use error::{CompileError, Error};
-pub use faults::{Faults, Stage};
-pub use instrument::{Plan, instrument};
-pub use invoke::InvokeError;
-pub use layout::CounterLayout;
-pub use observe::Observe;
-pub use pacing::Pacing;
-pub use reclaim::{MemoryStats, TierBytes};
-pub use regraft_executor::arena::{ArenaConfig, ArenaError, RangeStats};
-pub use regraft_executor::priority::WorkerPriority;
-pub use regraft_executor::slots::SlotError;
+        pub use codemap::{CodeLocation, CodeUnit, locate};
+        pub use config::{Compilation, CompileMode, Config, Mode, Reclamation};
+        pub use detect::{Detection, FoundBy, SampledThread, Sampling};
+        pub use engine::Engine;
+        pub use error::{CompileError, Error};
+        pub use faults::{Faults, Stage};
+        pub use instrument::{Plan, instrument};
+        pub use invoke::InvokeError;
+        pub use layout::CounterLayout;
+        pub use observe::Observe;
+        pub use pacing::Pacing;
+        pub use reclaim::{MemoryStats, TierBytes};
+        pub use regraft_executor::arena::{ArenaConfig, ArenaError, RangeStats};
+        pub use regraft_executor::priority::WorkerPriority;
+        pub use regraft_executor::slots::SlotError;
+        pub use report::{
+            BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport, ExitReport,
+            FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport, PartReport,
+            REPORT_VERSION, RangeReport, RegionReport, Report, SavedProfileReport, SideExitReport,
+            TierMemoryReport, VersionReport, WorkersReport, report_exits, report_live_ins,
+            report_live_outs,
+        };
+        pub use trap::{Trap, TrapKind};
+        pub use typed::TypedFn;
+        pub use unit::FuncId;
+
+        const TIERS_UP: bool = true;
+    } else {
+        #[path = "fallback.rs"]
+        pub mod jit;
+
+        const TIERS_UP: bool = false;
+    }
+}
+
 pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;
-pub use report::{
-    BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport, ExitReport,
-    FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport, PartReport,
-    REPORT_VERSION, RangeReport, RegionReport, Report, SavedProfileReport, SideExitReport,
-    TierMemoryReport, VersionReport, WorkersReport, report_exits, report_live_ins,
-    report_live_outs,
-};
-pub use trap::{Trap, TrapKind};
-pub use typed::TypedFn;
-pub use unit::FuncId;
+
+/// Whether code tiers up on this target: on Linux on x86-64 and AArch64.
+///
+/// Elsewhere there are [`jit`], which is cranelift-jit's own then, [`regions`] and [`outliner`]; there is no [`Engine`],
+/// and nothing that needs one.
+#[must_use]
+pub const fn is_tiering_supported() -> bool {
+    TIERS_UP
+}

@@ -30,9 +30,6 @@
 //! Not here: who may still be executing a block when it is freed (the caller's business), and the
 //! instruction cache ([`crate::arch`]).
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("regraft's code memory needs memfd_create, which only Linux has");
-
 mod copy;
 mod extents;
 mod mapping;

@@ -42,9 +42,6 @@ use self::aarch64 as imp;
 #[cfg(target_arch = "x86_64")]
 use self::x86_64 as imp;
 
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-compile_error!("regraft has stubs and a trampoline for x86-64 and AArch64 only");
-
 pub use self::enter::{Entered, Interrupted, enter, landing_address};
 pub use self::imp::LAZY_OFFSET;
 

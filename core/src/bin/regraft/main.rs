@@ -1,101 +1,27 @@
-//! The `regraft` command.
-//!
-//! | subcommand | does |
-//! |---|---|
-//! | `run` | runs the run comments of CLIF test files through the engine |
-//! | `regions` | says which loops would become regions, and why not, without running anything |
-//! | `outline` | prints what outlining one loop makes of a function |
-//! | `report` | prints a saved region report as tables, or makes an HTML page of it |
-//! | `diff` | compares two saved region reports |
-//!
-//! Exit codes: 0 all went well; 1 what was run failed; 2 the input or the command line is no good.
-//!
-//! Invariants:
-//!
-//! * Results go to standard output, everything else to standard error.
-//! * A reader that goes away ends the command quietly.
-//! * No input makes it panic: panics of the code generator are caught by the engine, and would be
-//!   errors here.
-//!
-//! Not here: the engine, and all that is decided about CLIF.
+//! The `regraft` command, where there is an engine for it: see [`command`].
 
 #![deny(missing_docs)]
 
-mod diff;
-mod html;
-mod input;
-mod outline;
-mod output;
-mod regions;
-mod report;
-mod run;
-mod story;
+cfg_if::cfg_if! {
+    if #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))] {
+        mod command;
+        mod diff;
+        mod html;
+        mod input;
+        mod outline;
+        mod output;
+        mod regions;
+        mod report;
+        mod run;
+        mod story;
 
-use clap::{Parser, Subcommand};
-use output::{CliError, Output};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
-
-/// Tier-up for Cranelift IR: runs CLIF, outlines its hot loops, and shows what became of them.
-#[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, max_term_width = 100)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-
-    /// Say on standard error what the engine does; RUST_LOG chooses in detail
-    #[arg(short, long, global = true)]
-    verbose: bool,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    Run(run::Args),
-    Regions(regions::Args),
-    Outline(outline::Args),
-    Report(report::Args),
-    Diff(diff::Args),
-}
-
-fn main() -> ExitCode {
-    let cli = Cli::parse();
-    start_tracing(cli.verbose);
-    // What panics in the code generator becomes an error of the function; the message is in that.
-    std::panic::set_hook(Box::new(
-        |panic| tracing::debug!(%panic, "a panic, to be caught"),
-    ));
-    let mut out = Output::new();
-    let result = catch_unwind(AssertUnwindSafe(|| match &cli.command {
-        Command::Run(args) => run::run(args, &mut out),
-        Command::Regions(args) => regions::run(args, &mut out),
-        Command::Outline(args) => outline::run(args, &mut out),
-        Command::Report(args) => report::run(args, &mut out),
-        Command::Diff(args) => diff::run(args, &mut out),
-    }));
-    let result = result.unwrap_or_else(|_| {
-        let message = "internal error: this is a defect of regraft (RUST_LOG=debug shows where)";
-        Err(CliError::Failed(message.to_string()))
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            error.explain();
-            error.exit_code()
+        fn main() -> std::process::ExitCode {
+            command::main()
+        }
+    } else {
+        fn main() -> std::process::ExitCode {
+            eprintln!("regraft: code does not tier up on this target, and there is nothing to show");
+            std::process::ExitCode::from(2)
         }
     }
-}
-
-/// Sends events to standard error if they were asked for.
-fn start_tracing(verbose: bool) {
-    let filter = match EnvFilter::try_from_default_env() {
-        Ok(filter) => filter,
-        Err(_) if verbose => EnvFilter::new("regraft=debug"),
-        Err(_) => return,
-    };
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // Nothing else has set one.
-    let _ = subscriber.try_init();
 }
