@@ -28,7 +28,7 @@
 //! Limitations: Linux only (`memfd_create`). Pages that were touched stay committed.
 //!
 //! Not here: who may still be executing a block when it is freed (the caller's business), and the
-//! instruction cache ([`crate::arch`]).
+//! instruction cache (`arch`).
 
 mod copy;
 mod extents;

@@ -12,7 +12,7 @@
 //!
 //! Limitations: a thread that never leaves generated code keeps everything that was retired since it entered.
 //!
-//! Not here: what is retired ([`crate::reclaim`]), and why the protocol is right ([`protocol`]).
+//! Not here: what is retired (the engine knows), and why the protocol is right (`protocol`).
 
 mod atomic;
 mod protocol;

@@ -3,7 +3,7 @@
 //! Generated code may call a host function that fails, and read `errno` later. What the library does in between,
 //! unasked, must not show: its system calls fail now and then, a lock that is contended among them.
 //!
-//! Not here: floating-point state ([`crate::arch::on_stack`]).
+//! Not here: floating-point state (`arch::on_stack`).
 
 /// Runs `work` and leaves `errno` as it was.
 pub fn preserved<R>(work: impl FnOnce() -> R) -> R {

@@ -13,14 +13,14 @@
 //! * A stack belongs to one call of [`on_own_stack`] at a time; calls that nest have one each.
 //! * Below each is memory that nobody can access.
 //! * Taking a stack and giving it back take no lock and little stack, a part of what a door has probed
-//!   ([`crate::arch`]); a test measures it.
+//!   (`arch`); a test measures it.
 //!
 //! Limitations: stacks are kept, a few of them, with the pages that were touched. When a trap skips what runs on a
 //! stack (a client's closure that calls generated code raw beneath a safe call), the stack is lost. An overflow of
 //! these stacks ends the process. What the client asks for by itself (`Engine::define`) is done on its own stack, but for
 //! the calling sequence of a safe call.
 //!
-//! Not here: the switch itself ([`crate::arch::on_stack`]).
+//! Not here: the switch itself (`arch::on_stack`).
 
 use crate::arch;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

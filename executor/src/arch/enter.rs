@@ -16,7 +16,7 @@
 
 use super::imp::enter as imp;
 
-/// What [`enter`] calls.
+/// What `enter` calls.
 pub type Entered = unsafe extern "C" fn(usize, *mut u8);
 
 /// Calls `function(first, second)`; returns 0 when it returns, and 1 when a handler sent the thread to
