@@ -1,9 +1,11 @@
 //! What a client chooses when it builds an engine.
 
-use crate::detect::Detection;
-use crate::faults::Faults;
+pub mod faults;
+
+use crate::config::faults::Faults;
 use crate::observe::Observe;
 use crate::pacing::Pacing;
+use crate::tiering::detect::Detection;
 use regraft_executor::arena::ArenaConfig;
 use regraft_executor::priority::WorkerPriority;
 use regraft_regions::{Mode as Counting, Policy, Profile};

@@ -15,19 +15,19 @@
 mod addresses;
 mod definitions;
 
-use crate::codemap::CodeMap;
+use crate::call::invoke::{InvokeError, Invoker};
+use crate::call::typed::{ClifArgs, ClifReturn, TypedFn};
+use crate::code::codemap::CodeMap;
+use crate::code::isa::TierIsas;
 use crate::config::{CompileMode, Config, Mode};
-use crate::detect::{Detection, SavedProfiles, Wanted};
 use crate::error::Error;
-use crate::invoke::{InvokeError, Invoker};
-use crate::isa::TierIsas;
-use crate::names;
 use crate::observe::Observer;
 use crate::pacing::Pacing;
+use crate::passes::names;
 use crate::reclaim::Reclaimer;
-use crate::typed::{ClifArgs, ClifReturn, TypedFn};
-use crate::unit::{FuncId, FunctionUnit, Unit, UnitTable};
-use crate::worker::Workers;
+use crate::threads::workers::Workers;
+use crate::tiering::detect::{Detection, SavedProfiles, Wanted};
+use crate::units::table::{FuncId, FunctionUnit, Unit, UnitTable};
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{FuncRef, Function, Signature, UserFuncName};
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};

@@ -1,10 +1,10 @@
 //! What can go wrong, for the client.
 
-use crate::invoke::InvokeError;
-use crate::isa::IsaError;
-use crate::link::LinkError;
-use crate::trap::Trap;
-use crate::typed::SignatureMismatch;
+use crate::call::invoke::InvokeError;
+use crate::call::trap::Trap;
+use crate::call::typed::SignatureMismatch;
+use crate::code::isa::IsaError;
+use crate::code::link::LinkError;
 use cranelift_codegen::ir::Signature;
 use regraft_executor::arena::ArenaError;
 use regraft_executor::slots::SlotError;
@@ -128,7 +128,7 @@ pub enum CompileError {
     Transform(String),
     /// The failure was asked for by `Config::faults`.
     #[error("injected failure: {0:?}")]
-    Injected(crate::faults::Stage),
+    Injected(crate::config::faults::Stage),
     /// What regraft generated does not pass a check: a defect.
     #[error("the generated code does not pass its check: {0}")]
     Check(String),

@@ -45,58 +45,37 @@
 
 cfg_if::cfg_if! {
     if #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))] {
-        mod ahead;
-        mod background;
-        mod baseline;
-        mod cells;
-        pub mod clif;
-        mod codemap;
-        mod compile;
+        mod call;
+        mod code;
         mod config;
-        mod contention;
-        mod detect;
+        mod define;
         mod engine;
         mod error;
-        mod exchange;
         #[cfg(test)]
         mod executor_tests;
-        mod externals;
-        mod faults;
-        mod formed;
-        mod instrument;
-        mod invoke;
-        pub mod isa;
         pub mod jit;
-        mod layout;
-        mod lazy;
-        mod link;
-        mod local;
-        mod made;
-        mod names;
         mod observe;
         mod pacing;
-        mod publish;
+        mod passes;
+        mod pipeline;
         mod reclaim;
-        mod redefine;
-        mod references;
         mod report;
-        mod simplify;
-        mod tier0;
-        mod tierup;
-        mod trap;
-        pub mod typed;
-        mod unit;
-        mod worker;
+        mod threads;
+        mod tiering;
+        mod units;
 
-        pub use codemap::{CodeLocation, CodeUnit, locate};
+        pub use call::typed;
+        pub use code::isa;
+
+        pub use code::codemap::{CodeLocation, CodeUnit, locate};
         pub use config::{Compilation, CompileMode, Config, Mode, Reclamation};
-        pub use detect::{Detection, FoundBy, SampledThread, Sampling};
+        pub use tiering::detect::{Detection, FoundBy, SampledThread, Sampling};
         pub use engine::Engine;
         pub use error::{CompileError, Error};
-        pub use faults::{Faults, Stage};
-        pub use instrument::{Plan, instrument};
-        pub use invoke::InvokeError;
-        pub use layout::CounterLayout;
+        pub use config::faults::{Faults, Stage};
+        pub use passes::instrument::{Plan, instrument};
+        pub use call::invoke::InvokeError;
+        pub use passes::layout::CounterLayout;
         pub use observe::Observe;
         pub use pacing::Pacing;
         pub use reclaim::{MemoryStats, TierBytes};
@@ -110,9 +89,9 @@ cfg_if::cfg_if! {
             TierMemoryReport, VersionReport, WorkersReport, report_exits, report_live_ins,
             report_live_outs,
         };
-        pub use trap::{Trap, TrapKind};
-        pub use typed::TypedFn;
-        pub use unit::FuncId;
+        pub use call::trap::{Trap, TrapKind};
+        pub use call::typed::TypedFn;
+        pub use units::table::FuncId;
 
         const TIERS_UP: bool = true;
     } else {

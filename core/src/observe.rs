@@ -20,12 +20,12 @@
 mod journal;
 mod text;
 
-use crate::baseline::Tiering;
-use crate::codemap::CodeUnit;
+use crate::code::codemap::CodeUnit;
 use crate::engine::Inner;
 use crate::report::EventsReport;
-use crate::tierup::HotPart;
-use crate::unit::FunctionUnit;
+use crate::tiering::tierup::HotPart;
+use crate::units::table::FunctionUnit;
+use crate::units::tiering::Tiering;
 use journal::Journal;
 use std::sync::Arc;
 pub(crate) use text::{CodeText, Texts};

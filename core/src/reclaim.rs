@@ -17,13 +17,13 @@
 
 mod ledger;
 
-use crate::baseline::Tiering;
-use crate::compile::Version;
+use crate::code::generate::Version;
 use crate::config::Reclamation;
 use crate::engine::{Engine, Inner};
-use crate::formed::Formed;
-use crate::tierup::HotPart;
-use crate::unit::{Body, FunctionUnit, Unit};
+use crate::pipeline::formed::Formed;
+use crate::tiering::tierup::HotPart;
+use crate::units::table::{Body, FunctionUnit, Unit};
+use crate::units::tiering::Tiering;
 use ledger::Ledger;
 pub(crate) use ledger::{Code, Releasable};
 pub use ledger::{MemoryStats, TierBytes};

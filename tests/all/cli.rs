@@ -14,7 +14,14 @@ fn regraft() -> &'static Path {
             .and_then(Path::parent)
             .expect("target/<profile>/deps");
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "-p", "regraft", "--bin", "regraft"]);
+        build.args([
+            "build",
+            "--quiet",
+            "-p",
+            "regraft-command",
+            "--bin",
+            "regraft",
+        ]);
         if profile.ends_with("release") {
             build.arg("--release");
         }

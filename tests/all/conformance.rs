@@ -7,9 +7,9 @@
 //! The corpus lies outside of the repository (`../shared/conformance/runtests`); where it is not, the tests
 //! say so and pass.
 
-use regraft::clif::{Effect, Program, Target, TestFile, Verdict, Wrapping};
 use regraft::regions::{Profile, function_hash};
 use regraft::{CompileMode, Config, Detection, Mode, PartReport, Sampling};
+use regraft_command::clif::{Effect, Program, Target, TestFile, Verdict, Wrapping};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

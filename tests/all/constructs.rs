@@ -24,9 +24,9 @@ mod examine;
 
 use cranelift_codegen::ir::{Function, Opcode};
 use examine::{Fate, Fates, Found, examine, note, verified};
-use regraft::clif::{Program, Target, TestFile, wrap_all};
 use regraft::regions::Policy;
 use regraft::{CompileMode, Config, Engine, Error, Mode, Report};
+use regraft_command::clif::{Program, Target, TestFile, wrap_all};
 use regraft_regions::{Flow, LoopForest};
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -60,7 +60,7 @@ mod definition;
 #[path = "../../executor/src/entry.rs"]
 mod entry;
 mod epoch;
-#[path = "../../core/src/exchange.rs"]
+#[path = "../../core/src/units/exchange.rs"]
 mod exchange;
 
 use self::atomic::{AtomicI64, AtomicUsize, Ordering};

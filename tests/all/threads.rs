@@ -2,8 +2,8 @@
 
 use crate::conformance::CRANELIFT_PANICS;
 use crate::tiering::eager_to_tier;
-use regraft::clif::{Command, Program, Target, TestFile, Verdict};
 use regraft::{Compilation, CompileMode, Config, Engine, FuncId, Mode};
+use regraft_command::clif::{Command, Program, Target, TestFile, Verdict};
 use std::path::PathBuf;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

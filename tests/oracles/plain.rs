@@ -274,7 +274,7 @@ pub fn through_cells<E>(
 
 /// The name of a function as text.
 pub fn name_of(function: &Function) -> String {
-    regraft::clif::function_name(&function.name)
+    regraft_command::clif::function_name(&function.name)
 }
 
 fn define(

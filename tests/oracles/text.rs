@@ -6,7 +6,7 @@
 use super::{Sabotage, Stats};
 use crate::generate::{Source, random_bytes};
 use regraft::Mode;
-use regraft::clif::{Program, TestFile};
+use regraft_command::clif::{Program, TestFile};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 

@@ -1,11 +1,11 @@
 //! From units and names to addresses.
 
 use super::{Inner, OwnData, RUNTIME_UNIT, read};
-use crate::codemap::Origin;
+use crate::code::codemap::Origin;
+use crate::code::link::{default_libcall_address, process_symbol};
 use crate::error::Error;
-use crate::link::{default_libcall_address, process_symbol};
-use crate::names;
-use crate::unit::{FunctionUnit, Unit};
+use crate::passes::names;
+use crate::units::table::{FunctionUnit, Unit};
 use cranelift_module::ModuleRelocTarget;
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,12 +1,12 @@
 //! Declaring and defining functions.
 
 use super::{Inner, lock, write};
-use crate::codemap::locate_by_block;
+use crate::code::codemap::locate_by_block;
 use crate::config::{Compilation, Mode};
 use crate::error::Error;
-use crate::made::Made;
-use crate::simplify::remove_constant_parameters;
-use crate::unit::{Body, FuncId, FunctionUnit, Unit};
+use crate::passes::simplify::remove_constant_parameters;
+use crate::units::made::Made;
+use crate::units::table::{Body, FuncId, FunctionUnit, Unit};
 use cranelift_codegen::ir::{Function, Signature};
 use regraft_executor::slots::OwnedSlot;
 use std::sync::Arc;
@@ -79,7 +79,8 @@ impl Inner {
         if self.config.mode != Mode::Eager {
             remove_constant_parameters(&mut func, &*self.isas.tier0);
         }
-        let references = crate::references::number_references(self, &function.name, &mut func)?;
+        let references =
+            crate::units::references::number_references(self, &function.name, &mut func)?;
         if references.takes_address {
             self.reclaimer.pointer_left();
         }

@@ -1,7 +1,7 @@
 //! Tests of `regraft_executor::slots`: publication, reuse, failure, threads.
 
-use crate::isa::TierIsas;
-use crate::link::testing::*;
+use crate::code::isa::TierIsas;
+use crate::code::link::testing::*;
 use regraft_executor::arena::Arena;
 use regraft_executor::slots::{OwnedSlot, Runtime, SlotError, SlotTable};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -3,8 +3,8 @@
 use super::data::{Contents, DataObject};
 use super::function::{Definition, State, generate_error, out_of_memory, place_bytes};
 use super::module::{JITModule, declared};
+use crate::code::link::ObjectCode;
 use crate::error::Error;
-use crate::link::ObjectCode;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::Signature;

@@ -5,10 +5,10 @@
 //!
 //! Not here: engines that a client chooses.
 
+use crate::code::isa::IsaError;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::isa::IsaError;
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use regraft_executor::arena::ArenaConfig;
 use regraft_executor::locks::lock;
@@ -132,7 +132,7 @@ fn config(threshold: Option<&OsStr>, check: Option<&OsStr>) -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isa::TierIsas;
+    use crate::code::isa::TierIsas;
 
     #[test]
     fn variables_set_thresholds_and_checks() {

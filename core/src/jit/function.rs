@@ -1,14 +1,14 @@
 //! A module's functions on their way into the engine.
 
-use crate::compile::GenerateError;
+use crate::code::generate::GenerateError;
+use crate::code::link::{LinkError, ObjectCode, Place, link, place};
+use crate::define::local::Prepared;
 use crate::engine::Engine;
 use crate::error::{CompileError, Error};
-use crate::exchange::Removed;
-use crate::externals::Externals;
-use crate::link::{LinkError, ObjectCode, Place, link, place};
-use crate::local::Prepared;
-use crate::names::is_own;
-use crate::unit::{Body, FunctionUnit, MachineCode};
+use crate::passes::names::is_own;
+use crate::units::exchange::Removed;
+use crate::units::externals::Externals;
+use crate::units::table::{Body, FunctionUnit, MachineCode};
 use cranelift_codegen::CodegenError;
 use cranelift_module::{ModuleError, ModuleRelocTarget, ModuleResult};
 use std::io;

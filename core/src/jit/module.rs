@@ -15,7 +15,7 @@ use super::symbols::Symbols;
 use super::{SystemMemoryProvider, engines};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::unit::FunctionUnit;
+use crate::units::table::FunctionUnit;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_jit::{BranchProtection, JITMemoryProvider};
 use cranelift_module::{

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a name that was found keeps its address.
 
-use crate::link::process_symbol;
+use crate::code::link::process_symbol;
 use regraft_executor::locks::{Locked, lock};
 use std::collections::HashMap;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Who owns code, and how many bytes of it there are.
 
-use crate::codemap::Listing;
-use crate::compile::Version;
+use crate::code::codemap::Listing;
+use crate::code::generate::Version;
 use crate::observe::Seen;
 use regraft_executor::arena::{OwnedCode, RangeStats};
 use regraft_executor::locks::{Locked, lock};

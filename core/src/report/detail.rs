@@ -1,8 +1,8 @@
 //! What a report has only where it is asked for ([`Observe::inspect`](crate::Observe::inspect)): texts, the
 //! control-flow graph with counts, events.
 
-use crate::baseline::Tiering;
-use crate::unit::Body;
+use crate::units::table::Body;
+use crate::units::tiering::Tiering;
 use regraft_regions::{Flow, FunctionProfile, instruction_count};
 use serde::{Deserialize, Serialize};
 

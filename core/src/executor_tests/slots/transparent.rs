@@ -1,7 +1,7 @@
 //! The invariant "Transparent" of [`crate::arch`]: what arrives through stub, lazy stub and trampoline.
 
 use super::*;
-use crate::invoke::Invoker;
+use crate::call::invoke::Invoker;
 use cranelift_codegen::data_value::DataValue;
 use std::fmt::Write as _;
 

@@ -1,0 +1,5 @@
+//! How a client calls generated code: by Rust types, by values, and with traps as errors.
+
+pub mod invoke;
+pub mod trap;
+pub mod typed;

@@ -1,0 +1,6 @@
+//! From CLIF to machine code in memory, and from an address back to CLIF.
+
+pub mod codemap;
+pub mod generate;
+pub mod isa;
+pub mod link;

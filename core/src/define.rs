@@ -1,0 +1,5 @@
+//! Declaring, defining, replacing and removing functions.
+
+pub mod lazy;
+pub mod local;
+pub mod redefine;

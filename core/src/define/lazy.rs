@@ -1,0 +1,240 @@
+//! Functions whose definition is asked for when they are first called.
+//!
+//! [`Compilation::AtFirstCall`](crate::Compilation) puts off compilation; this puts off making the CLIF
+//! too, for clients with many functions of which few run.
+//!
+//! ```text
+//!   call ─▶ stub ─▶ lazy stub ─▶ runtime ─▶ the client's closure ─▶ define, compile, publish ─▶ code
+//! ```
+//!
+//! Invariants: a closure runs once at most, on the thread of the first call, while no lock of the engine is
+//! held but the function's own. Its panics are contained. A function whose closure failed has no code, and
+//! a call of it is a trap ([`TrapKind::Unresolvable`](crate::TrapKind)); the report says why.
+//!
+//! Limitations: [`Engine::pointer`] and [`Engine::get`] cannot see what such a function would call, so a
+//! missing symbol shows when it is called.
+
+use crate::engine::{Engine, Inner};
+use crate::error::Error;
+use crate::units::table::{FuncId, FunctionUnit};
+use cranelift_codegen::ir::Function;
+use regraft_executor::fork::section;
+use regraft_executor::locks::{Locked, lock};
+use std::error::Error as StdError;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, TryLockError};
+
+/// What a client's closure returns.
+type Defined = Result<Function, Box<dyn StdError + Send + Sync>>;
+type Closure = Box<dyn FnOnce(&Engine) -> Defined + Send>;
+
+/// How a function will be defined, until it is.
+#[derive(Default)]
+pub(crate) struct Lazy {
+    closure: Mutex<Option<Closure>>,
+    /// Why the closure made no function, if it did not.
+    failure: Mutex<Option<String>>,
+}
+
+impl fmt::Debug for Lazy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lazy").field(&self.is_pending()).finish()
+    }
+}
+
+impl Lazy {
+    /// Whether there is a closure that has not run to its end.
+    pub fn is_pending(&self) -> bool {
+        let _section = section();
+        match self.closure.try_lock() {
+            Ok(closure) => closure.is_some(),
+            Err(TryLockError::Poisoned(closure)) => closure.into_inner().is_some(),
+            // It is running.
+            Err(TryLockError::WouldBlock) => true,
+        }
+    }
+
+    /// Whether the closure runs now.
+    pub fn is_running(&self) -> bool {
+        let _section = section();
+        matches!(self.closure.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
+    /// Why the function could not be defined, if that was tried in vain.
+    pub fn failure(&self) -> Option<String> {
+        self.last_failure().clone()
+    }
+
+    fn last_failure(&self) -> Locked<'_, Option<String>> {
+        lock(&self.failure)
+    }
+
+    /// Drops the closure, if there is one that does not run.
+    pub fn forget(&self) {
+        let _section = section();
+        if let Ok(mut closure) = self.closure.try_lock() {
+            *closure = None;
+        }
+    }
+}
+
+impl Engine {
+    /// Says how a declared function is defined when it is first called.
+    ///
+    /// `definition` gets the engine, to [`import`](Engine::import) what the function calls. It must not
+    /// call functions of the engine.
+    ///
+    /// ```
+    /// use cranelift_codegen::ir::{AbiParam, Signature, types};
+    /// use regraft::{Config, Engine};
+    ///
+    /// let engine = Engine::new(Config::default())?;
+    /// let mut signature = Signature::new(engine.isa().default_call_conv());
+    /// signature.returns.push(AbiParam::new(types::I32));
+    /// let id = engine.declare("seven", &signature)?;
+    /// engine.define_lazily(id, |_| {
+    ///     let clif = "function %seven() -> i32 system_v { block0: v0 = iconst.i32 7 return v0 }";
+    ///     Ok(cranelift_reader::parse_functions(clif)?.remove(0))
+    /// })?;
+    /// let seven = engine.get::<(), i32>(id)?;
+    /// // SAFETY: the code above touches no memory.
+    /// assert_eq!(unsafe { seven.call(()) }, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `UnknownFunction`; `DuplicateDefinition`. What goes wrong later is in the report, and the call traps.
+    pub fn define_lazily(
+        &self,
+        id: FuncId,
+        definition: impl FnOnce(&Engine) -> Defined + Send + 'static,
+    ) -> Result<(), Error> {
+        let function = self.inner.function(id)?;
+        let mut closure = lock(&function.lazy.closure);
+        if function.body().is_some() || closure.is_some() {
+            return Err(Error::DuplicateDefinition {
+                function: function.name.clone(),
+            });
+        }
+        *closure = Some(Box::new(definition));
+        function.unbind();
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Defines a function by its closure, if it has one.
+    pub fn define_pending(self: &Arc<Self>, function: &FunctionUnit) {
+        // Held on purpose: who comes second waits, and finds the body.
+        let mut closure = lock(&function.lazy.closure);
+        let Some(definition) = closure.take() else {
+            return;
+        };
+        let engine = Engine {
+            inner: Arc::clone(self),
+        };
+        let made = catch_unwind(AssertUnwindSafe(|| definition(&engine)));
+        let failure = match made {
+            Ok(Ok(func)) => {
+                let id = FuncId::from_u32(function.unit);
+                self.define_now(id, func)
+                    .err()
+                    .map(|error| error.to_string())
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("its definition panicked".to_string()),
+        };
+        if let Some(error) = &failure {
+            tracing::error!(function = %function.name, %error, "cannot be defined");
+        }
+        *function.lazy.last_failure() = failure;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Mode, TrapKind};
+    use cranelift_codegen::ir::{AbiParam, Signature, types};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn engine() -> (Engine, FuncId) {
+        let engine = Engine::new(Config {
+            mode: Mode::Tier0,
+            ..Config::default()
+        })
+        .unwrap();
+        let mut signature = Signature::new(engine.isa().default_call_conv());
+        signature.returns.push(AbiParam::new(types::I32));
+        let id = engine.declare("f", &signature).unwrap();
+        (engine, id)
+    }
+
+    fn seven() -> Function {
+        let clif = "function %f() -> i32 system_v { block0: v0 = iconst.i32 7 return v0 }";
+        cranelift_reader::parse_functions(clif).unwrap().remove(0)
+    }
+
+    #[test]
+    fn the_closure_runs_at_the_first_call_and_once() {
+        static RUNS: AtomicUsize = AtomicUsize::new(0);
+        let (engine, id) = engine();
+        engine
+            .define_lazily(id, |_| {
+                RUNS.fetch_add(1, Ordering::Relaxed);
+                Ok(seven())
+            })
+            .unwrap();
+        let f = engine.get::<(), i32>(id).unwrap();
+        assert_eq!(RUNS.load(Ordering::Relaxed), 0);
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let f = f.clone();
+                // SAFETY: the code touches no memory.
+                std::thread::spawn(move || unsafe { f.try_call(()) })
+            })
+            .collect();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap().unwrap(), 7);
+        }
+        assert_eq!(RUNS.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_second_definition_is_refused() {
+        let (engine, id) = engine();
+        engine.define_lazily(id, |_| Ok(seven())).unwrap();
+        let again = [
+            engine.define_lazily(id, |_| Ok(seven())),
+            engine.define(id, seven()),
+        ];
+        for again in again {
+            assert!(matches!(again, Err(Error::DuplicateDefinition { .. })));
+        }
+    }
+
+    #[test]
+    fn a_closure_that_fails_or_panics_leaves_a_trap() {
+        let closures: [fn(&Engine) -> Defined; 3] = [
+            |_| Err("no".into()),
+            |_| panic!("as asked for"),
+            |_| Ok(Function::new()),
+        ];
+        for closure in closures {
+            let (engine, id) = engine();
+            engine.define_lazily(id, closure).unwrap();
+            let f = engine.get::<(), i32>(id).unwrap();
+            for _ in 0..2 {
+                // SAFETY: there is no code to run.
+                let trap = unsafe { f.try_call(()) }.unwrap_err();
+                assert_eq!(trap.kind, TrapKind::Unresolvable);
+            }
+            let report = engine.report();
+            let error = report.functions["f"].definition_error.as_deref();
+            assert!(error.is_some_and(|error| !error.is_empty()), "{error:?}");
+            assert_eq!(report.functions["f"].tier, None);
+        }
+    }
+}

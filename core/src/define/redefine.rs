@@ -1,0 +1,239 @@
+//! Redefining and removing functions while they run.
+//!
+//! ```text
+//!   redefine:  check ─▶ compile ─▶ body and slot exchanged ─▶ old body is retired
+//!   remove:                        no body, slot traps     ─▶ body, function are retired
+//! ```
+//!
+//! Invariants:
+//!
+//! * A call that begins after [`Engine::redefine`] has returned runs the new body; activations of the old
+//!   one finish in it, and its regions and continuations serve nobody else.
+//! * A redefinition that fails changes nothing.
+//! * The number of a function that was removed is never given again.
+//!
+//! Not here: how it is exchanged while others publish ([`crate::units::exchange`]); when what was retired is freed
+//! ([`crate::reclaim`]).
+
+use crate::engine::{Engine, Inner};
+use crate::error::Error;
+use crate::observe::Happened;
+use crate::reclaim::Retired;
+use crate::units::exchange::Removed;
+use crate::units::table::{Body, FuncId, FunctionUnit};
+use cranelift_codegen::ir::Function;
+use regraft_executor::locks::{lock, write};
+use std::sync::Arc;
+
+impl Engine {
+    /// Replaces the definition of a function, also while it runs.
+    ///
+    /// The new body is compiled at once, and starts at tier 0. Calls that begin after this returns reach it,
+    /// through whatever pointer or caller; activations that run finish in the old body, which is then
+    /// reclaimed ([`Reclamation`](crate::Reclamation)). A function without a definition gets its first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::define`], but for `DuplicateDefinition`, and `Compile` whatever the configuration says. The
+    /// old definition stays in place then.
+    pub fn redefine(&self, id: FuncId, func: Function) -> Result<(), Error> {
+        let function = self.inner.function(id)?;
+        let _changing = lock(&function.changing);
+        let body = self.inner.make_body(&function, func)?;
+        self.inner.replace_definition(&function, body)
+    }
+
+    /// Removes a function and everything that was compiled of it.
+    ///
+    /// A call of it from generated code or through a [`TypedFn`](crate::TypedFn) is a trap from now on
+    /// ([`TrapKind::Unresolvable`](crate::TrapKind)), and so is one through a raw pointer, until the last function
+    /// that refers to it and the last handle of it are gone: then its stub may be given to another function.
+    /// Activations that run finish. The name can be declared again.
+    ///
+    /// # Errors
+    ///
+    /// `UnknownFunction`: also for a function that was removed before.
+    pub fn remove(&self, id: FuncId) -> Result<(), Error> {
+        let function = self.inner.function(id)?;
+        self.inner.remove_function(&function);
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Compiles `body` and lets calls reach it; retires what it replaces. The caller holds
+    /// [`FunctionUnit::changing`].
+    pub(crate) fn replace_definition(
+        self: &Arc<Self>,
+        function: &Arc<FunctionUnit>,
+        body: Arc<Body>,
+    ) -> Result<(), Error> {
+        self.compile_body(function, &body)?;
+        let entry = body.compiled().map(|baseline| baseline.version.entry);
+        function.lazy.forget();
+        if let Some(old) = self.exchange_body(function, &body, entry)? {
+            self.retire(Retired::Body(old));
+        }
+        self.detect_saved(function, &body);
+        Ok(())
+    }
+
+    /// Makes `body` the definition and `entry` what calls reach, or asks for one; returns the definition before.
+    pub(crate) fn exchange_body(
+        &self,
+        function: &FunctionUnit,
+        body: &Arc<Body>,
+        entry: Option<usize>,
+    ) -> Result<Option<Arc<Body>>, Error> {
+        let old = function.exchange(Some(Arc::clone(body)), entry);
+        let old = old.map_err(|Removed| {
+            // Nobody has seen it.
+            self.free(Retired::Body(Arc::clone(body)));
+            Error::UnknownFunction {
+                index: function.unit,
+                referenced_by: None,
+            }
+        })?;
+        self.definition_changed(function);
+        let happened = match old {
+            Some(_) => Happened::Redefined,
+            None => Happened::Defined,
+        };
+        self.happened(happened, function);
+        Ok(old)
+    }
+
+    /// Lets calls of the function trap, takes it out of the tables and retires it.
+    pub(crate) fn remove_function(&self, function: &Arc<FunctionUnit>) {
+        let _changing = lock(&function.changing);
+        function.lazy.forget();
+        {
+            let mut units = write(&self.units);
+            units.remove(function.unit);
+            let named = units.functions.get(&function.name);
+            if named.is_some_and(|named| Arc::ptr_eq(named, function)) {
+                units.functions.remove(&function.name);
+            }
+        }
+        let old = function.remove();
+        self.definition_changed(function);
+        self.happened(Happened::Removed, function);
+        if let Some(old) = old {
+            self.retire(Retired::Body(old));
+        }
+        self.retire(Retired::Function(Arc::clone(function)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Compilation, CompileMode, Config};
+    use crate::error::CompileError;
+    use crate::pipeline::tier1::whole_region;
+    use crate::tiering::tierup::HotPart;
+    use regraft_regions::FunctionProfile;
+
+    /// A loop, which has a hook; `number` is the result.
+    fn definition(number: i32) -> Function {
+        let clif = format!(
+            "function %f() -> i32 system_v {{
+block0:
+    v0 = iconst.i32 {number}
+    v3 = iconst.i32 1
+    jump block1(v0)
+block1(v1: i32):
+    v2 = isub v1, v3
+    brif v2, block1(v2), block2
+block2:
+    return v0
+}}"
+        );
+        cranelift_reader::parse_functions(&clif).unwrap().remove(0)
+    }
+
+    /// A function that is defined, but not compiled.
+    fn defined() -> (Engine, FuncId, Arc<FunctionUnit>, Arc<Body>) {
+        let engine = Engine::new(Config {
+            compilation: Compilation::AtFirstCall,
+            compile: CompileMode::Synchronous,
+            ..Config::default()
+        })
+        .unwrap();
+        let id = engine.define_function(definition(1)).unwrap();
+        let function = engine.inner.function(id).unwrap();
+        let body = function.body().unwrap();
+        (engine, id, function, body)
+    }
+
+    /// Compiles and publishes all of a body, as a thread does that has it in its hands.
+    fn publish_all(engine: &Inner, function: &FunctionUnit, body: &Arc<Body>) {
+        let first = match engine.compile_baseline(function, body) {
+            Ok(first) => first,
+            Err(error) => return assert!(matches!(error, CompileError::Replaced), "{error}"),
+        };
+        function.publish_first(body, first.version.entry);
+        let tiering = body.tiering().unwrap();
+        let region = whole_region(engine, body, tiering, &FunctionProfile::default()).unwrap();
+        engine.publish_function(function, body, tiering, region);
+        let hook = tiering.hooks[0].region.clone();
+        engine.publish_region(function, body, tiering, 0, hook);
+    }
+
+    #[test]
+    fn what_was_replaced_while_it_was_first_compiled_is_not_published() {
+        for (removed, compiled) in [(false, false), (false, true), (true, false), (true, true)] {
+            let (engine, id, function, old) = defined();
+            if compiled {
+                engine.inner.compile_baseline(&function, &old).unwrap();
+            }
+            let f = engine.get::<(), i32>(id).unwrap();
+            let pinned = engine.inner.reclaimer.epochs.clone();
+            pinned.pinned(|| {
+                match removed {
+                    false => engine.redefine(id, definition(2)).unwrap(),
+                    true => engine.remove(id).unwrap(),
+                }
+                publish_all(&engine.inner, &function, &old);
+                // SAFETY: the code touches no memory.
+                let result = unsafe { f.try_call(()) };
+                assert_eq!(result.ok(), (!removed).then_some(2));
+                // A function that was removed has no units any more for what it is compiled to.
+                assert_eq!(old.tiering().is_some(), compiled || !removed);
+                if let Some(tiering) = old.tiering() {
+                    let mut state = tiering.state();
+                    for part in [HotPart::Function, HotPart::Loop(0)] {
+                        assert!(state.part_mut(part).versions.is_empty());
+                    }
+                }
+            });
+        }
+    }
+
+    /// A thread that compiles ahead is not inside: what it holds is freed before it is done.
+    #[test]
+    fn what_was_freed_while_it_was_first_compiled_is_given_back() {
+        let (engine, id, function, old) = defined();
+        engine.redefine(id, definition(2)).unwrap();
+        engine.collect();
+        assert_eq!(engine.memory().waiting, 0);
+        let (slots, live) = (engine.inner.slots.live(), engine.memory().tiers[0].live);
+        let late = engine.inner.compile_baseline(&function, &old);
+        assert!(matches!(late, Err(CompileError::Replaced)));
+        assert_eq!(engine.inner.slots.live(), slots);
+        assert_eq!(engine.memory().tiers[0].live, live);
+    }
+
+    #[test]
+    fn a_removed_function_gets_no_definition_any_more() {
+        let (engine, id, function, _) = defined();
+        engine.remove(id).unwrap();
+        let slots = engine.inner.slots.live();
+        let body = engine.inner.make_body(&function, definition(2)).unwrap();
+        let late = engine.inner.replace_definition(&function, body);
+        assert!(late.is_err());
+        assert!(function.body().is_none());
+        assert_eq!(engine.inner.slots.live(), slots);
+        assert!(!function.bind(None));
+    }
+}

@@ -1,0 +1,5 @@
+//! What gets hot, and what is decided about it.
+
+pub mod ahead;
+pub mod detect;
+pub mod tierup;

@@ -1,0 +1,163 @@
+//! What finds hot parts: one question, and three ways to an answer.
+//!
+//! ```text
+//!   counters   a countdown of tier 0 goes below zero ──┐
+//!   sampling   a timer sees a thread in a part ────────┼─▶ detected ─▶ queue or this thread ─▶ form …
+//!   profile    a function is defined that was hot ─────┘
+//! ```
+//!
+//! A [`Detector`] says which parts of a function are hot, and what formation is to go by. Policy is
+//! not its business: that is the same for all (`regraft_regions::formation`).
+//!
+//! Invariants:
+//!
+//! * *harmless*: whatever a detector says, code is right. It can waste the compiler's time on what is
+//!   cold, as often as a part's backoff allows.
+//! * A part is compiled once, whoever finds it, and the report says who did.
+//!
+//! Not here: what becomes of what was found (`tierup`).
+
+mod counters;
+mod sampling;
+mod saved;
+
+use crate::engine::Inner;
+use crate::observe::Happened;
+use crate::tiering::tierup::{Cause, HotPart};
+use crate::units::table::{Body, FunctionUnit};
+use crate::units::tiering::{Status, Tiering};
+use regraft_regions::Region;
+use std::fmt;
+use std::sync::Arc;
+
+pub(crate) use counters::Countdown;
+pub(crate) use sampling::{FunctionSamples, Wanted};
+pub use sampling::{SampledThread, Sampling};
+pub(crate) use saved::{SavedProfiles, SavedUse};
+
+/// What finds hot parts while code runs.
+///
+/// A saved profile ([`Config::profile`](crate::Config::profile)) finds them before, beside either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detection {
+    /// Counters in tier-0 code: exact, soon, and in every iteration.
+    #[default]
+    Counters,
+    /// Samples of the program counter: tier-0 code does not count.
+    Sampling(Sampling),
+}
+
+impl Detection {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counters => "counters",
+            Self::Sampling(_) => "sampling",
+        }
+    }
+}
+
+/// What found a hot part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FoundBy {
+    /// A counter, of tier 0 or of a side exit.
+    Counters,
+    /// Samples of the program counter.
+    Sampling,
+    /// A saved profile.
+    Profile,
+}
+
+impl fmt::Display for FoundBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Counters => "counters",
+            Self::Sampling => "sampling",
+            Self::Profile => "profile",
+        })
+    }
+}
+
+/// What formation goes by for a part that was found.
+#[derive(Clone, Debug)]
+pub(crate) enum Evidence {
+    /// What tier 0 knows when the part's turn comes.
+    Current,
+    /// Counts from elsewhere.
+    Counts(Arc<regraft_regions::FunctionProfile>),
+    /// A region that was formed before: the policy has had its say.
+    Region(Box<Region>),
+}
+
+/// A part that was found.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    pub by: FoundBy,
+    pub evidence: Evidence,
+}
+
+/// A way to find the hot parts of a function.
+pub(crate) trait Detector {
+    /// What the report calls it.
+    fn found_by(&self) -> FoundBy;
+
+    /// The parts that are hot, in the order in which they are to be compiled.
+    fn hot_parts(&self, tiering: &Tiering) -> Vec<HotPart>;
+
+    /// What formation is to go by for one of them.
+    fn evidence(&self, part: HotPart) -> Evidence;
+}
+
+impl Inner {
+    /// Has everything compiled that a detector finds in a function and that is not compiled yet.
+    pub(crate) fn detected(
+        self: &Arc<Self>,
+        function: &Arc<FunctionUnit>,
+        body: &Arc<Body>,
+        detector: &dyn Detector,
+    ) {
+        let Some(tiering) = body.tiering() else {
+            return;
+        };
+        for part in detector.hot_parts(tiering) {
+            let current = function.is_current(body);
+            if !self.tiers_up() || !self.request(tiering, part, current, detector.found_by()) {
+                continue;
+            }
+            let finding = Finding {
+                by: detector.found_by(),
+                evidence: detector.evidence(part),
+            };
+            tracing::debug!(function = %function.name, ?part, by = %finding.by, "found hot");
+            self.happened_to(Happened::Hot, function, tiering, part);
+            let (function, body) = (Arc::clone(function), Arc::clone(body));
+            self.compile_later(function, body, part, Cause::Found(finding));
+        }
+    }
+
+    /// Puts a part into the compiler's hands, unless it is there or decided already.
+    fn request(&self, tiering: &Tiering, part: HotPart, current: bool, found_by: FoundBy) -> bool {
+        let mut state = tiering.state();
+        if matches!(part, HotPart::Loop(hook) if hook >= state.hooks.len()) {
+            return false;
+        }
+        let hot = state.part_mut(part);
+        hot.asked += 1;
+        let free = match &hot.status {
+            Status::Cold | Status::Skipped(_) => true,
+            Status::Failed(_) => hot.failures < self.config.max_attempts,
+            // The activation that asks runs on in the first version: only its loop can help it.
+            Status::WholeFunction => self.paces_by_cost() && current,
+            Status::Compiling | Status::Published | Status::Stopped => false,
+        };
+        if free {
+            hot.status = Status::Compiling;
+            hot.found_by = Some(found_by);
+        }
+        free
+    }
+}
+
+#[cfg(test)]
+mod tests;

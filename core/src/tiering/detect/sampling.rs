@@ -1,0 +1,248 @@
+//! The detector that looks from outside: samples of the program counter.
+//!
+//! ```text
+//!   threads ── timers ──▶ handler ──▶ ring ──▶ one thread per process ──▶ engine ──▶ function, block
+//!                                                                            │
+//!                                            enough samples of a part ──▶ detected
+//! ```
+//!
+//! A sample counts for the innermost loop with a hook around its block, or else for the function itself.
+//! When a part has enough of them, formation gets a profile that is estimated from all samples of the
+//! function (`regraft_regions::sampled`).
+//!
+//! Invariants:
+//!
+//! * Tier 0 does not count, and asks for nothing: what is compiled shows in a region's cell.
+//! * A part that formation decides against needs eight times as many samples the next time.
+//! * A thread is sampled from its first call of generated code that the engine knows of, until it ends or
+//!   no engine samples any more; or while a [`SampledThread`] exists.
+//!
+//! Limitations: only time in tier-0 code of the function itself is seen, not time in what it calls. Where blocks are
+//! not source locations already, numbers stand in for those of tier 0; a client that reads its compiled code sees them. The
+//! profile is a guess (`regraft_regions::sampled`), so that regions hold more cold blocks than with
+//! counters. With [`CompileMode::Synchronous`](crate::CompileMode) the thread that looks at samples
+//! compiles, and the running one goes on.
+//!
+//! Not here: signals and timers (`timer`).
+
+use super::{Detection, Detector, Evidence, FoundBy};
+use crate::config::Mode;
+use crate::engine::{Engine, Inner};
+use crate::tiering::tierup::{BACKOFF_SHIFT, HotPart};
+use crate::units::tiering::Tiering;
+use cranelift_codegen::ir::{Block, Function};
+use regraft_executor::locks::{lock, read};
+use regraft_executor::samples;
+use regraft_regions::{FunctionProfile, Samples, from_samples};
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+pub(crate) use regraft_executor::samples::Wanted;
+
+/// How threads are sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampling {
+    /// The processor time of a thread from one sample to the next. The kernel does not sample more often
+    /// than it ticks: every 1 to 10 ms.
+    pub interval: Duration,
+    /// A loop, or what of a function is in no loop, is hot after this many samples.
+    pub samples: u32,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_millis(1),
+            samples: 2,
+        }
+    }
+}
+
+/// The samples of a function.
+#[derive(Debug)]
+pub(crate) struct FunctionSamples {
+    config: Sampling,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    blocks: Samples,
+    /// The function itself, then its hooks.
+    parts: Vec<PartSamples>,
+}
+
+#[derive(Clone, Debug)]
+struct PartSamples {
+    /// Since the part was last found hot.
+    count: u64,
+    /// How many make it hot the next time.
+    enough: u64,
+}
+
+impl FunctionSamples {
+    /// No samples yet of a function with this many hooks.
+    pub fn new(config: Sampling, hooks: usize) -> Self {
+        let part = PartSamples {
+            count: 0,
+            enough: u64::from(config.samples.max(1)),
+        };
+        Self {
+            config,
+            seen: Mutex::new(Seen {
+                blocks: Samples::new(),
+                parts: vec![part; hooks + 1],
+            }),
+        }
+    }
+
+    /// Adds a sample; returns the part that is hot now.
+    fn add(&self, tiering: &Tiering, block: Block) -> Option<HotPart> {
+        let part = part_of(tiering, block);
+        let mut seen = lock(&self.seen);
+        seen.blocks.add(block, 1);
+        let index = match part {
+            HotPart::Function => 0,
+            HotPart::Loop(hook) => hook + 1,
+        };
+        let samples = seen.parts.get_mut(index)?;
+        samples.count += 1;
+        if samples.count < samples.enough {
+            return None;
+        }
+        samples.count = 0;
+        samples.enough = samples.enough.saturating_mul(1 << BACKOFF_SHIFT);
+        Some(part)
+    }
+
+    /// What the samples say about how often blocks ran: about an instruction each nanosecond.
+    pub fn profile(&self, func: &Function, tiering: &Tiering) -> FunctionProfile {
+        let analysis = &tiering.analysis;
+        let instructions = u64::try_from(self.config.interval.as_nanos()).unwrap_or(u64::MAX);
+        let seen = lock(&self.seen);
+        from_samples(
+            func,
+            &analysis.flow,
+            &analysis.loops,
+            &seen.blocks,
+            instructions,
+        )
+    }
+}
+
+/// The part that a sample of a block counts for.
+fn part_of(tiering: &Tiering, block: Block) -> HotPart {
+    let mut around = tiering.analysis.loops.around(block);
+    let hook = around.find_map(|loop_id| tiering.hook_of(loop_id));
+    hook.map_or(HotPart::Function, HotPart::Loop)
+}
+
+/// A part with enough samples.
+#[derive(Clone, Copy, Debug)]
+struct Sampled {
+    part: HotPart,
+}
+
+impl Detector for Sampled {
+    fn found_by(&self) -> FoundBy {
+        FoundBy::Sampling
+    }
+
+    fn hot_parts(&self, _tiering: &Tiering) -> Vec<HotPart> {
+        vec![self.part]
+    }
+
+    fn evidence(&self, _part: HotPart) -> Evidence {
+        Evidence::Current
+    }
+}
+
+impl Inner {
+    /// Asks for the samples of this engine's code, if it is to be sampled.
+    pub(crate) fn want_samples(self: &Arc<Self>) {
+        let sampling = matches!(self.config.detection, Detection::Sampling(_));
+        if !sampling || self.config.mode == Mode::Eager {
+            return;
+        }
+        let weak: Weak<Self> = Arc::downgrade(self);
+        match Wanted::register(self.codemap.start(), weak) {
+            // Nothing has set it before: the engine is new.
+            Ok(wanted) => drop(self.wanted.set(wanted)),
+            Err(error) => tracing::error!(%error, "no thread for samples; nothing gets hot"),
+        }
+    }
+
+    /// Samples the calling thread, if this engine samples.
+    pub(crate) fn sample_thread(&self) {
+        if let Detection::Sampling(sampling) = self.config.detection
+            && self.wanted.get().is_some()
+        {
+            samples::start(sampling.interval);
+        }
+    }
+}
+
+impl samples::Sampled for Inner {
+    fn sampled(self: Arc<Self>, pc: usize) {
+        let Some(code) = self.codemap.sampled(pc) else {
+            return;
+        };
+        let function = read(&self.units).function(code.function).cloned();
+        let Some(function) = function else {
+            return;
+        };
+        let Some(body) = function.body() else {
+            return;
+        };
+        // Code of an older definition, or of tier 1, says nothing about this one's tier 0.
+        let tier0 = body.compiled().map(|baseline| baseline.version.entry);
+        if code.tier != 0 || tier0 != Some(code.start) {
+            return;
+        }
+        let found = body.tiering().zip(code.block).and_then(|(tiering, block)| {
+            let samples = tiering.samples.as_ref()?;
+            samples.add(tiering, block)
+        });
+        if let Some(part) = found {
+            self.detected(&function, &body, &Sampled { part });
+        }
+    }
+}
+
+/// A thread that is sampled as long as this exists. See [`Engine::sample_this_thread`].
+#[derive(Debug)]
+pub struct SampledThread {
+    /// Whether the timer stops with it.
+    started: bool,
+    /// It belongs to its thread.
+    thread: PhantomData<*const ()>,
+}
+
+impl Engine {
+    /// Samples the calling thread, for clients that call raw pointers: threads that call through
+    /// [`TypedFn`](crate::TypedFn), [`Engine::call`], [`Engine::catch`] or [`Engine::pinned`] are sampled by themselves.
+    ///
+    /// Does nothing with [`Detection::Counters`].
+    pub fn sample_this_thread(&self) -> SampledThread {
+        let started = match self.inner.config.detection {
+            Detection::Sampling(sampling) => samples::start(sampling.interval),
+            Detection::Counters => false,
+        };
+        SampledThread {
+            started,
+            thread: PhantomData,
+        }
+    }
+}
+
+impl Drop for SampledThread {
+    fn drop(&mut self) {
+        if self.started {
+            samples::stop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! The detector that has seen an earlier run: its saved profile.
+//!
+//! A function is known by the hash of its CLIF, whatever its name is. Where the profile has regions
+//! that ran at tier 1, they are formed again as they were last; where it has only counts, what they
+//! show above the thresholds goes through the usual formation.
+//!
+//! Invariants:
+//!
+//! * *fits or ignored*: a profile that does not belong to this CLIF, or that was edited, is not used, and
+//!   the report says why.
+//! * Every region goes through the legality gate again, and through the policy's limit of its size.
+//!
+//! Limitations: counts are those of the earlier run's tier 0, which saw little of what was hot then.
+
+use super::{Detector, Evidence, FoundBy};
+use crate::config::Config;
+use crate::engine::Inner;
+use crate::tiering::tierup::HotPart;
+use crate::units::table::{Body, FunctionUnit};
+use crate::units::tiering::Tiering;
+use regraft_regions::{
+    FunctionProfile, Profile, ProfileError, Region, SavedFunction, function_hash, instruction_count,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What became of the saved profile of a function.
+pub(crate) type SavedUse = Result<(), ProfileError>;
+
+/// The saved profile of an engine, by what functions are known by.
+#[derive(Debug)]
+pub(crate) struct SavedProfiles {
+    profile: Arc<Profile>,
+    /// Positions, by hash; of several with the same hash, the first.
+    by_hash: HashMap<u64, usize>,
+}
+
+impl SavedProfiles {
+    pub fn new(profile: Arc<Profile>) -> Self {
+        let mut by_hash = HashMap::new();
+        for (position, saved) in profile.functions.values().enumerate() {
+            by_hash.entry(saved.hash).or_insert(position);
+        }
+        Self { profile, by_hash }
+    }
+
+    /// What is saved of a function: under its hash or else, and then it will not fit, under its name.
+    fn find(&self, name: &str, hash: u64) -> Option<&SavedFunction> {
+        let functions = &self.profile.functions;
+        let named = functions.get(name);
+        if named.is_some_and(|named| named.hash == hash) {
+            return named;
+        }
+        let hashed = self.by_hash.get(&hash);
+        let hashed = hashed.and_then(|&position| functions.get_index(position));
+        hashed.map(|(_, saved)| saved).or(named)
+    }
+}
+
+/// What a saved profile says about a function that is hot.
+#[derive(Debug)]
+struct SavedHot {
+    counts: Arc<FunctionProfile>,
+    /// The parts, with the regions that they were.
+    parts: Vec<(HotPart, Option<Region>)>,
+}
+
+impl Detector for SavedHot {
+    fn found_by(&self) -> FoundBy {
+        FoundBy::Profile
+    }
+
+    fn hot_parts(&self, _tiering: &Tiering) -> Vec<HotPart> {
+        self.parts.iter().map(|&(part, _)| part).collect()
+    }
+
+    fn evidence(&self, part: HotPart) -> Evidence {
+        let mut parts = self.parts.iter();
+        let found = parts.find(|(found, _)| *found == part);
+        match found.and_then(|(_, region)| region.clone()) {
+            Some(region) => Evidence::Region(Box::new(region)),
+            None => Evidence::Counts(Arc::clone(&self.counts)),
+        }
+    }
+}
+
+impl Inner {
+    /// Has the parts of a function compiled that its saved profile shows hot, once.
+    pub(crate) fn detect_saved(self: &Arc<Self>, function: &Arc<FunctionUnit>, body: &Arc<Body>) {
+        let (Some(profiles), Some(tiering)) = (&self.saved_profiles, body.tiering()) else {
+            return;
+        };
+        let mut hot = None;
+        tiering.saved_use.get_or_init(|| {
+            let source = body.client_source();
+            let hash = function_hash(&source);
+            // Tools know a function by what the client wrote, the engine by what it made of that.
+            let written = body.written_hash.and_then(|written| {
+                let found = profiles.find(&function.name, written)?;
+                (found.hash == written).then(|| SavedFunction {
+                    hash,
+                    ..found.clone()
+                })
+            });
+            let saved = match &written {
+                Some(saved) => saved,
+                None => profiles.find(&function.name, hash)?,
+            };
+            let fitted = saved_hot(&self.config, tiering, &source, saved);
+            Some(fitted.map(|fitted| hot = Some(fitted)))
+        });
+        if let Some(Some(Err(error))) = tiering.saved_use.get() {
+            tracing::warn!(function = %function.name, %error, "its saved profile is ignored");
+        }
+        if let Some(hot) = hot {
+            self.detected(function, body, &hot);
+        }
+    }
+}
+
+/// Finds what was saved in the function again, and what of it was hot.
+fn saved_hot(
+    config: &Config,
+    tiering: &Tiering,
+    source: &cranelift_codegen::ir::Function,
+    saved: &SavedFunction,
+) -> Result<SavedHot, ProfileError> {
+    let flow = &tiering.analysis.flow;
+    let loops = &tiering.analysis.loops;
+    let counts = Arc::new(saved.to_profile(source, flow)?);
+    let regions = saved.to_regions(source, flow, loops)?;
+    let parts = if regions.is_empty() {
+        hot_by_counts(config, tiering, &counts)
+    } else {
+        let small = regions.into_iter().filter(|region| {
+            let instructions = region.blocks().iter().map(|b| instruction_count(source, b));
+            instructions.sum::<u64>() <= config.policy.max_region_instructions as u64
+        });
+        let parts: Vec<_> = small
+            .filter_map(|region| Some((part_at(tiering, &region)?, Some(region))))
+            .collect();
+        // A function at tier 1 has no use for the hooks of its tier 0.
+        let whole = parts.iter().find(|(part, _)| *part == HotPart::Function);
+        match whole {
+            Some(whole) => vec![whole.clone()],
+            None => parts,
+        }
+    };
+    Ok(SavedHot { counts, parts })
+}
+
+/// The part that a region was made of, if it can be made of that here.
+fn part_at(tiering: &Tiering, region: &Region) -> Option<HotPart> {
+    let loops = &tiering.analysis.loops;
+    match loops.loop_of_header(region.entry()) {
+        Some(loop_id) => tiering.hook_of(loop_id).map(HotPart::Loop),
+        None => Some(HotPart::Function),
+    }
+}
+
+/// What counts show above the thresholds: inner loops before outer ones, as counters would find them.
+fn hot_by_counts(
+    config: &Config,
+    tiering: &Tiering,
+    counts: &FunctionProfile,
+) -> Vec<(HotPart, Option<Region>)> {
+    let hooks = tiering.hooks.iter().enumerate().rev();
+    let hot = hooks.filter(|(_, hook)| {
+        counts.block(hook.region.entry()) >= u64::from(config.loop_threshold.max(1))
+    });
+    let called = counts.entries() >= u64::from(config.entry_threshold.max(1));
+    let parts = hot.map(|(hook, _)| HotPart::Loop(hook));
+    let parts = parts.chain(called.then_some(HotPart::Function));
+    parts.map(|part| (part, None)).collect()
+}
