@@ -141,6 +141,9 @@ pub struct Config {
     /// Whether functions without source locations get the numbers of their
     /// blocks as such, so that a trap can be located.
     pub block_locations: bool,
+    /// Whether tier 0 is made by templates in one pass (x86-64), where there is one for everything in a function; else by
+    /// Cranelift without optimisation.
+    pub templates: bool,
     /// When code that was replaced is freed.
     pub reclamation: Reclamation,
     /// What is made visible to people and tools: nothing by default.
@@ -174,6 +177,7 @@ impl Default for Config {
             check: false,
             side_exits: true,
             block_locations: true,
+            templates: true,
             reclamation: Reclamation::default(),
             observe: Observe::default(),
         }

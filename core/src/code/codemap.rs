@@ -266,6 +266,17 @@ impl CodeTables {
         }
     }
 
+    /// Takes the tables of code that templates made.
+    pub fn of_template(code: &regraft_template::Code) -> Self {
+        let mut traps: Box<[_]> = code.traps.as_slice().into();
+        traps.sort_by_key(|&(offset, _)| offset);
+        Self {
+            len: u32::try_from(code.bytes.len()).unwrap_or(u32::MAX),
+            traps,
+            locations: code.locations.as_slice().into(),
+        }
+    }
+
     fn trap(&self, offset: u32) -> Option<TrapCode> {
         let found = self
             .traps

@@ -16,6 +16,7 @@ use cranelift_codegen::ir::{Function, GlobalValueData};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::{CodegenError, CompiledCode, Context};
 use cranelift_module::ModuleRelocTarget;
+use regraft_template::Target;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -91,6 +92,7 @@ pub fn generate(
     tier: u8,
     check: bool,
     texts: Texts,
+    template: Option<&Target>,
     control: &mut ControlPlane,
 ) -> Result<Generated, GenerateError> {
     let start = Instant::now();
@@ -101,6 +103,18 @@ pub fn generate(
     let instructions_before = instruction_count(&context.func);
     reach_far(&mut context.func);
     let text = CodeText::before(context, texts);
+    // What there are no templates for is Cranelift's.
+    if let Some(code) = template.and_then(|target| from_templates(&context.func, target)) {
+        return Ok(Generated {
+            tier,
+            tables: CodeTables::of_template(&code),
+            text: text.map(|text| text.after_templates(context, &code.bytes)),
+            code: ObjectCode::of_template(code, &context.func),
+            instructions_before,
+            instructions_after: instructions_before,
+            compile_time: start.elapsed(),
+        });
+    }
     let compiled = catch_unwind(AssertUnwindSafe(|| {
         context
             .compile(&**isa, control)
@@ -127,6 +141,22 @@ pub fn generate(
         compile_time: start.elapsed(),
         text,
     })
+}
+
+/// The code of the templates, if there is one for everything in the function.
+fn from_templates(func: &Function, target: &Target) -> Option<regraft_template::Code> {
+    let compiled = catch_unwind(AssertUnwindSafe(|| regraft_template::compile(func, target)));
+    match compiled {
+        Ok(Ok(code)) => Some(code),
+        Ok(Err(refusal)) => {
+            tracing::trace!(%refusal, "no templates");
+            None
+        }
+        Err(payload) => {
+            tracing::error!(message = panic_message(&*payload), "templates");
+            None
+        }
+    }
 }
 
 /// Makes a version of machine code that has a place; the tables say what its addresses are.

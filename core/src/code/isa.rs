@@ -56,6 +56,8 @@ pub struct TierIsas {
     pub tier0: OwnedTargetIsa,
     /// Compiles to fast code.
     pub tier1: OwnedTargetIsa,
+    /// What tier 0 is made with, where there are templates for the target.
+    pub template: Option<regraft_template::Target>,
     /// Whether the source asked for the verifier.
     pub verify: bool,
 }
@@ -167,8 +169,10 @@ impl TierIsas {
                 .finish(Flags::new(flags))
                 .map_err(IsaError::Inconsistent)
         };
+        let tier0 = tier(&TIER0)?;
         Ok(Self {
-            tier0: tier(&TIER0)?,
+            template: regraft_template::Target::new(&*tier0).ok(),
+            tier0,
             tier1: tier(&TIER1)?,
             verify: Flags::new(flags.clone()).enable_verifier(),
         })

@@ -191,7 +191,7 @@ impl Inner {
         control: &mut ControlPlane,
     ) -> Result<Generated, GenerateError> {
         let own = mem::replace(&mut context.func, func);
-        let generated = self.generate(tier, name, context, control);
+        let generated = self.generate(tier, name, context, false, control);
         let compiled = mem::replace(&mut context.func, own);
         if matches!(generated, Err(GenerateError::Other(CompileError::Panic(_)))) {
             let func = mem::replace(&mut context.func, Function::new());

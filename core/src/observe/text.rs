@@ -29,6 +29,20 @@ impl CodeText {
         })
     }
 
+    /// What templates made of it, as bytes: nothing in between has a text.
+    pub fn after_templates(self, context: &mut Context, bytes: &[u8]) -> Box<CodeReport> {
+        context.want_disasm = self.want_disasm;
+        let lines = bytes.chunks(16).enumerate().map(|(line, bytes)| {
+            let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{:6x}: {}\n", line * 16, bytes.join(" "))
+        });
+        Box::new(CodeReport {
+            optimized: self.clif.clone(),
+            clif: self.clif,
+            machine: lines.collect(),
+        })
+    }
+
     /// What became of it; the context is as it was.
     pub fn after(self, context: &mut Context) -> Box<CodeReport> {
         context.want_disasm = self.want_disasm;

@@ -130,7 +130,8 @@ impl Inner {
         own: &[OwnData],
     ) -> Result<Version, CompileError> {
         let context = &mut Context::for_function(func);
-        let generated = self.generate(tier, &origin.name(), context, &mut Default::default())?;
+        let generated =
+            self.generate(tier, &origin.name(), context, true, &mut Default::default())?;
         let place = place(&self.arena, &generated.code)?;
         self.link(place, origin, generated, own)
     }
@@ -141,6 +142,7 @@ impl Inner {
         tier: u8,
         name: &str,
         context: &mut Context,
+        templates: bool,
         control: &mut ControlPlane,
     ) -> Result<Generated, GenerateError> {
         // All that is needed goes along: it may be done on a thread that nobody should wait for with a lock in hand.
@@ -150,12 +152,26 @@ impl Inner {
         );
         let (isa, check) = (Arc::clone(self.isa(tier)), self.config.check);
         let texts = self.observer.texts();
+        let template = match tier {
+            0 if templates && self.config.templates => self.isas.template,
+            _ => None,
+        };
         let (faults, name) = (self.config.faults.clone(), name.to_string());
         let generated = compute(move || {
             let (context, control) = &mut working;
             let generated = fault(faults.as_ref(), Stage::Codegen(tier), &name)
                 .map_err(GenerateError::from)
-                .and_then(|()| generate(context, &isa, tier, check, texts, control));
+                .and_then(|()| {
+                    generate(
+                        context,
+                        &isa,
+                        tier,
+                        check,
+                        texts,
+                        template.as_ref(),
+                        control,
+                    )
+                });
             (working, generated)
         });
         let (working, generated) = generated.ok_or(CompileError::Stopped)?;

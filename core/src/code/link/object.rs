@@ -72,6 +72,22 @@ impl ObjectCode {
         }
     }
 
+    /// Takes what templates made of `func`: every reference is the absolute address of a name.
+    pub fn of_template(code: regraft_template::Code, func: &Function) -> Self {
+        let relocations = code.symbols.into_iter().map(|symbol| Relocation {
+            kind: Reloc::Abs8,
+            offset: symbol.offset,
+            target: target(&FinalizedRelocTarget::ExternalName(symbol.name), func),
+            addend: symbol.addend,
+        });
+        Self {
+            bytes: code.bytes.into(),
+            align: 16,
+            hot: None,
+            relocations: relocations.collect(),
+        }
+    }
+
     /// Takes machine code from elsewhere. `own` says which names with an offset are the code itself.
     pub fn from_bytes(
         bytes: &[u8],
