@@ -112,6 +112,7 @@ impl Choices {
             entry_threshold: threshold,
             side_exit_threshold: source.pick(&[1, 4]),
             policy,
+            templates: source.percent(70),
             ..base(Mode::Tiered)
         };
         Self { config, saved }

@@ -81,7 +81,7 @@ impl Inner {
 
     /// Whether the first version of a definition is its last: compiled at tier 1, without counters.
     pub(crate) fn starts_at_speed(&self, body: &Body) -> bool {
-        self.paces_by_cost() && starts_at_speed(&body.source, self.workers.load())
+        self.paces_by_cost() && starts_at_speed(&body.source)
     }
 
     fn eager_version(

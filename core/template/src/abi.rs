@@ -3,7 +3,10 @@
 //! `tail` passes parameters as `system_v` does, returns up to eight values of each class in registers, and its callee pops
 //! what was passed on the stack.
 //!
-//! Limitations: scalars of at most 64 bits; results that do not fit registers are refused.
+//! Results that do not fit registers are written to an *area* of the caller's, whose address is passed before all
+//! parameters (`enable_multi_ret_implicit_sret`).
+//!
+//! Limitations: scalars of at most 64 bits; no structures.
 
 use crate::asm::Reg;
 use crate::refusal::Refusal;
@@ -29,7 +32,7 @@ const TAIL_INT_RESULTS: [Reg; 8] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Reg(Reg),
-    /// Bytes above the first stack parameter.
+    /// Bytes above the first stack parameter, or, of results, from the start of the area.
     Stack(i32),
 }
 
@@ -51,7 +54,12 @@ pub(crate) struct Abi {
     pub stack_bytes: u32,
     /// Whether the callee pops them.
     pub callee_pops: bool,
+    /// Bytes of results in the area; with none, there is none.
+    pub area_bytes: u32,
 }
+
+/// Where the address of the area is passed.
+pub(crate) const AREA: Reg = INT_PARAMS[0];
 
 impl Abi {
     /// # Errors
@@ -63,7 +71,33 @@ impl Abi {
             CallConv::SystemV | CallConv::Fast => false,
             other => return Err(Refusal::CallConv(other)),
         };
-        let mut ints = INT_PARAMS.into_iter();
+        let results: &[Reg] = if tail {
+            &TAIL_INT_RESULTS
+        } else {
+            &INT_RESULTS
+        };
+        let mut ints = results.iter().copied();
+        let limit = if tail { FLOAT_REGISTERS } else { FLOAT_RESULTS };
+        let mut floats = (0..limit).map(Reg::xmm);
+        let mut area = 0u32;
+        let mut results = Vec::with_capacity(signature.returns.len());
+        for param in &signature.returns {
+            let reg = if is_float(param)? {
+                floats.next()
+            } else {
+                ints.next()
+            };
+            let place = match reg {
+                Some(reg) => Place::Reg(reg),
+                None => {
+                    area += 8;
+                    Place::Stack(i32::try_from(area - 8).map_err(|_| Refusal::Size)?)
+                }
+            };
+            results.push(passed(param, place));
+        }
+        let hidden = usize::from(area != 0);
+        let mut ints = INT_PARAMS.into_iter().skip(hidden);
         let mut floats = (0..FLOAT_REGISTERS).map(Reg::xmm);
         let mut stack = 0u32;
         let mut params = Vec::with_capacity(signature.params.len());
@@ -82,28 +116,12 @@ impl Abi {
             };
             params.push(passed(param, place));
         }
-        let results: &[Reg] = if tail {
-            &TAIL_INT_RESULTS
-        } else {
-            &INT_RESULTS
-        };
-        let mut ints = results.iter().copied();
-        let limit = if tail { FLOAT_REGISTERS } else { FLOAT_RESULTS };
-        let mut floats = (0..limit).map(Reg::xmm);
-        let mut results = Vec::with_capacity(signature.returns.len());
-        for param in &signature.returns {
-            let reg = if is_float(param)? {
-                floats.next()
-            } else {
-                ints.next()
-            };
-            results.push(passed(param, Place::Reg(reg.ok_or(Refusal::Signature)?)));
-        }
         Ok(Self {
             params,
             results,
             stack_bytes: stack.next_multiple_of(16),
             callee_pops: tail,
+            area_bytes: area,
         })
     }
 

@@ -90,6 +90,8 @@ pub fn compile(func: &Function, target: &Target) -> Result<Code, Refusal> {
         labels,
         pinned: pinned.into_iter().map(|reg| (reg, 0)).collect(),
         outgoing: 0,
+        call_area: None,
+        own_area: None,
         deferred: None,
         inherits: None,
         next: None,
@@ -123,6 +125,10 @@ struct Lower<'a> {
     pinned: Vec<(Reg, i32)>,
     /// Bytes below the frame for parameters of calls.
     outgoing: u32,
+    /// Where in the frame calls return what does not fit registers, and how many bytes.
+    call_area: Option<(i32, u32)>,
+    /// Where in the frame the address is kept at which this function does.
+    own_area: Option<i32>,
     /// A comparison whose flags the next instruction wants, made with that.
     deferred: Option<Inst>,
     /// The block, if it comes next, that may go on with what registers hold.
@@ -171,6 +177,13 @@ impl Lower<'_> {
         let params = self.func.dfg.block_params(entry);
         if params.len() != self.abi.params.len() {
             return Err(Refusal::Malformed);
+        }
+        if self.abi.area_bytes != 0 {
+            let home = self.state.allocate(8, 8)?;
+            self.state
+                .asm
+                .store(Mem::at(Reg::RBP, home), crate::abi::AREA);
+            self.own_area = Some(home);
         }
         for (&param, place) in params.iter().zip(self.abi.params.clone()) {
             match place.place {

@@ -3,7 +3,7 @@
 //! Limitation: a tail call passes nothing on the stack, and is made by functions that were passed nothing there.
 
 use super::Lower;
-use crate::abi::{Abi, Passed, Place};
+use crate::abi::{AREA, Abi, Passed, Place};
 use crate::asm::{Alu, Mem, Reg, Size};
 use crate::refusal::Refusal;
 use cranelift_codegen::ir::{
@@ -49,7 +49,19 @@ impl Lower<'_> {
         if !tail {
             self.state.spill_live()?;
         }
-        self.pass(&passed)?;
+        self.pass(&passed, Reg::RSP)?;
+        let area = match (abi.area_bytes, tail) {
+            (0, _) => None,
+            (bytes, false) => Some(self.area(bytes)?),
+            (_, true) => {
+                let passed_on = self.own_area.ok_or(Refusal::Malformed)?;
+                self.state.asm.load(AREA, Mem::at(Reg::RBP, passed_on));
+                None
+            }
+        };
+        if let Some(area) = area {
+            self.state.asm.lea(AREA, Mem::at(Reg::RBP, area));
+        }
         let target = match callee {
             Callee::Value(_) => Reg::RAX,
             Callee::Name(name) => {
@@ -78,13 +90,33 @@ impl Lower<'_> {
             self.state.asm.alu_imm(Size::Q, Alu::Sub, stack, popped);
         }
         let results = self.func.dfg.inst_results(inst);
-        for (&result, passed) in results.iter().zip(abi.results) {
-            let Place::Reg(reg) = passed.place else {
-                return Err(Refusal::Signature);
-            };
-            self.state.define(result, reg)?;
+        for (&result, passed) in results.iter().zip(&abi.results) {
+            if let Place::Reg(reg) = passed.place {
+                self.state.define(result, reg)?;
+            }
+        }
+        // Now that no register holds a result that has no owner yet.
+        for (&result, passed) in results.iter().zip(&abi.results) {
+            if let (Place::Stack(offset), Some(area)) = (passed.place, area) {
+                let to = self.state.result(result)?;
+                self.state.asm.load(to, Mem::at(Reg::RBP, area + offset));
+                self.state.define(result, to)?;
+                self.state.unlock_all();
+            }
         }
         Ok(())
+    }
+
+    /// Room in the frame for results of a call; all calls use the same.
+    fn area(&mut self, bytes: u32) -> Result<i32, Refusal> {
+        match self.call_area {
+            Some((offset, size)) if size >= bytes => Ok(offset),
+            _ => {
+                let offset = self.state.allocate(bytes, 16)?;
+                self.call_area = Some((offset, bytes));
+                Ok(offset)
+            }
+        }
     }
 
     fn callee(&self, inst: Inst) -> Result<(Callee, &Signature, Vec<Value>), Refusal> {
@@ -116,10 +148,15 @@ impl Lower<'_> {
             .map(|&arg| dfg.resolve_aliases(arg))
             .zip(results)
             .collect();
+        let mut base = Reg::RSP;
+        if let Some(area) = self.own_area {
+            base = self.state.scratch(false)?;
+            self.state.asm.load(base, Mem::at(Reg::RBP, area));
+        }
         for &(value, _) in &passed {
             self.state.begin_use(value);
         }
-        self.pass(&passed)?;
+        self.pass(&passed, base)?;
         self.leave();
         let popped = self.abi.popped()?;
         self.state.asm.ret(popped);
@@ -137,15 +174,15 @@ impl Lower<'_> {
         self.state.asm.leave();
     }
 
-    /// Puts values where they are passed. Afterwards registers do not hold what the state says.
-    fn pass(&mut self, passed: &[(Value, Passed)]) -> Result<(), Refusal> {
+    /// Puts values where they are passed: in memory from `base` on. Afterwards registers do not hold what the state says.
+    fn pass(&mut self, passed: &[(Value, Passed)], base: Reg) -> Result<(), Refusal> {
         for (value, to) in passed {
             let Place::Stack(offset) = to.place else {
                 continue;
             };
             self.state.fetch(*value, Reg::R11)?;
             self.extend_passed(to, Reg::R11);
-            let place = Mem::at(Reg::RSP, offset);
+            let place = Mem::at(base, offset);
             self.state.asm.store(place, Reg::R11);
         }
         let mut moves: Vec<(Reg, Reg)> = vec![];
