@@ -129,7 +129,7 @@ struct Lower<'a> {
     call_area: Option<(i32, u32)>,
     /// Where in the frame the address is kept at which this function does.
     own_area: Option<i32>,
-    /// A comparison whose flags the next instruction wants, made with that.
+    /// A comparison or a sum that only the next instruction wants, made with that.
     deferred: Option<Inst>,
     /// The block, if it comes next, that may go on with what registers hold.
     inherits: Option<Block>,

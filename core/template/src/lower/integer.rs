@@ -17,11 +17,13 @@ impl Lower<'_> {
     pub(super) fn integer(&mut self, inst: Inst, opcode: Opcode) -> Result<(), Refusal> {
         use Opcode as O;
         // Floats have bits, too.
-        let ty = self.ty(self.arg(inst, 0)?);
-        if !ty.is_int() {
+        let args = self.func.dfg.inst_args(inst).iter();
+        let mut types = args.map(|&arg| self.func.dfg.value_type(arg));
+        if let Some(ty) = types.find(|ty| !ty.is_int()) {
             return Err(Refusal::Type(ty));
         }
         match opcode {
+            O::Iadd if self.defer_sum(inst)? => Ok(()),
             O::Iadd => self.arithmetic(inst, Alu::Add),
             O::Isub => self.arithmetic(inst, Alu::Sub),
             O::Band => self.arithmetic(inst, Alu::And),

@@ -1,4 +1,6 @@
 //! Loads and stores.
+//!
+//! A sum whose only use is as the address of the next instruction is made there, by the addressing mode.
 
 use super::{Lower, size_of};
 use crate::asm::{Mem, Size};
@@ -50,8 +52,42 @@ impl Lower<'_> {
         Ok(flags.trap_code())
     }
 
-    /// An address as an operand; its register is locked.
-    fn address(&mut self, value: Value, offset: i32) -> Result<Mem, Refusal> {
+    /// Leaves a sum to the next instruction, if that takes it as its address and nothing else does.
+    pub(super) fn defer_sum(&mut self, inst: Inst) -> Result<bool, Refusal> {
+        let sum = self.result(inst)?;
+        let Some(next) = self.func.layout.next_inst(inst) else {
+            return Ok(false);
+        };
+        let position = match self.func.dfg.insts[next] {
+            InstructionData::Load { .. } => 0,
+            InstructionData::Store { .. } => 1,
+            _ => return Ok(false),
+        };
+        let takes = self.arg(next, position)? == sum && self.state.info(sum).uses == 1;
+        let terms = [self.arg(inst, 0)?, self.arg(inst, 1)?];
+        let constant = terms.iter().any(|&term| self.immediate(term).is_some());
+        if !takes || constant || self.ty(sum) != types::I64 {
+            return Ok(false);
+        }
+        self.deferred = Some(inst);
+        Ok(true)
+    }
+
+    /// An address as an operand, and the values that it is made of; their registers are locked.
+    fn address(&mut self, value: Value, offset: i32) -> Result<(Mem, [Option<Value>; 3]), Refusal> {
+        if let Some(sum) = self.deferred.take() {
+            let [a, b] = [self.arg(sum, 0)?, self.arg(sum, 1)?];
+            let base = self.state.use_reg(a)?;
+            let index = Some(self.state.use_reg(b)?);
+            let disp = offset;
+            let mem = Mem { base, index, disp };
+            return Ok((mem, [Some(value), Some(a), Some(b)]));
+        }
+        let mem = self.plain_address(value, offset)?;
+        Ok((mem, [Some(value), None, None]))
+    }
+
+    fn plain_address(&mut self, value: Value, offset: i32) -> Result<Mem, Refusal> {
         if let (None, Origin::Slot(slot, inner)) =
             (self.state.info(value).reg, self.state.info(value).origin)
         {
@@ -81,8 +117,10 @@ impl Lower<'_> {
             Opcode::Sload32 => (Size::D, true),
             _ => return Err(Refusal::Opcode(opcode)),
         };
-        let from = self.address(address, offset)?;
-        self.state.used(address);
+        let (from, parts) = self.address(address, offset)?;
+        for part in parts.into_iter().flatten() {
+            self.state.used(part);
+        }
         let to = match ty.is_float() {
             true => self.state.result(result)?,
             // The address may be where the result goes.
@@ -113,7 +151,7 @@ impl Lower<'_> {
             Opcode::Istore32 => Size::D,
             _ => return Err(Refusal::Opcode(opcode)),
         };
-        let to = self.address(address, offset)?;
+        let (to, parts) = self.address(address, offset)?;
         match self.immediate(value) {
             Some(imm) if self.state.info(value).reg.is_none() => {
                 self.state.trap_here(trap);
@@ -130,7 +168,9 @@ impl Lower<'_> {
             }
         }
         self.state.used(value);
-        self.state.used(address);
+        for part in parts.into_iter().flatten() {
+            self.state.used(part);
+        }
         Ok(())
     }
 }
