@@ -23,13 +23,16 @@ fn alone(test: &str, body: impl FnOnce()) {
         return body();
     }
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", &format!("fork::tests::{test}")]);
+    let module = module_path!().split_once("::").unwrap().1;
+    child.args(["--exact", &format!("{module}::{test}")]);
     child
         .args(["--test-threads", "1", "--nocapture"])
         .env(CHILD, "1");
     let output = child.output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}\n{text}", output.status);
+    let ran = String::from_utf8_lossy(&output.stdout).contains("1 passed");
+    assert!(ran, "there is no test {module}::{test}");
 }
 
 /// A process that was forked.

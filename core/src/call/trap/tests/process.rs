@@ -14,7 +14,9 @@ fn in_child(test: &str, body: impl FnOnce()) -> Option<ExitStatus> {
         return None;
     }
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", &format!("trap::tests::{test}")]);
+    let tests = module_path!().trim_end_matches("::process");
+    let tests = tests.split_once("::").unwrap().1;
+    child.args(["--exact", &format!("{tests}::{test}")]);
     child.args(["--test-threads", "1"]).env(CHILD, "1");
     Some(child.output().unwrap().status)
 }
