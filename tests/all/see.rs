@@ -163,7 +163,9 @@ fn what_is_not_asked_for_is_not_collected_and_code_is_the_same() {
             assert!(a.code.is_none());
             assert_eq!(a.code_bytes, b.code_bytes);
             let code = b.code.as_ref().expect("it was asked for");
-            assert!(code.clif.contains("block0") && code.machine.contains("ret"));
+            assert!(code.clif.contains("block0"));
+            // Cranelift's is disassembled; that of templates is shown as bytes, which end by `leave` and `ret`.
+            assert!(code.machine.contains("ret") || code.machine.contains("c9 c3"));
         }
     }
 }
