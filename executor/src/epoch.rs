@@ -78,6 +78,13 @@ impl Epochs {
     }
 
     /// Runs `body`, which may enter generated code, while the thread is pinned.
+    ///
+    /// Nobody holds a pin: it ends with `body`, on the thread and in the order in which it began. That holds inside, too:
+    ///
+    /// ```compile_fail,E0624
+    /// let epochs = regraft_executor::epoch::Epochs::new();
+    /// let pin = epochs.pin();
+    /// ```
     pub fn pinned<R>(&self, body: impl FnOnce() -> R) -> R {
         let _pin = self.pin();
         body()

@@ -40,7 +40,7 @@ use crate::profile::FunctionProfile;
 use crate::region::Region;
 
 pub use decision::{Candidate, Decision, SkipReason};
-pub use survey::survey;
+pub use survey::{survey, survey_regions};
 
 /// The thresholds of region formation.
 #[derive(Clone, Debug, PartialEq)]

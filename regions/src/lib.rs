@@ -92,6 +92,7 @@ pub use dot::to_dot;
 pub use flow::{Edge, Flow, FlowEdge, FlowError};
 pub use formation::{
     Candidate, Decision, Formation, Hookable, HotEntry, Policy, SkipReason, form, survey,
+    survey_regions,
 };
 pub use frequency::{Frequencies, estimate};
 pub use liveness::Liveness;

@@ -3,6 +3,7 @@
 //!
 //! Test threads have 2 MiB of stack. Times are bounded generously: what is quadratic takes minutes here.
 
+use crate::cli::{Scratch, run};
 use crate::tiering::eager_to_tier;
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::Function;
@@ -216,6 +217,32 @@ fn ten_thousand_nested_loops() {
         (&*innermost.part.state, innermost.entries),
         ("published", 1)
     );
+}
+
+/// `regraft regions` lists blocks in proportion to the file, and shows what has no hook as refused.
+#[test]
+fn the_command_shows_nests_in_proportion() {
+    const DEPTH: usize = 2000;
+    let file = Scratch::new("nest.clif", &nest(DEPTH));
+    let ran = run(&["regions", "--json", file.path()]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let regions: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let loops = regions["functions"]["nest"]["loops"].as_array();
+    let loops = loops.expect("the loops");
+    assert_eq!(loops.len(), DEPTH);
+    let lists = ["blocks", "hot_blocks", "latches"].map(|list| {
+        let listed = loops.iter().map(|one| one[list].as_array());
+        listed.map(|list| list.map_or(0, Vec::len)).sum::<usize>()
+    });
+    let hooked = 64;
+    assert!(
+        lists
+            .iter()
+            .all(|&listed| listed <= 2 * hooked * hooked + DEPTH),
+        "{lists:?}"
+    );
+    let deep = loops.iter().filter(|one| one["reason_code"] == "too-deep");
+    assert_eq!(deep.count(), DEPTH - hooked);
 }
 
 /// A region over the size limit: its unit keeps what it has, and the report says why.

@@ -5,6 +5,7 @@ mod churn;
 mod cli;
 mod conformance;
 mod constructs;
+mod corpus;
 mod detect;
 mod errors;
 mod jit;

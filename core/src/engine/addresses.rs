@@ -77,45 +77,55 @@ impl Inner {
     ///
     /// # Complexity
     ///
-    /// O(what is reached and was not found callable before), once for each generation of definitions.
-    pub(super) fn check_resolvable(&self, root: &Arc<FunctionUnit>) -> Result<(), Error> {
+    /// O(what is reached and was not found callable before), once for each generation of definitions. Returns how many
+    /// functions were looked at.
+    pub(super) fn check_resolvable(&self, root: &FunctionUnit) -> Result<usize, Error> {
         let generation = self.generation.load(Ordering::Acquire);
         let known =
             |function: &FunctionUnit| function.resolvable.load(Ordering::Acquire) == generation;
         if known(root) {
-            return Ok(());
+            return Ok(0);
         }
-        let mut reached = vec![];
         let mut seen = HashSet::from([root.unit]);
-        let mut pending = vec![(Arc::clone(root), "the client".to_string())];
-        while let Some((function, referenced_by)) = pending.pop() {
-            reached.push(Arc::clone(&function));
+        // What `function` refers to and nobody has looked at.
+        let mut look = |function: &FunctionUnit, referenced_by: &str| {
             let Some(body) = function.body() else {
                 let callable = || function.local || self.symbol_address(&function.name).is_some();
                 if !function.lazy.is_pending() && !callable() {
                     return Err(Error::UndefinedSymbol {
                         name: function.name.clone(),
-                        referenced_by,
+                        referenced_by: referenced_by.to_string(),
                     });
                 }
-                continue;
+                return Ok(vec![]);
             };
-            for callee in &body.references.callees {
-                if !known(callee) && seen.insert(callee.unit) {
-                    pending.push((Arc::clone(callee), function.name.clone()));
-                }
-            }
+            let callees = body.references.callees.iter();
+            let new = callees.filter(|callee| !known(callee) && seen.insert(callee.unit));
+            let new = new.map(|callee| (Arc::clone(callee), function.name.clone()));
+            Ok(new.collect::<Vec<_>>())
+        };
+        let mut reached = vec![];
+        let mut pending = look(root, "the client")?;
+        while let Some((function, referenced_by)) = pending.pop() {
+            pending.extend(look(&function, &referenced_by)?);
+            reached.push(function);
         }
         // Only now: what they reach is all callable.
-        for function in reached {
+        for function in reached.iter().map(|function| &**function).chain([root]) {
             function.resolvable.store(generation, Ordering::Release);
         }
-        Ok(())
+        Ok(reached.len() + 1)
     }
 
-    /// The function is defined otherwise than before: what was judged by it is judged again.
+    /// The function is defined otherwise than before. Unless all that it now reaches is callable too, what was judged
+    /// by it is judged again.
     pub fn definition_changed(&self, function: &FunctionUnit) {
-        if function.resolvable.load(Ordering::Acquire) != 0 {
+        let generation = self.generation.load(Ordering::Acquire);
+        // What has been judged in this generation reaches nothing that was not.
+        if function.resolvable.swap(0, Ordering::AcqRel) != generation {
+            return;
+        }
+        if self.check_resolvable(function).is_err() {
             self.generation.fetch_add(1, Ordering::AcqRel);
         }
     }
@@ -157,3 +167,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

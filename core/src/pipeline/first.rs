@@ -31,7 +31,7 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::Function;
 use regraft_executor::locks::write;
 use regraft_executor::slots::OwnedSlot;
-use regraft_outliner::{Hook, Interface, OutlineError};
+use regraft_outliner::{Hook, Interface, OutlineError, hookable_loop};
 use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Mode as Counting, Region, estimate};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -256,7 +256,12 @@ impl Inner {
         let mut hooks = vec![];
         let mut refused = vec![];
         for loop_id in analysis.loops.loops() {
-            match hookable_loop(func, &analysis, loop_id) {
+            let Analysis {
+                flow,
+                loops,
+                liveness,
+            } = &analysis;
+            match hookable_loop(func, flow, loops, liveness, loop_id) {
                 Ok((region, interface)) => hooks.push((loop_id, region, interface)),
                 Err(reason) => refused.push((loop_id, reason)),
             }
@@ -378,37 +383,6 @@ fn fault(faults: Option<&Faults>, stage: Stage, name: &str) -> Result<(), Compil
         Some(faults) if faults.strikes(stage, name) => Err(CompileError::Injected(stage)),
         _ => Ok(()),
     }
-}
-
-/// The most levels of loops that a loop with a hook may have, itself included.
-///
-/// Each hook costs time and memory in proportion to the blocks of its loop.
-/// With this limit a block is in so many hooked loops at most, and all hooks
-/// together are linear in the function. What is further out has the shortest
-/// trips and the least to gain.
-pub(crate) const MAX_LEVELS: u32 = 64;
-
-/// The region of a loop and its interface, or the reason why it has no hook.
-pub(crate) fn hookable_loop(
-    func: &Function,
-    analysis: &Analysis,
-    loop_id: LoopId,
-) -> Result<(Region, Interface), OutlineError> {
-    let Analysis {
-        flow,
-        loops,
-        liveness,
-    } = analysis;
-    let levels = loops.height(loop_id);
-    if levels > MAX_LEVELS {
-        return Err(OutlineError::TooDeep {
-            levels,
-            limit: MAX_LEVELS,
-        });
-    }
-    let region = Region::whole_loop(func, flow, loops, loop_id)?;
-    let interface = Interface::compute(func, flow, liveness, &region)?;
-    Ok((region, interface))
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use clap::{Parser, ValueEnum};
 use regraft::{CompileMode, Config, Mode};
 use regraft_page::Limits;
 use regraft_wasm::{Error, Extern, ExternType, Imports, Instance, Module, Store, Value, Wasi};
+use std::convert::Infallible;
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::Write;
@@ -21,7 +23,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     invoke: Option<String>,
     /// Arguments of the function.
-    #[arg(value_name = "ARGS", allow_negative_numbers = true)]
+    #[arg(value_name = "ARGS", allow_negative_numbers = true, value_parser = unmarked)]
     arguments: Vec<String>,
     /// How code is compiled.
     #[arg(long, value_enum, default_value = "tiered")]
@@ -58,6 +60,38 @@ pub struct Options {
     /// Arguments of the program.
     #[arg(last = true, value_name = "PROGRAM ARGS")]
     program: Vec<String>,
+}
+
+/// A minus sign that is no hyphen, so that a number which begins with it is not taken for an option.
+const MINUS: char = '\u{2212}';
+
+impl Options {
+    /// Reads the command line. Numbers such as `-inf` and `-0x10` look like options to the parser of options.
+    pub fn read() -> Self {
+        let mut own = true;
+        Self::parse_from(std::env::args_os().map(|argument| {
+            own &= argument != "--";
+            match argument.to_str() {
+                Some(text) if own => marked(text).unwrap_or(argument),
+                _ => argument,
+            }
+        }))
+    }
+}
+
+/// A negative number with the other minus sign; nothing if the text is none.
+fn marked(text: &str) -> Option<OsString> {
+    let size = text.strip_prefix('-')?;
+    let number = size.starts_with("0x") || size.parse::<f64>().is_ok();
+    number.then(|| format!("{MINUS}{size}").into())
+}
+
+/// What [`marked`] was given.
+fn unmarked(text: &str) -> Result<String, Infallible> {
+    Ok(match text.strip_prefix(MINUS) {
+        Some(size) => format!("-{size}"),
+        None => text.to_string(),
+    })
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

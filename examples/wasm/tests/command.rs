@@ -51,6 +51,32 @@ fn functions_are_invoked_in_every_mode() {
     assert!(stderr(&output).contains("instantiate"));
 }
 
+/// Options may follow a number, also one that begins like an option.
+#[test]
+fn negative_numbers_are_no_options() {
+    let folder = folder("command-negative");
+    let negate = r#"(module
+        (func (export "negate") (param f64 i32) (result f64) (f64.neg (local.get 0))))"#;
+    let path = file(&folder, "negate.wasm", negate);
+    let path = path.to_str().unwrap();
+    for (argument, result) in [
+        ("-inf", "inf"),
+        ("inf", "-inf"),
+        ("-2.5e3", "2500"),
+        ("-nan", "NaN"),
+    ] {
+        let output = run(&[path, "--invoke", "negate", argument, "-0x10", "--sync"]);
+        assert_eq!(
+            stdout(&output),
+            format!("{result}\n"),
+            "{}",
+            stderr(&output)
+        );
+    }
+    let output = run(&[path, "--invoke", "negate", "-interactive", "1"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
 #[test]
 fn the_report_names_regions() {
     let folder = folder("command-report");

@@ -38,6 +38,32 @@ pub fn survey(
     Judge::new(func, flow, loops, profile, policy, hookable).survey()
 }
 
+/// As [`survey`], with the region of each loop that would become one.
+///
+/// # Complexity
+/// As [`survey`], and O(blocks) for each region: loops that are nested in each other hold the same blocks.
+pub fn survey_regions(
+    func: &Function,
+    flow: &Flow,
+    loops: &LoopForest,
+    profile: &FunctionProfile,
+    policy: &Policy,
+    hookable: Hookable<'_>,
+) -> Vec<(Candidate, Option<Region>)> {
+    let judge = Judge::new(func, flow, loops, profile, policy, hookable);
+    let candidates = judge.survey().into_iter();
+    let with_region = candidates.map(|mut candidate| {
+        let taken = candidate.decision == Decision::Take;
+        let region = candidate.loop_id.filter(|_| taken).map(|l| judge.region(l));
+        let region = region.transpose().unwrap_or_else(|error| {
+            candidate.decision = Decision::Skip(SkipReason::Refused(error.to_string()));
+            None
+        });
+        (candidate, region)
+    });
+    with_region.collect()
+}
+
 /// Instructions, all and executed, of a loop with everything nested in it.
 #[derive(Clone, Copy, Default)]
 struct Cost {

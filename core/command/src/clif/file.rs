@@ -2,7 +2,8 @@
 
 use super::command::Command;
 use super::header::{self, Target};
-use super::{ClifError, function_name, limits, locate};
+use super::locate::{self, Lines};
+use super::{ClifError, function_name, limits};
 use cranelift_codegen::ir::Function;
 use cranelift_codegen::isa::CallConv;
 use cranelift_reader::{Comment, Feature, ParseError, ParseOptions, parse_test};
@@ -89,6 +90,7 @@ impl TestFile {
         };
         let kinds: Vec<&str> = parsed.commands.iter().map(|test| test.command).collect();
         let inapplicable = inapplicable(&kinds, &parsed.features);
+        let lines = Lines::of(text);
         let mut names = HashSet::new();
         let mut functions = Vec::with_capacity(parsed.functions.len());
         for (function, details) in parsed.functions {
@@ -104,7 +106,7 @@ impl TestFile {
             }
             let commands = match inapplicable {
                 Some(_) => vec![],
-                None => commands(name, text, &function, &details.comments)?,
+                None => commands(name, &lines, &function, &details.comments)?,
             };
             functions.push(TestFunction {
                 name: function_name,
@@ -177,18 +179,13 @@ fn inapplicable(kinds: &[&str], features: &[Feature<'_>]) -> Option<String> {
 
 fn commands(
     file: &str,
-    text: &str,
+    lines: &Lines<'_>,
     function: &Function,
     comments: &[Comment<'_>],
 ) -> Result<Vec<Command>, ClifError> {
     let mut commands = vec![];
     for comment in comments {
-        // A comment is a slice of the text.
-        let offset = comment.text.as_ptr().addr() - text.as_ptr().addr();
-        let before = text.get(..offset).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let start = before.rfind('\n').map_or(0, |at| at + 1);
-        let column = before.get(start..).unwrap_or_default().chars().count() + 1;
+        let (line, column) = lines.place(comment.text);
         let place = (file, line, column);
         commands.extend(Command::parse(comment.text, &function.signature, place)?);
     }
@@ -237,6 +234,34 @@ mod tests {
         let text = format!("test compile\n{BODY}");
         let file = TestFile::parse("t.clif", &text).unwrap();
         assert!(file.inapplicable().is_some());
+    }
+
+    /// What is counted is in proportion to the text: long lines, many lines, many comments.
+    #[test]
+    fn places_are_counted_once() {
+        let table = "block2, ".repeat(20_000);
+        let table = format!(
+            "function %t(i32) {{\nblock0(v0: i32):\n br_table v0, block2, [{table} block2]\nblock2:\n return\n}}\n"
+        );
+        let many: String = (0..5000)
+            .map(|index| BODY.replace("%f", &format!("%f{index}")))
+            .collect();
+        let settings = format!(
+            "test run\nset {}\ntarget {}\n",
+            "opt_level=none ".repeat(5000),
+            Triple::host().architecture
+        );
+        let bad = BODY.replace(
+            "iconst.i8 1",
+            &format!("iconst.i8 {} 1", " ".repeat(100_000)),
+        );
+        let bad = format!("{bad}; run: %f(3");
+        for text in [table, many, settings + BODY, bad] {
+            locate::tests::COUNTED.set(0);
+            let _ = TestFile::parse("t.clif", &text);
+            let counted = locate::tests::COUNTED.get();
+            assert!(counted <= 3 * text.len(), "{counted} of {}", text.len());
+        }
     }
 
     #[test]

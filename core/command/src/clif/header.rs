@@ -12,7 +12,7 @@
 //!
 //! Not here: functions and comments (`file`).
 
-use super::ClifError;
+use super::{ClifError, locate};
 use cranelift_codegen::isa::{Builder as IsaBuilder, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Builder as FlagsBuilder, Configurable, SetError};
 use cranelift_reader::{Location, ParseError, parse_option};
@@ -91,16 +91,14 @@ pub(super) fn read(
     for line in text.split_inclusive('\n') {
         header.line += 1;
         let code = line.split_once(';').map_or(line, |(code, _)| code);
-        let words: Vec<Word<'_>> = words(code).collect();
-        let first = words.first().map(|&(_, word)| word);
-        let taken = match first {
+        let taken = match code.split_whitespace().next() {
             _ if !in_header => false,
             Some("set") => {
-                header.set(&words)?;
+                header.set(&words(code))?;
                 true
             }
             Some("target") => {
-                header.target(&words)?;
+                header.target(&words(code))?;
                 true
             }
             None | Some("test" | "feature") => false,
@@ -124,12 +122,17 @@ pub(super) fn read(
 }
 
 /// The words of a line with their columns, from 1.
-fn words(line: &str) -> impl Iterator<Item = Word<'_>> {
-    line.split_whitespace().map(move |word| {
+fn words(line: &str) -> Vec<Word<'_>> {
+    let mut words = vec![];
+    let (mut column, mut counted) = (1, 0);
+    for word in line.split_whitespace() {
         let offset = word.as_ptr().addr() - line.as_ptr().addr();
-        let before = line.get(..offset).unwrap_or_default();
-        (before.chars().count() + 1, word)
-    })
+        let between = line.get(counted..offset).unwrap_or_default();
+        column += locate::count(between);
+        counted = offset;
+        words.push((column, word));
+    }
+    words
 }
 
 struct Reader<'a> {

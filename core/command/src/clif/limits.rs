@@ -2,15 +2,21 @@
 //!
 //! `cranelift-reader` makes an entity for every number up to the one it reads, and analyses keep tables by number:
 //! `v4000000000` would ask for 32 GB, and a thousand small functions with `v300000` for 9 GB. So numbers are limited by
-//! the length of the function's text, which no function numbered in order comes near.
+//! the length of the function's text, which no function numbered in order comes near. What a function has above that
+//! is limited for the file as well, as twenty thousand functions with `v9999` would take 6 GB.
 //!
 //! Not here: functions that a client builds; their entities are numbered in order.
 
-/// Numbers up to this are fine in any function.
+use super::locate;
+
+/// Numbers up to this are fine in any function, until [`SPARE`] is used up.
 const ALWAYS: u64 = 10_000;
 
 /// How many numbers a byte of text allows.
 const BY_BYTE: u64 = 2;
+
+/// How far the functions of a file, together, may go beyond what their length allows.
+const SPARE: u64 = 1_000_000;
 
 const ENTITIES: [&str; 13] = [
     "v",
@@ -48,20 +54,27 @@ pub(super) struct Excessive<'t> {
 /// O(text).
 pub(super) fn excessive(text: &str) -> Option<Excessive<'_>> {
     let mut first_line = 0;
+    let mut spare = SPARE;
     for function in functions(text) {
-        let limit = ALWAYS.max(BY_BYTE * function.len() as u64);
-        for (index, line) in function.lines().enumerate() {
-            if let Some(word) = words(line).find(|word| number(word).is_some_and(|n| n > limit)) {
-                let offset = word.as_ptr().addr() - line.as_ptr().addr();
-                return Some(Excessive {
-                    line: first_line + index + 1,
-                    column: line.get(..offset).unwrap_or_default().chars().count() + 1,
-                    entity: word,
-                    limit,
-                });
+        let by_length = BY_BYTE.saturating_mul(function.len() as u64);
+        let limit = by_length.max(ALWAYS.min(by_length.saturating_add(spare)));
+        let mut largest = 0;
+        for line in function.lines() {
+            first_line += 1;
+            for (word, number) in words(line).filter_map(|word| Some((word, number(word)?))) {
+                largest = largest.max(number);
+                if number > limit {
+                    let offset = word.as_ptr().addr() - line.as_ptr().addr();
+                    return Some(Excessive {
+                        line: first_line,
+                        column: locate::count(line.get(..offset).unwrap_or_default()) + 1,
+                        entity: word,
+                        limit,
+                    });
+                }
             }
         }
-        first_line += function.lines().count();
+        spare -= largest.saturating_sub(by_length).min(spare);
     }
     None
 }
@@ -112,6 +125,19 @@ mod tests {
         let found = excessive(" ss4294967295 = x").unwrap();
         assert_eq!((found.line, found.column), (1, 2));
         assert!(excessive("block4294967290:").is_some());
+    }
+
+    #[test]
+    fn all_functions_together_are_limited() {
+        let function = "function %f() {\nblock0:\n    v9000 = iconst.i64 1\n    return\n}\n";
+        let few = function.repeat(50);
+        assert_eq!(excessive(&few), None);
+        let spare = SPARE / (9000 - BY_BYTE * function.len() as u64);
+        let many = function.repeat(1000);
+        let found = excessive(&many).unwrap();
+        assert_eq!(found.line as u64, 5 * spare + 3);
+        let in_order = function.replace("9000", "1").repeat(10_000);
+        assert_eq!(excessive(&in_order), None);
     }
 
     #[test]

@@ -1,15 +1,59 @@
-//! Columns for the reader's errors, which know their line only.
+//! Places in a text: lines and columns.
 //!
-//! The reader takes a line break for a space. So the line of the error is broken before each of its
-//! words, and the text read again: the error's line then says which word it is about.
+//! The reader's errors know their line only, and it takes a line break for a space. So the line of the error is
+//! broken before each of its words, and the text read again: the error's line then says which word it is
+//! about.
 //!
 //! Limitations: an error of another kind after breaking (a comment or a name that was cut) gives the
 //! first column.
 //!
-//! Complexity: the text is read once more.
+//! Complexity: for an error, the text is read once more.
 
 use cranelift_reader::{ParseError, ParseOptions, parse_test};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A text whose line breaks were found once.
+pub(super) struct Lines<'t> {
+    text: &'t str,
+    /// Where lines end, each with its break.
+    ends: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    /// # Complexity
+    ///
+    /// O(text).
+    pub fn of(text: &'t str) -> Self {
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self {
+            text,
+            ends: ends.collect(),
+        }
+    }
+
+    /// Line and column, from 1, of a slice of the text.
+    ///
+    /// # Complexity
+    ///
+    /// O(log lines + the line).
+    pub fn place(&self, slice: &str) -> (usize, usize) {
+        let offset = slice
+            .as_ptr()
+            .addr()
+            .saturating_sub(self.text.as_ptr().addr());
+        let line = self.ends.partition_point(|&end| end <= offset);
+        let start = line.checked_sub(1).and_then(|before| self.ends.get(before));
+        let before = self.text.get(start.copied().unwrap_or(0)..offset);
+        (line + 1, count(before.unwrap_or_default()) + 1)
+    }
+}
+
+/// The characters of a text. All columns are counted here, so that tests see how much is counted.
+pub(super) fn count(text: &str) -> usize {
+    #[cfg(test)]
+    tests::COUNTED.set(tests::COUNTED.get() + text.len());
+    text.chars().count()
+}
 
 /// The column, from 1, of the word that `error` is about.
 pub(super) fn column(text: &str, error: &ParseError, options: ParseOptions<'_>) -> usize {
@@ -44,7 +88,7 @@ pub(super) fn column(text: &str, error: &ParseError, options: ParseOptions<'_>) 
     let word = again.location.line_number.checked_sub(index + 1);
     match word.and_then(|word| starts.get(word)) {
         Some(&start) if again.message == error.message => {
-            line.get(..start).unwrap_or_default().chars().count() + 1
+            count(line.get(..start).unwrap_or_default()) + 1
         }
         _ => first,
     }
@@ -70,8 +114,14 @@ fn word_starts(line: &str) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How many bytes were counted on this thread.
+        pub static COUNTED: Cell<usize> = const { Cell::new(0) };
+    }
 
     fn column_of(text: &str) -> (usize, usize) {
         let error = parse_test(text, ParseOptions::default())
@@ -79,6 +129,18 @@ mod tests {
             .expect("malformed");
         let line = error.location.line_number;
         (line, column(text, &error, ParseOptions::default()))
+    }
+
+    #[test]
+    fn slices_have_places() {
+        let text = "a\n\nbö c\n";
+        let lines = Lines::of(text);
+        let place = |word: &str| lines.place(&text[text.find(word).unwrap()..]);
+        assert_eq!(
+            (place("a"), place("b"), place("c")),
+            ((1, 1), (3, 1), (3, 4))
+        );
+        assert_eq!(Lines::of("").place(""), (1, 1));
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Snapshots of tier-0 instrumentation: source, counters, instrumented code.
 
 use super::{Plan, instrument};
-use crate::pipeline::first::hookable_loop;
 use crate::units::tiering::{Analysis, known_counts};
 use cranelift_codegen::ir::types;
 use cranelift_codegen::isa::CallConv;
 use cranelift_codegen::settings::{self, Flags};
 use cranelift_codegen::verify_function;
 use regraft_outliner::Hook;
+use regraft_outliner::hookable_loop;
 use regraft_regions::{Flow, Liveness, LoopForest, Mode, Site, estimate, place};
 use std::fmt::Write;
 
@@ -36,7 +36,16 @@ fn check_with(name: &str, clif: &str, counting: bool, copies: u32) {
     let hooked: Vec<_> = analysis
         .loops
         .loops()
-        .filter_map(|id| hookable_loop(&func, &analysis, id).ok())
+        .filter_map(|id| {
+            hookable_loop(
+                &func,
+                &analysis.flow,
+                &analysis.loops,
+                &analysis.liveness,
+                id,
+            )
+            .ok()
+        })
         .collect();
     let known = known_counts(&analysis.flow, hooked.iter().map(|(region, _)| region));
     let frequencies = estimate(&func, &analysis.flow, &analysis.loops);

@@ -223,7 +223,13 @@ impl Engine {
     /// Samples the calling thread, for clients that call raw pointers: threads that call through
     /// [`TypedFn`](crate::TypedFn), [`Engine::call`], [`Engine::catch`] or [`Engine::pinned`] are sampled by themselves.
     ///
-    /// Does nothing with [`Detection::Counters`].
+    /// Does nothing with [`Detection::Counters`]. What it returns stays with the thread:
+    ///
+    /// ```compile_fail,E0277
+    /// # let engine = regraft::Engine::new(regraft::Config::default()).unwrap();
+    /// let sampled = engine.sample_this_thread();
+    /// std::thread::spawn(move || drop(sampled));
+    /// ```
     pub fn sample_this_thread(&self) -> SampledThread {
         let started = match self.inner.config.detection {
             Detection::Sampling(sampling) => samples::start(sampling.interval),

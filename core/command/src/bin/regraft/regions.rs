@@ -7,16 +7,17 @@ use crate::input;
 use crate::output::{self, CliError, Output};
 use cranelift_codegen::ir::{Block, Function};
 use indexmap::IndexMap;
-use regraft::outliner::{Interface, OutlineError};
+use regraft::outliner::{Interface, OutlineError, hookable_loop};
 use regraft::regions::{
-    Candidate, Decision, Flow, FunctionProfile, HotEntry, Liveness, LoopForest, LoopId, Policy,
-    Profile, Region, SkipReason, form, survey, to_dot,
+    Candidate, Decision, Flow, FunctionProfile, Liveness, LoopForest, LoopId, Policy, Profile,
+    Region, SkipReason, survey_regions, to_dot,
 };
 use regraft::{
     ExitReport, IrreducibleReport, LiveInReport, LiveOutReport, report_exits, report_live_ins,
     report_live_outs,
 };
 use serde::Serialize;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// Show loops, the regions that would be formed of them, and why not where not
@@ -72,6 +73,7 @@ struct LoopRegion {
     header: String,
     depth: u32,
     parent: Option<String>,
+    /// All of them; only the header of a loop that is refused as `too-deep`.
     blocks: Vec<String>,
     latches: Vec<String>,
     trips: Option<f64>,
@@ -135,7 +137,7 @@ struct Analysis<'f> {
     loops: LoopForest,
     counts: FunctionProfile,
     profile: &'static str,
-    interfaces: Vec<(LoopId, Outlinable)>,
+    interfaces: HashMap<LoopId, Outlinable>,
 }
 
 impl<'f> Analysis<'f> {
@@ -145,15 +147,8 @@ impl<'f> Analysis<'f> {
         let loops = LoopForest::compute(func, &flow);
         let (counts, profile) = input::counts(name, func, &flow, &loops, saved)?;
         let liveness = Liveness::compute(func, &flow);
-        let interface = |loop_id| {
-            let region = Region::whole_loop(func, &flow, &loops, loop_id)?;
-            let interface = Interface::compute(func, &flow, &liveness, &region)?;
-            Ok((region, interface))
-        };
-        let interfaces = loops
-            .loops()
-            .map(|loop_id| (loop_id, interface(loop_id)))
-            .collect();
+        let interface = |l| (l, hookable_loop(func, &flow, &loops, &liveness, l));
+        let interfaces = loops.loops().map(interface).collect();
         Ok(Self {
             func,
             flow,
@@ -164,27 +159,16 @@ impl<'f> Analysis<'f> {
         })
     }
 
-    fn interface(&self, loop_id: LoopId) -> Option<&Outlinable> {
-        let found = self.interfaces.iter().find(|(id, _)| *id == loop_id);
-        found.map(|(_, interface)| interface)
-    }
-
     fn regions(&self) -> FunctionRegions {
-        let hookable = |loop_id: LoopId| match self.interface(loop_id) {
+        let hookable = |loop_id: LoopId| match self.interfaces.get(&loop_id) {
             Some(Err(reason)) => Err(reason.to_string()),
             _ => Ok(()),
         };
         let policy = Policy::default();
         let (func, flow, loops) = (self.func, &self.flow, &self.loops);
-        let candidates = survey(func, flow, loops, &self.counts, &policy, &hookable);
-        let regions = candidates.iter().filter_map(|candidate| {
-            let loop_id = candidate.loop_id?;
-            let hot = HotEntry::Header(candidate.header);
-            let taken = candidate.decision == Decision::Take;
-            let formed =
-                taken.then(|| form(func, flow, loops, &self.counts, &policy, hot, &hookable));
-            let region = formed.and_then(|formation| formation.region);
-            Some(self.region(loop_id, candidate, region.as_ref()))
+        let candidates = survey_regions(func, flow, loops, &self.counts, &policy, &hookable);
+        let regions = candidates.iter().filter_map(|(candidate, region)| {
+            Some(self.region(candidate.loop_id?, candidate, region.as_ref()))
         });
         let irreducible = loops.irreducible().iter().map(|cycle| IrreducibleReport {
             blocks: names(&cycle.blocks),
@@ -207,7 +191,7 @@ impl<'f> Analysis<'f> {
         candidate: &Candidate,
         formed: Option<&Region>,
     ) -> LoopRegion {
-        let interface = self.interface(loop_id);
+        let interface = self.interfaces.get(&loop_id);
         let (decision, reason, reason_code) = match (&candidate.decision, interface) {
             (Decision::Take, _) => ("take", String::new(), ""),
             (Decision::Skip(SkipReason::Refused(_)), Some(Err(reason))) => {
@@ -222,7 +206,7 @@ impl<'f> Analysis<'f> {
                 .loops
                 .parent(loop_id)
                 .map(|l| self.loops.header(l).to_string()),
-            blocks: names(&self.loops.blocks(loop_id)),
+            blocks: self.listed_blocks(loop_id),
             latches: names(self.loops.latches(loop_id)),
             trips: candidate.trips.filter(|trips| trips.is_finite()),
             share: candidate.share,
@@ -240,6 +224,17 @@ impl<'f> Analysis<'f> {
             region.exits = report_exits(whole, |_| 0);
         }
         region
+    }
+}
+
+impl Analysis<'_> {
+    /// The blocks of a loop; of one that is refused since it is too deep only the header: the nest's blocks would be
+    /// listed thousands of times.
+    fn listed_blocks(&self, loop_id: LoopId) -> Vec<String> {
+        match self.interfaces.get(&loop_id) {
+            Some(Err(OutlineError::TooDeep { .. })) => names(&[self.loops.header(loop_id)]),
+            _ => names(&self.loops.blocks(loop_id)),
+        }
     }
 }
 

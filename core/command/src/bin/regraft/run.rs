@@ -426,7 +426,7 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
     // The engine numbers names, and hashes what it numbered; a profile is for the file's text.
     let mut profile = program.engine().profile();
     for (function, source) in file.functions().iter().zip(program.sources()) {
-        if let Some(mut saved) = profile.functions.shift_remove(&function.name) {
+        if let Some(mut saved) = profile.functions.swap_remove(&function.name) {
             saved.hash = function_hash(source);
             let taken = |name: &str| totals.profile.functions.contains_key(name);
             let name = free_name(&function.name, &taken);
