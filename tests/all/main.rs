@@ -10,6 +10,7 @@ mod errors;
 mod jit;
 mod limits;
 mod loom;
+mod packages;
 mod publication;
 mod random;
 mod reclaim;
