@@ -38,13 +38,13 @@
 //! choose is in [`Config`]. The pure halves, [`regions`] and [`outliner`], can
 //! be used without running anything.
 //!
-//! On Linux on x86-64 and AArch64 there is all of it. On any other target there are the pure halves and
+//! On Linux on x86-64, AArch64 and RISC-V (64 bits) there is all of it. On any other target there are the pure halves and
 //! [`jit`], which compiles code once there, by cranelift-jit itself: [`is_tiering_supported`] says which it is.
 
 #![deny(missing_docs)]
 
 cfg_if::cfg_if! {
-    if #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))] {
+    if #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))] {
         mod call;
         mod code;
         mod config;
@@ -105,7 +105,7 @@ cfg_if::cfg_if! {
 pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;
 
-/// Whether code tiers up on this target: on Linux on x86-64 and AArch64.
+/// Whether code tiers up on this target: on Linux on x86-64, AArch64 and RISC-V with 64 bits.
 ///
 /// Elsewhere there are [`jit`], which is cranelift-jit's own then, [`regions`] and [`outliner`]; there is no [`Engine`],
 /// and nothing that needs one.

@@ -100,7 +100,11 @@ fn sum_of(
 #[test]
 fn whether_code_tiers_up_is_known() {
     let linux = cfg!(target_os = "linux");
-    let stubs = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+    let stubs = cfg!(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    ));
     assert_eq!(regraft::is_tiering_supported(), linux && stubs);
 }
 

@@ -17,7 +17,7 @@
 //! Invariants:
 //!
 //! * **No address is both writable and executable**, and no page changes its protection after
-//!   [`Arena::new`].
+//!   [`Arena::new`]. (Under emulators that need it, pages are mapped anew, as they are: `remap`.)
 //! * **Near data**: every byte of data memory is less than 2 GiB away from every byte of the
 //!   executable view, so a 32-bit PC-relative displacement reaches from code to data.
 //! * A block that was freed is filled with trap instructions before it is handed out again.
@@ -34,6 +34,7 @@ mod copy;
 mod extents;
 mod mapping;
 mod owned;
+mod remap;
 
 use std::fs::File;
 use std::io;
@@ -50,6 +51,9 @@ pub use self::owned::{OwnedCode, OwnedData};
 use crate::arch;
 use crate::fork;
 use crate::locks::lock;
+
+/// How the executable view is protected.
+const EXECUTABLE: libc::c_int = libc::PROT_READ | libc::PROT_EXEC;
 
 /// The reservation stays below this, so that a signed 32-bit displacement spans it.
 pub const MAX_RESERVATION: usize = 0x7fff_0000;
@@ -238,6 +242,8 @@ pub struct Arena {
     code: Mutex<Extents>,
     data: Mutex<Extents>,
     mark: Mark,
+    /// What code memory is mapped from, where that is needed to map it anew.
+    file: Mutex<Option<File>>,
 }
 
 impl Arena {
@@ -274,8 +280,9 @@ impl Arena {
             code: Mutex::new(Extents::new(code_bytes)),
             data: Mutex::new(Extents::new(data_bytes)),
             mark: Mark::new()?,
+            file: Mutex::default(),
         });
-        arena.map_code(&file)?;
+        arena.map_code(file)?;
         fork::register_arena(&arena).map_err(|source| ArenaError::System {
             action: "pthread_atfork",
             source,
@@ -284,12 +291,14 @@ impl Arena {
     }
 
     /// Maps `file` as both views.
-    fn map_code(&self, file: &File) -> Result<(), ArenaError> {
+    fn map_code(&self, file: File) -> Result<(), ArenaError> {
         let rw = libc::PROT_READ | libc::PROT_WRITE;
-        let rx = libc::PROT_READ | libc::PROT_EXEC;
         let len = self.code_bytes;
-        self.writable.map(0, len, rw, Some(file))?;
-        self.near.map(self.data_bytes, len, rx, Some(file))
+        self.writable.map(0, len, rw, Some((&file, 0)))?;
+        self.near
+            .map(self.data_bytes, len, EXECUTABLE, Some((&file, 0)))?;
+        *lock(&self.file) = remap::is_needed()?.then_some(file);
+        Ok(())
     }
 
     /// Takes `size` bytes of code memory at a multiple of `align`.
@@ -349,7 +358,11 @@ impl Arena {
             return Err(io::Error::other("a code block of another arena"));
         }
         // SAFETY: the block lies inside the executable view.
-        unsafe { arch::synchronize(self.executable(block.offset), block.len, block.reused) }
+        unsafe { arch::synchronize(self.executable(block.offset), block.len, block.reused) }?;
+        if block.reused {
+            self.map_again(block)?;
+        }
+        Ok(())
     }
 
     /// Takes `size` bytes of zeroed data memory at a multiple of `align`.

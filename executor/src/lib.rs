@@ -16,7 +16,7 @@
 //! * Who writes to code memory does it through a view that cannot be executed.
 //! * All that changes for a running program is a word: [`slots`].
 //!
-//! Limitations: Linux on x86-64 and AArch64; on any other target the crate is empty.
+//! Limitations: Linux on x86-64, AArch64 and RISC-V with 64 bits; on any other target the crate is empty.
 //!
 //! Not here: what is compiled, when, and why (the crate `regraft`).
 
@@ -24,7 +24,11 @@
 // As in the crate `regraft`, which needs nothing of this where it does not tier up.
 #![cfg(all(
     target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
+    any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    )
 ))]
 
 mod arch;

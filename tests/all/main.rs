@@ -11,6 +11,7 @@ mod errors;
 mod jit;
 mod limits;
 mod loom;
+mod packages;
 mod publication;
 mod random;
 mod reclaim;

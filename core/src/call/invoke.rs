@@ -212,11 +212,12 @@ impl Invoker {
     fn obstacle(&self, signature: &Signature) -> Option<String> {
         let conv = signature.call_conv;
         let arm = cfg!(target_arch = "aarch64");
+        let x86 = cfg!(target_arch = "x86_64");
         let known = match conv {
             CallConv::Fast | CallConv::SystemV | CallConv::Tail | CallConv::PreserveAll => true,
-            CallConv::WindowsFastcall => !arm,
+            CallConv::WindowsFastcall => x86,
             CallConv::AppleAarch64 => arm,
-            CallConv::Winch => true,
+            CallConv::Winch => x86 || arm,
             CallConv::Probestack => false,
         };
         if !known {
@@ -232,7 +233,7 @@ impl Invoker {
             if !(vector || ty.is_int() || ty.is_float()) {
                 return Some(format!("no values of type {ty}"));
             }
-            let wide = !arm && ty == types::I128 && conv != CallConv::Tail;
+            let wide = x86 && ty == types::I128 && conv != CallConv::Tail;
             let float = matches!(ty, types::F16 | types::F128);
             if !extensions && (wide || float && conv == CallConv::WindowsFastcall) {
                 return Some(format!(
@@ -240,7 +241,7 @@ impl Invoker {
                 ));
             }
             match param.purpose {
-                ArgumentPurpose::StructArgument(size) if arm || size % 8 != 0 => {
+                ArgumentPurpose::StructArgument(size) if !x86 || size % 8 != 0 => {
                     return Some(format!("no struct argument of {size} bytes on this target"));
                 }
                 ArgumentPurpose::StructReturn if arm && conv == CallConv::Tail => {

@@ -61,6 +61,38 @@ fn trash_registers() {
             clobber_abi("C"),
         );
     }
+    #[cfg(target_arch = "riscv64")]
+    // SAFETY: all registers that change are declared.
+    unsafe {
+        core::arch::asm!(
+            "li t6, 0x5a5a",
+            ".irp r, t0, t1, t2, t3, t4, t5, a0, a1, a2, a3, a4, a5, a6, a7",
+            "mv \\r, t6",
+            ".endr",
+            ".irp r, ft0, ft1, ft2, ft3, ft4, ft5, ft6, ft7, ft8, ft9, ft10, ft11",
+            "fmv.d.x \\r, t6",
+            ".endr",
+            ".irp r, fa0, fa1, fa2, fa3, fa4, fa5, fa6, fa7",
+            "fmv.d.x \\r, t6",
+            ".endr",
+            clobber_abi("C"),
+        );
+        if transparent::has_vectors() {
+            core::arch::asm!(
+                ".option push",
+                ".option arch, +v",
+                "vsetivli zero, 2, e64, m1, ta, ma",
+                ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
+                "vmv.v.i v\\n, 7",
+                ".endr",
+                ".irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
+                "vmv.v.i v\\n, 7",
+                ".endr",
+                ".option pop",
+                clobber_abi("C"),
+            );
+        }
+    }
 }
 
 /// A table whose resolver finds every unit at the address put here, publishes it, and counts.

@@ -58,14 +58,35 @@ pub fn stub(_executable: usize, cell: usize) -> Option<[u8; STUB_SIZE]> {
     Some(bytes)
 }
 
+/// Other processors may have fetched ahead; `isb` is for the one that executes it.
+pub const BARRIER: super::Barrier = super::Barrier::Always;
+
+/// The code of a function that returns `value`.
+pub fn returning(value: u8) -> [u8; super::RETURNING_SIZE] {
+    const RET: u32 = 0xd65f_03c0;
+    // movz w0, #value
+    let movz = 0x5280_0000 | u32::from(value) << 5;
+    let mut bytes = [FILL; super::RETURNING_SIZE];
+    for (chunk, word) in bytes.chunks_exact_mut(4).zip([movz, RET]) {
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
+    bytes
+}
+
+/// Does nothing: the trampoline saves what every processor has.
+pub fn prepare() {}
+
 /// Cleans the data cache and invalidates the instruction cache to the point of unification.
 ///
 /// Both by the executable address: data caches are coherent between views of the same page, and an
 /// instruction cache may be tagged by virtual address.
 ///
+/// # Errors
+/// None.
+///
 /// # Safety
 /// `executable` is readable for `len` bytes.
-pub unsafe fn clean_caches(executable: *const u8, len: usize) {
+pub unsafe fn clean_caches(executable: *const u8, len: usize) -> std::io::Result<()> {
     let ctr: usize;
     // SAFETY: CTR_EL0 is readable by programs (Linux emulates it where the hardware forbids it).
     unsafe {
@@ -87,6 +108,7 @@ pub unsafe fn clean_caches(executable: *const u8, len: usize) {
     }
     // SAFETY: barriers.
     unsafe { core::arch::asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
+    Ok(())
 }
 
 /// Enters the runtime from a lazy stub. See `trampoline_address`.

@@ -18,7 +18,7 @@
 //!
 //! * **Transparent**: whatever stub, lazy stub and trampoline do, the version they end up in sees the
 //!   registers and the stack that the caller left, the intra-procedure-call scratch registers of
-//!   AArch64 (x16, x17) excepted. So every calling convention passes through, `tail` and
+//!   AArch64 (x16, x17) and two temporaries of RISC-V (t5, t6) excepted. So every calling convention passes through, `tail` and
 //!   `preserve_all` included, stack arguments and return values in memory as well.
 //! * **Write once**: the bytes of a stub never change after [`write_stub`]; redirection is a store
 //!   to [`Cell::entry`].
@@ -29,16 +29,21 @@
 //!
 //! Not here: what an entry means and when it changes ([`crate::slots`]).
 
+use std::io;
 use std::sync::atomic::AtomicUsize;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod enter;
+#[cfg(target_arch = "riscv64")]
+mod riscv64;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
 #[cfg(target_arch = "aarch64")]
 use self::aarch64 as imp;
+#[cfg(target_arch = "riscv64")]
+use self::riscv64 as imp;
 #[cfg(target_arch = "x86_64")]
 use self::x86_64 as imp;
 
@@ -85,12 +90,14 @@ pub const HOT_DOOR: usize = 16;
 pub const LAZY_DOOR: usize = HOT_DOOR + DOOR_SIZE;
 
 /// Bytes of a door.
-const DOOR_SIZE: usize = 32;
+const DOOR_SIZE: usize = imp::doors::SIZE;
 /// How many pages a door touches: twice what entering the runtime takes on the caller's stack, and more, with
 /// a dynamic linker that binds a system call first.
 const PROBED_PAGES: usize = 2;
 /// Bytes of the trap stub.
 const TRAP_SIZE: usize = 4;
+/// Bytes of [`returning`].
+const RETURNING_SIZE: usize = 8;
 
 /// Writes the stub and the lazy stub of one unit.
 ///
@@ -118,6 +125,11 @@ pub unsafe fn write_runtime_code(writable: *mut u8, hot: usize) {
     bytes[LAZY_DOOR..].copy_from_slice(&imp::doors::door(trampoline_address()));
     // SAFETY: the caller's contract.
     unsafe { writable.copy_from_nonoverlapping(bytes.as_ptr(), RUNTIME_CODE_SIZE) };
+}
+
+/// The code of a function without parameters that returns `value`.
+pub fn returning(value: u8) -> [u8; RETURNING_SIZE] {
+    imp::returning(value)
 }
 
 /// Which door an address belongs to, from the start of the runtime's code: words on the stack above
@@ -157,6 +169,7 @@ pub unsafe fn fill_with_traps(writable: *mut u8, len: usize) {
 /// The code there is entered by a lazy stub only, through the door. It saves what can hold an argument, calls the
 /// resolver with the cell, and jumps to the address it gets.
 fn trampoline_address() -> usize {
+    imp::prepare();
     (imp::trampoline as *const ()).expose_provenance()
 }
 
@@ -167,33 +180,53 @@ fn trampoline_address() -> usize {
 /// instruction (Intel SDM, volume 3, "Handling Self- and Cross-Modifying Code"), if the system can make it (Linux 4.16).
 ///
 /// # Errors
-/// The operating system refused to broadcast the barrier; the code must not be run.
+/// The operating system refused to broadcast the barrier, or to clean the caches; the code must not be run.
 ///
 /// # Safety
 /// `executable` is readable for `len` bytes.
-pub unsafe fn synchronize(executable: *const u8, len: usize, reused: bool) -> std::io::Result<()> {
+pub unsafe fn synchronize(executable: *const u8, len: usize, reused: bool) -> io::Result<()> {
     // SAFETY: the caller's contract.
-    unsafe { imp::clean_caches(executable, len) };
-    // On AArch64 the flush below does it in any case.
-    if reused && cfg!(target_arch = "x86_64") {
-        serialize_processors();
+    unsafe { imp::clean_caches(executable, len) }?;
+    match imp::BARRIER {
+        Barrier::Always => serialize_processors(),
+        Barrier::WhereReused if reused => serialize_processors().or(Ok(())),
+        Barrier::WhereReused | Barrier::Never => Ok(()),
     }
-    wasmtime_internal_jit_icache_coherence::pipeline_flush_mt()
+}
+
+/// When processors have to be serialised, besides what [`imp::clean_caches`] does.
+#[allow(dead_code, reason = "each architecture has one of them")]
+enum Barrier {
+    /// For all code, or it is not run.
+    Always,
+    /// Where other code was before, if the system can do it.
+    WhereReused,
+    /// It is done already.
+    Never,
 }
 
 /// Makes every processor that runs a thread of this process execute a serialising instruction.
-fn serialize_processors() {
-    static REGISTERED: std::sync::Once = std::sync::Once::new();
-    if !REGISTERED.is_completed() {
-        // So that no fork comes in between, whose child would wait for ever.
-        let _section = crate::fork::section();
-        REGISTERED
-            .call_once(|| membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE));
+fn serialize_processors() -> io::Result<()> {
+    let barrier = || membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
+    let Err(error) = barrier() else {
+        return Ok(());
+    };
+    match error.raw_os_error() {
+        // The process has not said yet that it wants to.
+        Some(libc::EPERM) => {
+            membarrier(libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE)?;
+            barrier()
+        }
+        // Before Linux 4.16; slower, of every process.
+        Some(libc::EINVAL) => membarrier(libc::MEMBARRIER_CMD_GLOBAL),
+        _ => Err(error),
     }
-    membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
 }
 
-fn membarrier(command: libc::c_int) {
+fn membarrier(command: libc::c_int) -> io::Result<()> {
     // SAFETY: the call takes numbers, and changes nothing that the process can see. An older system refuses it.
-    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) };
+    match unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

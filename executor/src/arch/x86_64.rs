@@ -51,11 +51,28 @@ pub fn stub(executable: usize, cell: usize) -> Option<[u8; STUB_SIZE]> {
     Some(bytes)
 }
 
+/// Caches are coherent; what a processor has fetched already is not.
+pub const BARRIER: super::Barrier = super::Barrier::WhereReused;
+
+/// The code of a function that returns `value`.
+pub fn returning(value: u8) -> [u8; super::RETURNING_SIZE] {
+    // mov eax, value; ret
+    [0xb8, value, 0, 0, 0, 0xc3, FILL, FILL]
+}
+
 /// Does nothing: instruction fetch is coherent with stores, through any view of the page.
+///
+/// # Errors
+/// None.
 ///
 /// # Safety
 /// None.
-pub unsafe fn clean_caches(_executable: *const u8, _len: usize) {}
+pub unsafe fn clean_caches(_executable: *const u8, _len: usize) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// Does nothing: the trampoline saves what every processor has.
+pub fn prepare() {}
 
 /// Enters the runtime from a lazy stub. See `trampoline_address`.
 ///

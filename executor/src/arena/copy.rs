@@ -80,7 +80,7 @@ impl Arena {
     /// # Safety
     /// The process is the child of a fork, no other thread exists, and the copy is of what is mapped.
     pub unsafe fn adopt(&self, copy: io::Result<CodeCopy>) {
-        let mapped = copy.is_ok_and(|CodeCopy(file)| self.map_code(&file).is_ok());
+        let mapped = copy.is_ok_and(|CodeCopy(file)| self.map_code(file).is_ok());
         self.mark.set(mapped);
     }
 }

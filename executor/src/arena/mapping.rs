@@ -58,8 +58,8 @@ pub struct Mapping {
 
 // SAFETY: a mapping belongs to the process, not to a thread; the type hands out addresses only.
 unsafe impl Send for Mapping {}
-// SAFETY: as above; through `&Mapping` nothing is written but page tables, by `map`, in `Arena::new` and in the child
-// of a fork, before it has other threads.
+// SAFETY: as above; through `&Mapping` nothing is written but page tables, by `map`: in `Arena::new`, in the child
+// of a fork, before it has other threads, and where pages are replaced by the same.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
@@ -74,13 +74,13 @@ impl Mapping {
         }
     }
 
-    /// Gives a part of the reservation its contents: the start of `file`, or zeroes.
+    /// Gives a part of the reservation its contents: those of a file from an offset on, or zeroes.
     pub fn map(
         &self,
         start: usize,
         len: usize,
         protection: libc::c_int,
-        file: Option<&File>,
+        file: Option<(&File, libc::off_t)>,
     ) -> Result<(), ArenaError> {
         debug_assert!(start + len <= self.len);
         let kind = match file {
@@ -88,12 +88,12 @@ impl Mapping {
             None => libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
         };
         let flags = kind | libc::MAP_FIXED | libc::MAP_NORESERVE;
-        let fd = file.map_or(-1, AsRawFd::as_raw_fd);
-        // SAFETY: MAP_FIXED replaces pages of this reservation only, which nothing refers to yet, or, in the child of
-        // a fork, by pages with the same contents.
+        let (fd, offset) = file.map_or((-1, 0), |(file, offset)| (file.as_raw_fd(), offset));
+        // SAFETY: MAP_FIXED replaces pages of this reservation only, which nothing refers to yet, or by pages with the
+        // same contents.
         let mapped = unsafe {
             let at = self.base.add(start).as_ptr().cast();
-            libc::mmap(at, len, protection, flags, fd, 0)
+            libc::mmap(at, len, protection, flags, fd, offset)
         };
         if mapped == libc::MAP_FAILED {
             return Err(system("mmap"));

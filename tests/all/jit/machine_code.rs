@@ -138,9 +138,15 @@ fn places_in_functions<K: Kind>() {
 }
 
 /// A PC-relative call, on this host.
-const NEAR: cranelift_codegen::binemit::Reloc = match cfg!(target_arch = "x86_64") {
-    true => cranelift_codegen::binemit::Reloc::X86CallPCRel4,
-    false => cranelift_codegen::binemit::Reloc::Arm64Call,
+const NEAR: cranelift_codegen::binemit::Reloc = {
+    use cranelift_codegen::binemit::Reloc;
+    if cfg!(target_arch = "x86_64") {
+        Reloc::X86CallPCRel4
+    } else if cfg!(target_arch = "riscv64") {
+        Reloc::RiscvCallPlt
+    } else {
+        Reloc::Arm64Call
+    }
 };
 
 #[test]

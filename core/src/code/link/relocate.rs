@@ -89,7 +89,9 @@ fn resolve_one(
         offset,
         address: match reach {
             Reach::Absolute { .. } => address,
-            Reach::Relative { .. } | Reach::RelativePage => address.wrapping_add(moved),
+            Reach::Relative { .. } | Reach::RelativePage | Reach::RelativeHalves => {
+                address.wrapping_add(moved)
+            }
         },
     })
 }
@@ -103,6 +105,8 @@ enum Reach {
     Relative { bits: u32 },
     /// Signed distances between pages, of 32 bits.
     RelativePage,
+    /// Signed distances of 32 bits, whose upper 20 and lower 12 bits are in two instructions.
+    RelativeHalves,
 }
 
 impl Reach {
@@ -112,6 +116,7 @@ impl Reach {
             Reloc::Abs8 => Self::Absolute { width: 8, bits: 64 },
             Reloc::Abs4 => Self::Absolute { width: 4, bits: 32 },
             Reloc::X86PCRel4 | Reloc::X86CallPCRel4 => Self::Relative { bits: 32 },
+            Reloc::RiscvCallPlt => Self::RelativeHalves,
             // 26 bits that count instructions.
             Reloc::Arm64Call => Self::Relative { bits: 28 },
             Reloc::Aarch64AdrPrelPgHi21 => Self::RelativePage,
@@ -126,6 +131,7 @@ impl Reach {
         match self {
             Self::Absolute { width, .. } => width,
             Self::Relative { .. } | Self::RelativePage => 4,
+            Self::RelativeHalves => 8,
         }
     }
 
@@ -137,6 +143,11 @@ impl Reach {
         match self {
             Self::Absolute { bits, .. } => bits >= usize::BITS || address < 1 << bits,
             Self::Relative { bits } => fits(address.wrapping_sub(at).cast_signed(), bits),
+            // The lower half has a sign, for which the upper one makes up.
+            Self::RelativeHalves => {
+                let distance = address.wrapping_sub(at).cast_signed();
+                fits(distance, 32) && fits(distance.wrapping_add(0x800), 32)
+            }
             Self::RelativePage => {
                 let page = |address: usize| address & !0xfff;
                 fits(page(address).wrapping_sub(page(at)).cast_signed(), 32)
@@ -174,6 +185,10 @@ mod tests {
         assert!(resolve(Reloc::Arm64Call, here + 0x800_0000).is_err());
         assert!(resolve(Reloc::Aarch64AdrPrelPgHi21, here + 0x7fff_0000).is_ok());
         assert!(resolve(Reloc::Aarch64AdrPrelPgHi21, here + 0x8000_0000).is_err());
+        assert!(resolve(Reloc::RiscvCallPlt, here + 0x7fff_f7ff).is_ok());
+        assert!(resolve(Reloc::RiscvCallPlt, here + 0x7fff_f800).is_err());
+        assert!(resolve(Reloc::RiscvCallPlt, here - 0x8000_0000).is_ok());
+        assert!(resolve(Reloc::RiscvCallPlt, here - 0x8000_0001).is_err());
     }
 
     #[test]

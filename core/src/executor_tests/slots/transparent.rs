@@ -221,7 +221,7 @@ fn a_preserve_all_callee_leaves_every_register_even_when_resolved() {
 /// Words that [`probe_registers`] stores.
 const PROBED: usize = match cfg!(target_arch = "x86_64") {
     true => 48,
-    false => 96,
+    false => 96 + 32 * cfg!(target_arch = "riscv64") as usize,
 };
 
 /// Sets every register that a callee could see, calls `stub`, and stores every register to `out`:
@@ -342,6 +342,122 @@ fn probed_registers() -> Vec<u64> {
         .collect()
 }
 
+/// Whether the processor has vector registers.
+#[cfg(target_arch = "riscv64")]
+pub fn has_vectors() -> bool {
+    // SAFETY: it has no preconditions.
+    unsafe { libc::getauxval(libc::AT_HWCAP) & 1 << (b'v' - b'a') != 0 }
+}
+
+/// Sets every register that a callee could see, calls `stub`, and stores every register to `out`: x3 to x29, from the
+/// 33rd place on f0 to f31, and from the 65th on v0 to v31, if the first word of `out` says that there are any.
+#[cfg(target_arch = "riscv64")]
+#[unsafe(naked)]
+extern "C" fn probe_registers(stub: usize, out: *mut [u64; PROBED]) {
+    core::arch::naked_asm!(
+        ".option push",
+        ".option arch, +d, +v",
+        "addi sp, sp, -256",
+        "sd ra, 0(sp)",
+        ".irp n, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27",
+        "sd x\\n, 8 * \\n(sp)",
+        ".endr",
+        "sd gp, 24(sp)",
+        "sd tp, 32(sp)",
+        "sd a0, 80(sp)",
+        "sd a1, 88(sp)",
+        // Of the floating-point registers that it owns, the caller gets back what it had.
+        "addi sp, sp, -256",
+        ".irp n, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27",
+        "fsd f\\n, 8 * \\n(sp)",
+        ".endr",
+        "ld t0, 0(a1)",
+        "beqz t0, 2f",
+        "vsetivli zero, 2, e64, m1, ta, ma",
+        ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
+        "li t0, 0x3000 + \\n",
+        "vmv.v.x v\\n, t0",
+        ".endr",
+        ".irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
+        "li t0, 0x3000 + \\n",
+        "vmv.v.x v\\n, t0",
+        ".endr",
+        "2:",
+        ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
+        "li t0, 0x2000 + \\n",
+        "fmv.d.x f\\n, t0",
+        ".endr",
+        ".irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
+        "li t0, 0x2000 + \\n",
+        "fmv.d.x f\\n, t0",
+        ".endr",
+        ".irp n, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22",
+        "li x\\n, 0x1000 + \\n",
+        ".endr",
+        ".irp n, 23, 24, 25, 26, 27, 28, 29",
+        "li x\\n, 0x1000 + \\n",
+        ".endr",
+        "ld t6, 336(sp)",
+        "jalr t6",
+        "ld t6, 344(sp)",
+        ".irp n, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22",
+        "sd x\\n, 8 * \\n(t6)",
+        ".endr",
+        ".irp n, 23, 24, 25, 26, 27, 28, 29",
+        "sd x\\n, 8 * \\n(t6)",
+        ".endr",
+        ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
+        "fsd f\\n, 256 + 8 * \\n(t6)",
+        ".endr",
+        ".irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
+        "fsd f\\n, 256 + 8 * \\n(t6)",
+        ".endr",
+        "ld t0, 0(t6)",
+        "beqz t0, 2f",
+        "addi t0, t6, 512",
+        "vsetivli zero, 2, e64, m1, ta, ma",
+        ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15",
+        "vse64.v v\\n, (t0)",
+        "addi t0, t0, 16",
+        ".endr",
+        ".irp n, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31",
+        "vse64.v v\\n, (t0)",
+        "addi t0, t0, 16",
+        ".endr",
+        "2:",
+        ".irp n, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27",
+        "fld f\\n, 8 * \\n(sp)",
+        ".endr",
+        "addi sp, sp, 256",
+        "ld t0, 24(sp)",
+        "xor t0, t0, gp",
+        "sd t0, 24(t6)",
+        "ld t0, 32(sp)",
+        "xor t0, t0, tp",
+        "sd t0, 32(t6)",
+        ".irp n, 8, 9, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27",
+        "ld x\\n, 8 * \\n(sp)",
+        ".endr",
+        "ld ra, 0(sp)",
+        "addi sp, sp, 256",
+        "ret",
+        ".option pop",
+    )
+}
+
+/// What [`probe_registers`] stores where no register changed.
+#[cfg(target_arch = "riscv64")]
+fn probed_registers() -> Vec<u64> {
+    let vectors = u64::from(has_vectors());
+    let kept = |n: &u64| (5..30).contains(n);
+    let integers = (1..32).map(|n| if kept(&n) { 0x1000 + n } else { 0 });
+    std::iter::once(vectors)
+        .chain(integers)
+        .chain(0x2000..0x2020)
+        .chain((0x3000..0x3020).flat_map(|n| [n * vectors; 2]))
+        .collect()
+}
+
 /// The invariant "Transparent" of [`crate::arch`], register by register.
 #[test]
 fn no_register_changes_on_the_way_through_the_runtime() {
@@ -352,6 +468,8 @@ fn no_register_changes_on_the_way_through_the_runtime() {
     let expected = probed_registers();
     for _ in 0..2 {
         let mut out = [0; PROBED];
+        #[cfg(target_arch = "riscv64")]
+        (out[0] = u64::from(has_vectors()));
         probe_registers(slot.stub_address(), &mut out);
         assert_eq!(out.as_slice(), expected);
     }

@@ -119,6 +119,27 @@ mod float {
     }
 }
 
+/// What floating-point instructions go by, and in the low bits the flags that they raise.
+#[cfg(target_arch = "riscv64")]
+mod float {
+    pub const DEFAULT: u64 = 0;
+    pub const FLAGS: u64 = 0x1f;
+    /// Rounding upwards.
+    pub const CHOSEN: u64 = 3 << 5;
+
+    pub fn control() -> u64 {
+        let control: u64;
+        // SAFETY: a register that every program may read.
+        unsafe { core::arch::asm!("frcsr {}", out(reg) control) };
+        control
+    }
+
+    pub fn set_control(control: u64) {
+        // SAFETY: the test puts it back; rounding differs meanwhile.
+        unsafe { core::arch::asm!("fscsr {}", in(reg) control) };
+    }
+}
+
 #[test]
 fn floating_point_state_survives_and_does_not_reach_the_compiler() {
     use float::{CHOSEN, DEFAULT, FLAGS, control, set_control};

@@ -104,6 +104,13 @@ fn on_thread(memory: &Memory, body: Body<'_>) {
     }
 }
 
+// The crate `libc` has them for some targets only.
+unsafe extern "C" {
+    fn getcontext(context: *mut libc::ucontext_t) -> libc::c_int;
+    fn makecontext(context: *mut libc::ucontext_t, start: extern "C" fn(), count: libc::c_int, ...);
+    fn swapcontext(from: *mut libc::ucontext_t, to: *const libc::ucontext_t) -> libc::c_int;
+}
+
 thread_local! {
     /// What [`on_context`] is to run, as a number.
     static BODY: Cell<usize> = const { Cell::new(0) };
@@ -121,12 +128,12 @@ fn on_context(memory: &Memory, body: Body<'_>) {
     // SAFETY: `getcontext` initialises the context, which gets a stack and somewhere to go on; both contexts stay
     // until it has.
     unsafe {
-        assert_eq!(libc::getcontext(small.as_mut_ptr()), 0);
+        assert_eq!(getcontext(small.as_mut_ptr()), 0);
         let context = &mut *small.as_mut_ptr();
         context.uc_stack.ss_sp = memory.bottom();
         context.uc_stack.ss_size = memory.1;
         context.uc_link = own.as_mut_ptr();
-        libc::makecontext(small.as_mut_ptr(), start, 0);
-        assert_eq!(libc::swapcontext(own.as_mut_ptr(), small.as_ptr()), 0);
+        makecontext(small.as_mut_ptr(), start, 0);
+        assert_eq!(swapcontext(own.as_mut_ptr(), small.as_ptr()), 0);
     }
 }

@@ -8,7 +8,10 @@
 //!  +24  .quad target
 //! ```
 
-use crate::arch::{DOOR_SIZE, PROBED_PAGES};
+use crate::arch::PROBED_PAGES;
+
+/// Bytes of a door.
+pub(in crate::arch) const SIZE: usize = 32;
 
 /// `sub x17, sp, #pages, lsl #12`.
 const fn sub_x17_sp(pages: u32) -> u32 {
@@ -20,14 +23,14 @@ const LDR_WZR_X17: u32 = 0xb940_023f;
 const LDR_X17_NEXT: u32 = 0x5800_0051;
 
 /// The bytes of a door to `target`.
-pub(in crate::arch) fn door(target: usize) -> [u8; DOOR_SIZE] {
+pub(in crate::arch) fn door(target: usize) -> [u8; SIZE] {
     const WORDS: usize = 2 * PROBED_PAGES + 2;
     let mut words = [super::BR_X17; WORDS];
     for (pages, probe) in (1..).zip(words[..2 * PROBED_PAGES].chunks_exact_mut(2)) {
         probe.copy_from_slice(&[sub_x17_sp(pages), LDR_WZR_X17]);
     }
     words[2 * PROBED_PAGES] = LDR_X17_NEXT;
-    let mut bytes = [super::FILL; DOOR_SIZE];
+    let mut bytes = [super::FILL; SIZE];
     for (chunk, word) in bytes.chunks_exact_mut(4).zip(words) {
         chunk.copy_from_slice(&word.to_le_bytes());
     }

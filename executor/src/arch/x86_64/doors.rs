@@ -6,14 +6,17 @@
 //!  +20  .quad target
 //! ```
 
-use crate::arch::{DOOR_SIZE, PROBED_PAGES};
+use crate::arch::PROBED_PAGES;
+
+/// Bytes of a door.
+pub(in crate::arch) const SIZE: usize = 32;
 
 /// The bytes of a door to `target`.
-pub(in crate::arch) fn door(target: usize) -> [u8; DOOR_SIZE] {
+pub(in crate::arch) fn door(target: usize) -> [u8; SIZE] {
     const PROBE: [u8; 3] = [0x85, 0x84, 0x24];
     const PROBE_SIZE: usize = 7;
     const JUMP: [u8; 6] = [0xff, 0x25, 0, 0, 0, 0];
-    let mut bytes = [super::FILL; DOOR_SIZE];
+    let mut bytes = [super::FILL; SIZE];
     let mut below = 0_i32;
     for probe in bytes[..PROBED_PAGES * PROBE_SIZE].chunks_exact_mut(PROBE_SIZE) {
         below -= 4096;

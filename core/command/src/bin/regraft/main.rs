@@ -3,7 +3,7 @@
 #![deny(missing_docs)]
 
 cfg_if::cfg_if! {
-    if #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))] {
+    if #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))] {
         mod command;
         mod diff;
         mod html;

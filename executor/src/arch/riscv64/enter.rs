@@ -1,0 +1,138 @@
+//! Entering generated code and leaving it from a signal handler, on RISC-V Linux.
+//!
+//! The frame that both sides know:
+//!
+//! ```text
+//!   sp+216  ra                      sp+16   fs0 .. fs11
+//!   sp+208  s0                      sp+8    unused
+//!   sp+120  s1 .. s11               sp+0    rounding mode
+//! ```
+//!
+//! Limitations: run under an emulator only.
+
+use crate::arch::Entered;
+
+/// Takes the registers from the frame, and returns with what is in a0.
+macro_rules! leave {
+    () => {
+        "
+        ld s1, 120(sp)
+        ld s2, 128(sp)
+        ld s3, 136(sp)
+        ld s4, 144(sp)
+        ld s5, 152(sp)
+        ld s6, 160(sp)
+        ld s7, 168(sp)
+        ld s8, 176(sp)
+        ld s9, 184(sp)
+        ld s10, 192(sp)
+        ld s11, 200(sp)
+        fld fs0, 16(sp)
+        fld fs1, 24(sp)
+        fld fs2, 32(sp)
+        fld fs3, 40(sp)
+        fld fs4, 48(sp)
+        fld fs5, 56(sp)
+        fld fs6, 64(sp)
+        fld fs7, 72(sp)
+        fld fs8, 80(sp)
+        fld fs9, 88(sp)
+        fld fs10, 96(sp)
+        fld fs11, 104(sp)
+        ld s0, 208(sp)
+        ld ra, 216(sp)
+        addi sp, sp, 224
+        ret"
+    };
+}
+
+/// See [`crate::arch::enter`].
+#[unsafe(naked)]
+pub(in crate::arch) unsafe extern "C" fn enter(
+    sp: *mut usize,
+    function: Entered,
+    first: usize,
+    second: *mut u8,
+) -> usize {
+    core::arch::naked_asm!(
+        ".option push",
+        ".option arch, +d",
+        "addi sp, sp, -224",
+        "sd ra, 216(sp)",
+        "sd s0, 208(sp)",
+        "addi s0, sp, 208",
+        "sd s1, 120(sp)",
+        "sd s2, 128(sp)",
+        "sd s3, 136(sp)",
+        "sd s4, 144(sp)",
+        "sd s5, 152(sp)",
+        "sd s6, 160(sp)",
+        "sd s7, 168(sp)",
+        "sd s8, 176(sp)",
+        "sd s9, 184(sp)",
+        "sd s10, 192(sp)",
+        "sd s11, 200(sp)",
+        "fsd fs0, 16(sp)",
+        "fsd fs1, 24(sp)",
+        "fsd fs2, 32(sp)",
+        "fsd fs3, 40(sp)",
+        "fsd fs4, 48(sp)",
+        "fsd fs5, 56(sp)",
+        "fsd fs6, 64(sp)",
+        "fsd fs7, 72(sp)",
+        "fsd fs8, 80(sp)",
+        "fsd fs9, 88(sp)",
+        "fsd fs10, 96(sp)",
+        "fsd fs11, 104(sp)",
+        "frrm t1",
+        "sd t1, 0(sp)",
+        "sd sp, 0(a0)",
+        "mv a4, a1",
+        "mv a0, a2",
+        "mv a1, a3",
+        "jalr a4",
+        "li a0, 0",
+        leave!(),
+        ".option pop",
+    )
+}
+
+/// Returns 1 from [`enter`]. On entry: sp as `enter` stored it.
+#[unsafe(naked)]
+pub(in crate::arch) unsafe extern "C" fn land() {
+    core::arch::naked_asm!(
+        ".option push",
+        ".option arch, +d",
+        "ld t1, 0(sp)",
+        "fsrm t1",
+        "li a0, 1",
+        leave!(),
+        ".option pop",
+    )
+}
+
+/// Where the kernel has the program counter, in the place of register zero.
+const PC: usize = 0;
+const RA: usize = 1;
+const SP: usize = 2;
+
+/// The program counter and the stack pointer at the signal.
+pub(in crate::arch) fn position(context: &libc::ucontext_t) -> (usize, usize) {
+    let registers = &context.uc_mcontext.__gregs;
+    (registers[PC] as usize, registers[SP] as usize)
+}
+
+/// The return address of a function that was entered, and has called nothing.
+///
+/// # Safety
+/// None: it is in a register.
+pub(in crate::arch) unsafe fn return_address(context: &libc::ucontext_t, _words: usize) -> usize {
+    context.uc_mcontext.__gregs[RA] as usize
+}
+
+/// Lets the interrupted thread go on at `pc` with this stack pointer.
+pub(in crate::arch) fn resume(context: &mut libc::ucontext_t, pc: usize, sp: usize) {
+    let registers = &mut context.uc_mcontext.__gregs;
+    registers[PC] = pc as libc::c_ulong;
+    registers[SP] = sp as libc::c_ulong;
+}

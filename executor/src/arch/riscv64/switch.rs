@@ -1,0 +1,47 @@
+//! Calling on another stack, on RISC-V.
+//!
+//! Limitations: run under an emulator only.
+
+use crate::arch::Entered;
+
+/// See [`crate::arch::on_stack`].
+///
+/// The frame has a frame pointer, as Cranelift's frames have it, so that stack walks get from the one stack to the other:
+///
+/// ```text
+///   s0+8    ra
+///   s0+0    caller's s0
+///   s0-8    fcsr
+/// ```
+#[unsafe(naked)]
+pub(in crate::arch) unsafe extern "C" fn on_stack(
+    top: *mut u8,
+    function: Entered,
+    first: usize,
+    second: *mut u8,
+) {
+    core::arch::naked_asm!(
+        ".option push",
+        ".option arch, +d",
+        "addi sp, sp, -32",
+        "sd ra, 24(sp)",
+        "sd s0, 16(sp)",
+        "addi s0, sp, 16",
+        "frcsr t1",
+        "sd t1, 8(sp)",
+        "fscsr zero",
+        "mv sp, a0",
+        "mv a4, a1",
+        "mv a0, a2",
+        "mv a1, a3",
+        "jalr a4",
+        "ld t1, -8(s0)",
+        "fscsr t1",
+        "addi sp, s0, -16",
+        "ld ra, 24(sp)",
+        "ld s0, 16(sp)",
+        "addi sp, sp, 32",
+        "ret",
+        ".option pop",
+    )
+}
