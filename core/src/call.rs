@@ -1,5 +1,5 @@
-//! How a client calls generated code: by Rust types, by values, and with traps as errors.
+//! How a client calls generated code: by values, and with traps as errors. (By Rust types: `typed`.)
 
 pub mod invoke;
+pub mod mismatch;
 pub mod trap;
-pub mod typed;

@@ -1,15 +1,27 @@
 //! What a client chooses when it builds an engine.
 
+pub mod detection;
 pub mod faults;
 
+use crate::config::detection::Detection;
 use crate::config::faults::Faults;
-use crate::observe::Observe;
-use crate::pacing::Pacing;
-use crate::tiering::detect::Detection;
 use regraft_executor::arena::ArenaConfig;
 use regraft_executor::priority::WorkerPriority;
 use regraft_regions::{Mode as Counting, Policy, Profile};
 use std::sync::Arc;
+
+/// When parts are compiled at tier 1, and at which tier a function starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pacing {
+    /// By estimated cost and gain: a function that tier 0 would hardly be cheaper for starts at `speed`; a part is
+    /// compiled when that is likely to pay; cold blocks are left out when the profile is long enough to know them.
+    /// The thresholds say when the engine first looks. Needs [`CompileMode::Background`](crate::CompileMode) and
+    /// [`Detection::Counters`](crate::Detection); elsewhere it is the same as `Counts`.
+    #[default]
+    Cost,
+    /// By the thresholds alone, and every function starts at tier 0: deterministic.
+    Counts,
+}
 
 /// How functions are compiled and when they are compiled again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,4 +194,13 @@ impl Default for Config {
             observe: Observe::default(),
         }
     }
+}
+
+/// What is made visible of an engine; nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observe {
+    /// The report has the CLIF of every function, with counts of blocks and edges; for each version the CLIF that was
+    /// compiled, what the optimiser left of it, and the machine code; and the events. Takes memory in proportion to
+    /// all code that was ever compiled.
+    pub inspect: bool,
 }

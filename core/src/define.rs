@@ -2,4 +2,5 @@
 
 pub mod lazy;
 pub mod local;
+pub mod numbering;
 pub mod redefine;

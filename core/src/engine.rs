@@ -13,72 +13,33 @@
 //! Not here: CLIF text (`clif`), instrumentation, placement in memory.
 
 mod addresses;
+mod calls;
 mod definitions;
 
 use crate::call::invoke::{InvokeError, Invoker};
-use crate::call::typed::{ClifArgs, ClifReturn, TypedFn};
 use crate::code::codemap::CodeMap;
 use crate::code::isa::TierIsas;
-use crate::config::{CompileMode, Config, Mode};
+use crate::config::{CompileMode, Config};
+use crate::context::{Engine, Inner, RUNTIME_UNIT};
 use crate::error::Error;
 use crate::observe::Observer;
-use crate::pacing::Pacing;
 use crate::passes::names;
-use crate::reclaim::Reclaimer;
 use crate::threads::workers::Workers;
-use crate::tiering::detect::{Detection, SavedProfiles, Wanted};
-use crate::units::table::{FuncId, FunctionUnit, Unit, UnitTable};
+use crate::typed::{ClifArgs, ClifReturn, TypedFn};
+use crate::units::function::FuncId;
+use crate::units::retired::Reclaimer;
+use crate::units::saved::SavedProfiles;
+use crate::units::table::{Unit, UnitTable};
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{FuncRef, Function, Signature, UserFuncName};
-use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
+use cranelift_codegen::isa::TargetIsa;
 use regraft_executor::arena::Arena;
 use regraft_executor::fork;
-use regraft_executor::locks::{lock, read, write};
+use regraft_executor::locks::{read, write};
 use regraft_executor::slots::{OwnedSlot, Runtime, SlotTable};
 use regraft_regions::{Profile, SavedFunction};
-use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock, Weak};
-
-/// A tier-up JIT engine.
-///
-/// Cloning is cheap and gives another handle of the same engine.
-#[derive(Clone, Debug)]
-pub struct Engine {
-    pub(crate) inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub config: Config,
-    pub isas: TierIsas,
-    pub arena: Arc<Arena>,
-    pub slots: Arc<SlotTable>,
-    pub invoker: Invoker,
-    pub symbols: RwLock<HashMap<String, usize>>,
-    pub units: RwLock<UnitTable>,
-    pub workers: Workers,
-    pub codemap: Arc<CodeMap>,
-    /// The generation of definitions: from 1, and higher whenever one changes that others were judged by.
-    pub generation: AtomicU64,
-    pub reclaimer: Reclaimer,
-    pub observer: Observer,
-    /// What an earlier run has left.
-    pub saved_profiles: Option<SavedProfiles>,
-    /// Set where samples are wanted.
-    pub wanted: OnceLock<Wanted>,
-}
-
-impl Drop for Inner {
-    /// Functions that call each other hold each other. Samples are refused before the range of the code is
-    /// given up, which another engine may get.
-    fn drop(&mut self) {
-        drop(self.wanted.take());
-        for function in self.functions() {
-            function.give_up();
-        }
-    }
-}
 
 /// What cells call back: the engine, as long as it exists.
 #[derive(Clone, Default)]
@@ -375,54 +336,3 @@ impl Engine {
         self.inner.workers.wait_idle();
     }
 }
-
-/// The unit of the runtime's entry point.
-const RUNTIME_UNIT: u32 = 0;
-
-impl Inner {
-    pub fn function(&self, id: FuncId) -> Result<Arc<FunctionUnit>, Error> {
-        let units = read(&self.units);
-        let function = units.function(id.as_u32()).cloned();
-        function.ok_or(Error::UnknownFunction {
-            index: id.as_u32(),
-            referenced_by: None,
-        })
-    }
-
-    /// All functions, in the order of their declaration.
-    pub fn functions(&self) -> Vec<Arc<FunctionUnit>> {
-        let units = read(&self.units);
-        let functions = units.iter().filter_map(|unit| match unit {
-            Unit::Function(function) => Some(Arc::clone(function)),
-            _ => None,
-        });
-        functions.collect()
-    }
-
-    /// The ISA of a tier.
-    pub fn isa(&self, tier: u8) -> &OwnedTargetIsa {
-        match tier {
-            0 => &self.isas.tier0,
-            _ => &self.isas.tier1,
-        }
-    }
-
-    pub fn synchronous(&self) -> bool {
-        self.config.compile == CompileMode::Synchronous
-    }
-
-    /// Whether the cost model decides, and not the thresholds alone.
-    pub fn paces_by_cost(&self) -> bool {
-        self.config.pacing == Pacing::Cost
-            && self.tiers_up()
-            && !self.synchronous()
-            && self.config.detection == Detection::Counters
-    }
-
-    pub fn tiers_up(&self) -> bool {
-        self.config.mode == Mode::Tiered
-    }
-}
-
-/// Data of one version: namespace and index of its name, and its address.
-pub(crate) type OwnData = ((u32, u32), usize);

@@ -48,6 +48,7 @@ cfg_if::cfg_if! {
         mod call;
         mod code;
         mod config;
+        mod context;
         mod define;
         mod engine;
         mod error;
@@ -60,25 +61,26 @@ cfg_if::cfg_if! {
         mod pipeline;
         mod reclaim;
         mod report;
+        mod reporting;
         mod threads;
         mod tiering;
+        pub mod typed;
         mod units;
 
-        pub use call::typed;
         pub use code::isa;
 
         pub use code::codemap::{CodeLocation, CodeUnit, locate};
-        pub use config::{Compilation, CompileMode, Config, Mode, Reclamation};
-        pub use tiering::detect::{Detection, FoundBy, SampledThread, Sampling};
-        pub use engine::Engine;
-        pub use error::{CompileError, Error};
+        pub use config::{Compilation, CompileMode, Config, Mode, Observe, Pacing, Reclamation};
+        pub use config::detection::{Detection, FoundBy, Sampling};
+        pub use tiering::detect::SampledThread;
+        pub use context::Engine;
+        pub use code::error::CompileError;
+        pub use error::Error;
         pub use config::faults::{Faults, Stage};
         pub use passes::instrument::{Plan, instrument};
         pub use call::invoke::InvokeError;
         pub use passes::layout::CounterLayout;
-        pub use observe::Observe;
-        pub use pacing::Pacing;
-        pub use reclaim::{MemoryStats, TierBytes};
+        pub use units::ledger::{MemoryStats, TierBytes};
         pub use regraft_executor::arena::{ArenaConfig, ArenaError, RangeStats};
         pub use regraft_executor::priority::WorkerPriority;
         pub use regraft_executor::slots::SlotError;
@@ -90,8 +92,8 @@ cfg_if::cfg_if! {
             report_live_outs,
         };
         pub use call::trap::{Trap, TrapKind};
-        pub use call::typed::TypedFn;
-        pub use units::table::FuncId;
+        pub use typed::TypedFn;
+        pub use units::function::FuncId;
 
         const TIERS_UP: bool = true;
     } else {

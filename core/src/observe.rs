@@ -18,26 +18,13 @@
 //! Not here: how a report is made of this ([`crate::report`]) or a page (`regraft-page`).
 
 mod journal;
-mod text;
 
 use crate::code::codemap::CodeUnit;
-use crate::engine::Inner;
+use crate::code::text::Texts;
+use crate::config::Observe;
 use crate::report::EventsReport;
-use crate::tiering::tierup::HotPart;
-use crate::units::table::FunctionUnit;
-use crate::units::tiering::Tiering;
 use journal::Journal;
 use std::sync::Arc;
-pub(crate) use text::{CodeText, Texts};
-
-/// What is made visible of an engine; nothing by default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Observe {
-    /// The report has the CLIF of every function, with counts of blocks and edges; for each version the CLIF that was
-    /// compiled, what the optimiser left of it, and the machine code; and the events. Takes memory in proportion to
-    /// all code that was ever compiled.
-    pub inspect: bool,
-}
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,31 +138,6 @@ impl Observer {
     /// The events so far.
     pub fn events(&self) -> Option<EventsReport> {
         self.journal.as_ref().map(|journal| journal.report())
-    }
-}
-
-impl Inner {
-    /// Something happened to a function.
-    pub fn happened(&self, what: Happened, function: &FunctionUnit) {
-        let event = Event::new(what, &function.name, CodeUnit::Function);
-        self.observer.event(event);
-    }
-
-    /// Something happened to a part of a function.
-    pub fn happened_to(
-        &self,
-        what: Happened,
-        function: &FunctionUnit,
-        tiering: &Tiering,
-        part: HotPart,
-    ) {
-        let unit = match part {
-            HotPart::Function => CodeUnit::Function,
-            HotPart::Loop(hook) => CodeUnit::Region {
-                entry: tiering.hooks[hook].region.entry(),
-            },
-        };
-        self.observer.event(Event::new(what, &function.name, unit));
     }
 }
 

@@ -24,19 +24,6 @@ use cranelift_codegen::ir::Function;
 use regraft_regions::{Flow, Frequencies, LoopForest, LoopId, instruction_count};
 use std::time::Duration;
 
-/// When parts are compiled at tier 1, and at which tier a function starts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pacing {
-    /// By estimated cost and gain: a function that tier 0 would hardly be cheaper for starts at `speed`; a part is
-    /// compiled when that is likely to pay; cold blocks are left out when the profile is long enough to know them.
-    /// The thresholds say when the engine first looks. Needs [`CompileMode::Background`](crate::CompileMode) and
-    /// [`Detection::Counters`](crate::Detection); elsewhere it is the same as `Counts`.
-    #[default]
-    Cost,
-    /// By the thresholds alone, and every function starts at tier 0: deterministic.
-    Counts,
-}
-
 /// A time that grows with the number of instructions.
 #[derive(Clone, Copy, Debug)]
 struct Linear {

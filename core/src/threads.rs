@@ -2,4 +2,7 @@
 
 pub mod background;
 pub mod contention;
+pub mod job;
+pub mod queue;
+pub mod serve;
 pub mod workers;

@@ -2,4 +2,6 @@
 
 pub mod ahead;
 pub mod detect;
+pub mod finding;
+pub mod job;
 pub mod tierup;

@@ -2,8 +2,15 @@
 
 pub mod counters;
 pub mod exchange;
-pub mod externals;
+pub mod formed;
+pub mod function;
+pub mod lazy;
+pub mod ledger;
 pub mod made;
-pub mod references;
+pub mod part;
+pub mod retired;
+pub mod samples;
+pub mod saved;
 pub mod table;
 pub mod tiering;
+pub mod version;

@@ -9,6 +9,7 @@ mod corpus;
 mod detect;
 mod errors;
 mod jit;
+mod layers;
 mod limits;
 mod loom;
 mod packages;

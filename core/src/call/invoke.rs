@@ -21,7 +21,7 @@
 //! ([`InvokeError::Unsupported`]), among them `i128` outside of `tail` without
 //! `enable_llvm_abi_extensions`.
 //!
-//! Not here: calls with types known to Rust ([`crate::call::typed`]).
+//! Not here: calls with types known to Rust ([`crate::typed`]).
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

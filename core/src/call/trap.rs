@@ -27,13 +27,10 @@
 //!
 //! Not here: the tables behind a location ([`crate::code::codemap`]), signals (`handler`), stacks (`thread`).
 
-use crate::call::typed::{ClifArgs, ClifReturn, TypedFn};
 use crate::code::codemap::{CodeLocation, locate};
-use crate::engine::Engine;
 use cranelift_codegen::ir::TrapCode;
-use regraft_executor::trap::{self, Fault, FaultKind};
+use regraft_executor::trap::{Fault, FaultKind};
 use std::fmt;
-use std::panic::resume_unwind;
 
 /// A call that ended in a trap.
 ///
@@ -126,66 +123,6 @@ impl Trap {
             pc: fault.pc,
             address: fault.address,
             location,
-        }
-    }
-}
-
-impl<A: ClifArgs, R: ClifReturn> TypedFn<A, R> {
-    /// Calls the function; a trap in generated code ends the call. Costs some nanoseconds more than
-    /// [`TypedFn::call`].
-    ///
-    /// # Errors
-    /// The trap.
-    ///
-    /// # Safety
-    /// As for [`TypedFn::call`], but that the code may trap. If a host function in between calls generated
-    /// code raw, and that traps, the host function's frame is skipped without running destructors.
-    pub unsafe fn try_call(&self, args: A) -> Result<R, Trap> {
-        let callback = |(function, args): (*const Self, A)| {
-            // SAFETY: the pointer is to `self`; the rest is the caller's contract.
-            unsafe { (*function).call_here(args) }
-        };
-        // SAFETY: the callback owns nothing but numbers; the rest is the caller's contract.
-        let result = self.pinned(|| unsafe { trap::exchange((&raw const *self, args), callback) });
-        result.map_err(|fault| Trap::new(&fault))
-    }
-}
-
-impl Engine {
-    /// What is known of an address of this engine's code: function, unit, tier, source.
-    ///
-    /// For a return address, ask for the byte before. May be called in a signal handler, about the
-    /// address at which the signal interrupted the thread; [`locate`] does the same for
-    /// all engines of the process.
-    ///
-    /// # Complexity
-    /// O(engines + log versions).
-    pub fn locate(&self, pc: usize) -> Option<CodeLocation> {
-        self.inner.codemap.locate(pc)
-    }
-
-    /// Runs `body`; a trap in generated code that it calls, raw or typed, ends it.
-    ///
-    /// # Errors
-    /// The trap.
-    ///
-    /// # Safety
-    /// When a trap is caught, all frames between this call and the trap are skipped, and *their
-    /// destructors do not run*: what `body` owns then is leaked, what it has locked stays locked, and
-    /// borrows that it ends are not ended. Frames of Rust code must be able to bear that. Calling
-    /// the generated code must be sound otherwise.
-    ///
-    /// # Panics
-    /// As `body` does.
-    pub unsafe fn catch<R>(&self, body: impl FnOnce() -> R) -> Result<R, Trap> {
-        let safely = || {
-            // SAFETY: the caller's contract.
-            unsafe { trap::catch(body) }
-        };
-        match self.inner.pinned(safely) {
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(payload)) => resume_unwind(payload),
-            Err(fault) => Err(Trap::new(&fault)),
         }
     }
 }

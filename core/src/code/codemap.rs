@@ -26,9 +26,8 @@
 
 mod blocks;
 
-use crate::units::externals::Externals;
-use crate::units::references::Stubs;
-use crate::units::table::{Body, FunctionUnit};
+use crate::code::externals::Externals;
+use crate::code::externals::Stubs;
 use cranelift_codegen::CompiledCode;
 use cranelift_codegen::ir::{Block, SourceLoc, TrapCode};
 use regraft_executor::arena::Arena;
@@ -183,17 +182,26 @@ pub(crate) struct SampledCode {
 }
 
 impl Origin {
-    pub fn new(function: &FunctionUnit, body: &Body, unit: CodeUnit) -> Self {
+    /// What is compiled of the function with this name and number. Its source locations are numbers of blocks, or the
+    /// client's.
+    pub fn new(
+        function: Arc<str>,
+        number: u32,
+        unit: CodeUnit,
+        block_locations: bool,
+        externals: Option<Arc<Externals>>,
+        stubs: Stubs,
+    ) -> Self {
         Self {
-            function: function.name.as_str().into(),
-            number: function.unit,
+            function,
+            number,
             unit,
-            locations: match body.block_locations {
+            locations: match block_locations {
                 true => Locations::Blocks,
                 false => Locations::Client,
             },
-            externals: body.externals.clone(),
-            stubs: body.references.stubs.clone(),
+            externals,
+            stubs,
         }
     }
 

@@ -4,44 +4,18 @@
 //! lacks) end here, as errors.
 
 use crate::code::codemap::CodeTables;
-use crate::code::link::{ObjectCode, Place, link};
-use crate::error::CompileError;
-use crate::observe::{CodeText, Texts};
-use crate::reclaim::{Code, Releasable};
+use crate::code::error::CompileError;
+use crate::code::link::ObjectCode;
+use crate::code::text::{CodeText, Texts};
 use crate::report::CodeReport;
-use crate::tiering::detect::FoundBy;
 use cranelift_codegen::binemit::CodeOffset;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{Function, GlobalValueData};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::{CodegenError, CompiledCode, Context};
-use cranelift_module::ModuleRelocTarget;
 use regraft_template::Target;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
-
-/// One compiled body of a unit.
-#[derive(Debug)]
-pub(crate) struct Version {
-    /// 0 or 1.
-    pub tier: u8,
-    /// The address of its first instruction, in the executable view.
-    pub entry: usize,
-    /// The code itself, until it is reclaimed.
-    pub code: Releasable<Code>,
-    /// Bytes of machine code, constants included.
-    pub code_bytes: usize,
-    /// CLIF instructions handed to the code generator.
-    pub instructions_before: usize,
-    /// CLIF instructions left after its optimiser.
-    pub instructions_after: usize,
-    /// From CLIF to linked code.
-    pub compile_time: Duration,
-    /// What found its part hot; nothing did for a first version.
-    pub found_by: Option<FoundBy>,
-    /// Its text, where that is kept.
-    pub text: Option<Box<CodeReport>>,
-}
 
 /// Machine code of a version that has no place yet.
 #[derive(Debug)]
@@ -50,11 +24,11 @@ pub struct Generated {
     pub tier: u8,
     /// The code.
     pub code: ObjectCode,
-    tables: CodeTables,
-    instructions_before: usize,
-    instructions_after: usize,
-    compile_time: Duration,
-    text: Option<Box<CodeReport>>,
+    pub(crate) tables: CodeTables,
+    pub(crate) instructions_before: usize,
+    pub(crate) instructions_after: usize,
+    pub(crate) compile_time: Duration,
+    pub(crate) text: Option<Box<CodeReport>>,
 }
 
 /// Why there is no machine code.
@@ -157,39 +131,6 @@ fn from_templates(func: &Function, target: &Target) -> Option<regraft_template::
             None
         }
     }
-}
-
-/// Makes a version of machine code that has a place; the tables say what its addresses are.
-///
-/// # Errors
-///
-/// [`CompileError::Link`]; nothing is left behind then.
-pub fn link_version(
-    place: Place,
-    isa: &OwnedTargetIsa,
-    name: &str,
-    generated: Generated,
-    resolve: &dyn Fn(&ModuleRelocTarget) -> Option<usize>,
-) -> Result<(Version, CodeTables), CompileError> {
-    let start = Instant::now();
-    let linked = link(place, isa, name, &generated.code, resolve)?;
-    let version = Version {
-        tier: generated.tier,
-        entry: linked.entry,
-        code_bytes: linked.len,
-        code: Releasable::new(Code {
-            listing: None,
-            account: None,
-            seen: None,
-            memory: linked.code,
-        }),
-        instructions_before: generated.instructions_before,
-        instructions_after: generated.instructions_after,
-        compile_time: generated.compile_time + start.elapsed(),
-        found_by: None,
-        text: generated.text,
-    };
-    Ok((version, generated.tables))
 }
 
 /// Where the innermost loop of the machine code starts: the target of the shortest backward edge.

@@ -14,70 +14,13 @@
 //! Limitations: [`Engine::pointer`] and [`Engine::get`] cannot see what such a function would call, so a
 //! missing symbol shows when it is called.
 
-use crate::engine::{Engine, Inner};
+use crate::context::{Engine, Inner};
 use crate::error::Error;
-use crate::units::table::{FuncId, FunctionUnit};
-use cranelift_codegen::ir::Function;
-use regraft_executor::fork::section;
-use regraft_executor::locks::{Locked, lock};
-use std::error::Error as StdError;
-use std::fmt;
+use crate::units::function::{FuncId, FunctionUnit};
+use crate::units::lazy::Defined;
+use regraft_executor::locks::lock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, TryLockError};
-
-/// What a client's closure returns.
-type Defined = Result<Function, Box<dyn StdError + Send + Sync>>;
-type Closure = Box<dyn FnOnce(&Engine) -> Defined + Send>;
-
-/// How a function will be defined, until it is.
-#[derive(Default)]
-pub(crate) struct Lazy {
-    closure: Mutex<Option<Closure>>,
-    /// Why the closure made no function, if it did not.
-    failure: Mutex<Option<String>>,
-}
-
-impl fmt::Debug for Lazy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Lazy").field(&self.is_pending()).finish()
-    }
-}
-
-impl Lazy {
-    /// Whether there is a closure that has not run to its end.
-    pub fn is_pending(&self) -> bool {
-        let _section = section();
-        match self.closure.try_lock() {
-            Ok(closure) => closure.is_some(),
-            Err(TryLockError::Poisoned(closure)) => closure.into_inner().is_some(),
-            // It is running.
-            Err(TryLockError::WouldBlock) => true,
-        }
-    }
-
-    /// Whether the closure runs now.
-    pub fn is_running(&self) -> bool {
-        let _section = section();
-        matches!(self.closure.try_lock(), Err(TryLockError::WouldBlock))
-    }
-
-    /// Why the function could not be defined, if that was tried in vain.
-    pub fn failure(&self) -> Option<String> {
-        self.last_failure().clone()
-    }
-
-    fn last_failure(&self) -> Locked<'_, Option<String>> {
-        lock(&self.failure)
-    }
-
-    /// Drops the closure, if there is one that does not run.
-    pub fn forget(&self) {
-        let _section = section();
-        if let Ok(mut closure) = self.closure.try_lock() {
-            *closure = None;
-        }
-    }
-}
+use std::sync::Arc;
 
 impl Engine {
     /// Says how a declared function is defined when it is first called.
@@ -118,7 +61,11 @@ impl Engine {
                 function: function.name.clone(),
             });
         }
-        *closure = Some(Box::new(definition));
+        let inner = Arc::downgrade(&self.inner);
+        *closure = Some(Box::new(move || {
+            let inner = inner.upgrade().ok_or("the engine is gone")?;
+            definition(&Engine { inner })
+        }));
         function.unbind();
         Ok(())
     }
@@ -132,10 +79,7 @@ impl Inner {
         let Some(definition) = closure.take() else {
             return;
         };
-        let engine = Engine {
-            inner: Arc::clone(self),
-        };
-        let made = catch_unwind(AssertUnwindSafe(|| definition(&engine)));
+        let made = catch_unwind(AssertUnwindSafe(definition));
         let failure = match made {
             Ok(Ok(func)) => {
                 let id = FuncId::from_u32(function.unit);
@@ -157,6 +101,7 @@ impl Inner {
 mod tests {
     use super::*;
     use crate::{Config, Mode, TrapKind};
+    use cranelift_codegen::ir::Function;
     use cranelift_codegen::ir::{AbiParam, Signature, types};
     use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -15,18 +15,20 @@
 //!
 //! Not here: names, data, and what a client sees of all this (`jit`).
 
-use crate::code::codemap::{CodeUnit, Origin};
+use crate::code::codemap::CodeUnit;
+use crate::code::error::CompileError;
+use crate::code::externals::Externals;
 use crate::code::generate::{GenerateError, Generated, panic_message};
 use crate::code::link::{ObjectCode, Place, place};
 use crate::config::Mode;
-use crate::engine::Inner;
-use crate::error::{CompileError, Error};
+use crate::context::Inner;
+use crate::error::Error;
 use crate::passes::simplify::remove_constant_parameters;
-use crate::reclaim::Retired;
-use crate::units::externals::Externals;
+use crate::units::function::References;
+use crate::units::function::{Body, FunctionUnit};
 use crate::units::made::Made;
-use crate::units::references::References;
-use crate::units::table::{Body, FunctionUnit, Unit};
+use crate::units::retired::Retired;
+use crate::units::table::Unit;
 use crate::units::tiering::{Baseline, Tiering};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
@@ -227,7 +229,9 @@ impl Inner {
         body.externals.as_deref().map(externals);
         let own = tiering.as_ref();
         let places = own.and_then(|tiering| tiering.places.as_ref());
-        let origin = Origin::new(function, &body, CodeUnit::Function).with_places(places);
+        let origin = body
+            .origin(function, CodeUnit::Function)
+            .with_places(places);
         let own = own.map(|tiering| tiering.own_data(function.unit));
         let linked = self.link(place, &origin, generated, own.as_slice());
         let version = linked.map_err(|source| {

@@ -15,12 +15,12 @@
 //! Not here: how it is exchanged while others publish ([`crate::units::exchange`]); when what was retired is freed
 //! ([`crate::reclaim`]).
 
-use crate::engine::{Engine, Inner};
+use crate::context::{Engine, Inner};
 use crate::error::Error;
 use crate::observe::Happened;
-use crate::reclaim::Retired;
 use crate::units::exchange::Removed;
-use crate::units::table::{Body, FuncId, FunctionUnit};
+use crate::units::function::{Body, FuncId, FunctionUnit};
+use crate::units::retired::Retired;
 use cranelift_codegen::ir::Function;
 use regraft_executor::locks::{lock, write};
 use std::sync::Arc;
@@ -128,10 +128,10 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::code::error::CompileError;
     use crate::config::{Compilation, CompileMode, Config};
-    use crate::error::CompileError;
     use crate::pipeline::tier1::whole_region;
-    use crate::tiering::tierup::HotPart;
+    use crate::units::part::HotPart;
     use regraft_regions::FunctionProfile;
 
     /// A loop, which has a hook; `number` is the result.

@@ -1,19 +1,22 @@
 //! From units and names to addresses.
 
-use super::{Inner, OwnData, RUNTIME_UNIT, read};
 use crate::code::codemap::Origin;
+use crate::code::externals::OwnData;
 use crate::code::link::{default_libcall_address, process_symbol};
+use crate::context::{Inner, RUNTIME_UNIT};
 use crate::error::Error;
 use crate::passes::names;
-use crate::units::table::{FunctionUnit, Unit};
+use crate::units::function::FunctionUnit;
+use crate::units::table::Unit;
 use cranelift_module::ModuleRelocTarget;
+use regraft_executor::locks::read;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Inner {
     /// Finds the code of a unit whose lazy stub was called; 0 if there is none.
-    pub(super) fn resolve(self: &Arc<Self>, unit: u32) -> usize {
+    pub(crate) fn resolve(self: &Arc<Self>, unit: u32) -> usize {
         let found = read(&self.units).get(unit).cloned();
         let function = match found {
             Some(Unit::Function(function)) => function,
@@ -79,7 +82,7 @@ impl Inner {
     ///
     /// O(what is reached and was not found callable before), once for each generation of definitions. Returns how many
     /// functions were looked at.
-    pub(super) fn check_resolvable(&self, root: &FunctionUnit) -> Result<usize, Error> {
+    pub(crate) fn check_resolvable(&self, root: &FunctionUnit) -> Result<usize, Error> {
         let generation = self.generation.load(Ordering::Acquire);
         let known =
             |function: &FunctionUnit| function.resolvable.load(Ordering::Acquire) == generation;

@@ -1,13 +1,15 @@
 //! Declaring and defining functions.
 
-use super::{Inner, lock, write};
 use crate::code::codemap::locate_by_block;
 use crate::config::{Compilation, Mode};
+use crate::context::Inner;
 use crate::error::Error;
 use crate::passes::simplify::remove_constant_parameters;
+use crate::units::function::{Body, FuncId, FunctionUnit};
 use crate::units::made::Made;
-use crate::units::table::{Body, FuncId, FunctionUnit, Unit};
+use crate::units::table::Unit;
 use cranelift_codegen::ir::{Function, Signature};
+use regraft_executor::locks::{lock, write};
 use regraft_executor::slots::OwnedSlot;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -80,7 +82,7 @@ impl Inner {
             remove_constant_parameters(&mut func, &*self.isas.tier0);
         }
         let references =
-            crate::units::references::number_references(self, &function.name, &mut func)?;
+            crate::define::numbering::number_references(self, &function.name, &mut func)?;
         if references.takes_address {
             self.reclaimer.pointer_left();
         }

@@ -1,9 +1,10 @@
 //! Tests of [`super`]. Each test runs again in a process of its own, which forks.
 
-use crate::{
-    ArenaConfig, Compilation, CompileMode, Config, Detection, Engine, Error, Faults, FuncId,
-    Pacing, Sampling,
-};
+use crate::config::Pacing;
+use crate::config::detection::{Detection, Sampling};
+use crate::context::Engine;
+use crate::units::function::FuncId;
+use crate::{ArenaConfig, Compilation, CompileMode, Config, Error, Faults};
 use cranelift_reader::parse_functions;
 use regraft_executor::fork::*;
 use std::process::Command;

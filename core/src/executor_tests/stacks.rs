@@ -1,7 +1,9 @@
 //! Tests of `regraft_executor::stacks`: generated code on stacks that are too small for a code generator, and what of the runtime
 //! shows to who entered it.
 
-use crate::{Compilation, CompileMode, Config, Engine, FuncId};
+use crate::context::Engine;
+use crate::units::function::FuncId;
+use crate::{Compilation, CompileMode, Config};
 use cranelift_reader::parse_functions;
 use regraft_executor::stacks::*;
 use small::{Kind, run_on};

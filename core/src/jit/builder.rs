@@ -1,7 +1,7 @@
 //! What a client chooses before it has a module.
 
 use super::symbols::{Lookup, Symbols};
-use crate::engine::Engine;
+use crate::context::Engine;
 use cranelift_codegen::ir::LibCall;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};

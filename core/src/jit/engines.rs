@@ -7,7 +7,7 @@
 
 use crate::code::isa::IsaError;
 use crate::config::Config;
-use crate::engine::Engine;
+use crate::context::Engine;
 use crate::error::Error;
 use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use regraft_executor::arena::ArenaConfig;

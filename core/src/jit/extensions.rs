@@ -2,8 +2,8 @@
 
 use super::function::{FixedCodeError, State, engine_error, generate_error};
 use super::module::JITModule;
-use crate::engine::Engine;
-use crate::units::table::FuncId as EngineFuncId;
+use crate::context::Engine;
+use crate::units::function::FuncId as EngineFuncId;
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_module::{FuncId, Module, ModuleError, ModuleResult};

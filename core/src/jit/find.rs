@@ -11,7 +11,7 @@ use super::function::Resolved;
 use super::module::JITModule;
 use super::resolve::ResolveError;
 use crate::code::link::default_libcall_address;
-use crate::units::table::FunctionUnit;
+use crate::units::function::FunctionUnit;
 use cranelift_codegen::ir::LibCall;
 use cranelift_module::{DataId, FuncId, Linkage, ModuleRelocTarget, default_libcall_names};
 use std::sync::Arc;

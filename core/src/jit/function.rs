@@ -1,14 +1,15 @@
 //! A module's functions on their way into the engine.
 
+use crate::code::error::CompileError;
+use crate::code::externals::{Externals, Kept};
 use crate::code::generate::GenerateError;
 use crate::code::link::{LinkError, ObjectCode, Place, link, place};
+use crate::context::Engine;
 use crate::define::local::Prepared;
-use crate::engine::Engine;
-use crate::error::{CompileError, Error};
+use crate::error::Error;
 use crate::passes::names::is_own;
 use crate::units::exchange::Removed;
-use crate::units::externals::Externals;
-use crate::units::table::{Body, FunctionUnit, MachineCode};
+use crate::units::function::{Body, FunctionUnit, MachineCode};
 use cranelift_codegen::CodegenError;
 use cranelift_module::{ModuleError, ModuleRelocTarget, ModuleResult};
 use std::io;
@@ -54,7 +55,8 @@ impl Resolved {
             functions,
         } = self;
         let addresses = addresses.iter().map(|(name, address)| (name, *address));
-        externals.settle(addresses, functions);
+        let functions = functions.into_iter().map(|function| function as Kept);
+        externals.settle(addresses, functions.collect());
     }
 }
 

@@ -13,9 +13,9 @@ use super::data::DataObject;
 use super::function::{Definition, engine_error};
 use super::symbols::Symbols;
 use super::{SystemMemoryProvider, engines};
-use crate::engine::Engine;
+use crate::context::Engine;
 use crate::error::Error;
-use crate::units::table::FunctionUnit;
+use crate::units::function::FunctionUnit;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_jit::{BranchProtection, JITMemoryProvider};
 use cranelift_module::{

@@ -8,24 +8,28 @@
 //! Not here: what hooks do when they fire (`tierup`).
 
 use crate::code::codemap::{CodeUnit, Origin, Places};
-use crate::code::generate::{GenerateError, Generated, Version, generate, link_version};
+use crate::code::error::CompileError;
+use crate::code::externals::OwnData;
+use crate::code::generate::{GenerateError, Generated, generate};
 use crate::code::link::{Place, place};
 use crate::config::Mode;
+use crate::config::detection::Detection;
 use crate::config::faults::{Faults, Stage};
-use crate::engine::{Inner, OwnData};
-use crate::error::CompileError;
+use crate::context::Inner;
 use crate::observe::{Event, Happened};
 use crate::pacing::{compile_time, starts_at_speed, weigh};
 use crate::passes::instrument::{Plan, instrument};
-use crate::reclaim::Releasable;
 use crate::threads::background::compute;
-use crate::tiering::detect::{Detection, FunctionSamples};
-use crate::tiering::tierup::NEVER;
 use crate::units::counters::Counters;
-use crate::units::table::{Body, FunctionUnit, Unit};
+use crate::units::function::{Body, FunctionUnit};
+use crate::units::ledger::Releasable;
+use crate::units::part::NEVER;
+use crate::units::samples::FunctionSamples;
+use crate::units::table::Unit;
 use crate::units::tiering::{
     Analysis, Baseline, HotState, LoopHook, TierState, Tiering, known_counts,
 };
+use crate::units::version::{Version, link_version};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::Function;
@@ -89,7 +93,7 @@ impl Inner {
         function: &FunctionUnit,
         body: &Body,
     ) -> Result<Baseline, CompileError> {
-        let origin = Origin::new(function, body, CodeUnit::Function);
+        let origin = body.origin(function, CodeUnit::Function);
         let version = self.compile(1, &origin, body.source.clone(), &[])?;
         Ok(Baseline {
             version,
@@ -222,7 +226,7 @@ impl Inner {
     ) -> Result<Baseline, CompileError> {
         let instrumented = self.instrument(function, body);
         let (instrumented, tiering) = instrumented.inspect_err(|_| self.forget_regions(body))?;
-        let origin = Origin::new(function, body, CodeUnit::Function);
+        let origin = body.origin(function, CodeUnit::Function);
         let origin = origin.with_places(tiering.places.as_ref());
         let own = [tiering.own_data(function.unit)];
         let version = self.compile(0, &origin, instrumented, &own);
@@ -389,7 +393,7 @@ fn fault(faults: Option<&Faults>, stage: Stage, name: &str) -> Result<(), Compil
 mod tests {
     use super::*;
     use crate::config::{CompileMode, Config};
-    use crate::engine::Engine;
+    use crate::context::Engine;
     use crate::pacing::PRUNE_FROM;
 
     #[test]

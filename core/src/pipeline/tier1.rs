@@ -9,20 +9,21 @@
 //!
 //! Not here: what is worth compiling (`tierup`, `regraft_regions`).
 
-use crate::code::codemap::{CodeUnit, Origin};
-use crate::code::generate::Version;
+use crate::code::codemap::CodeUnit;
+use crate::code::error::CompileError;
 use crate::config::faults::Stage;
-use crate::engine::Inner;
-use crate::error::CompileError;
+use crate::context::Inner;
 use crate::observe::Happened;
 use crate::passes::instrument::{HookCounters, count_region};
 use crate::passes::names;
-use crate::pipeline::formed::{Formed, grown_blocks};
-use crate::reclaim::Retired;
-use crate::tiering::tierup::{BACKOFF_SHIFT, HotPart};
+use crate::pipeline::side_exits::grown_blocks;
 use crate::units::exchange::Publish;
-use crate::units::table::{Body, FunctionUnit};
+use crate::units::formed::Formed;
+use crate::units::function::{Body, FunctionUnit};
+use crate::units::part::{BACKOFF_SHIFT, HotPart};
+use crate::units::retired::Retired;
 use crate::units::tiering::{Analysis, Status, TierState, Tiering};
+use crate::units::version::Version;
 use cranelift_codegen::ir::Function;
 use regraft_executor::locks::Locked;
 use regraft_executor::slots::OwnedSlot;
@@ -73,7 +74,7 @@ impl Inner {
             },
             Err(error) => {
                 let error = CompileError::Transform(error.to_string());
-                tiering.fail(formed.part, error, self);
+                tiering.fail(formed.part, error, &self.config);
             }
         }
     }
@@ -119,7 +120,7 @@ impl Inner {
                 );
                 self.publish(function, body, tiering, version, formed);
             }
-            Err(error) => tiering.fail(part, error, self),
+            Err(error) => tiering.fail(part, error, &self.config),
         }
     }
 
@@ -203,7 +204,7 @@ impl Inner {
         self.name_side_calls(&mut extracted, formed)?;
         let mut own = self.fill_side_tables(&mut extracted, formed)?;
         let entry = formed.region.entry();
-        let origin = Origin::new(function, body, CodeUnit::Region { entry });
+        let origin = body.origin(function, CodeUnit::Region { entry });
         let hook = HookCounters {
             unit: function.unit,
             layout: tiering.counters.layout(),
@@ -257,7 +258,7 @@ impl Inner {
         region: Region,
     ) {
         let part = HotPart::Function;
-        let origin = Origin::new(function, body, CodeUnit::Function);
+        let origin = body.origin(function, CodeUnit::Function);
         let threshold = self.side_exit_threshold(tiering, part, 0);
         let compile = |region: Region| {
             let Analysis { flow, liveness, .. } = &tiering.analysis;
@@ -285,7 +286,7 @@ impl Inner {
                 );
                 self.publish(function, body, tiering, version, formed);
             }
-            Err(error) => tiering.fail(part, error, self),
+            Err(error) => tiering.fail(part, error, &self.config),
         }
     }
 }

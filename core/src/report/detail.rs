@@ -1,9 +1,6 @@
 //! What a report has only where it is asked for ([`Observe::inspect`](crate::Observe::inspect)): texts, the
 //! control-flow graph with counts, events.
 
-use crate::units::table::Body;
-use crate::units::tiering::Tiering;
-use regraft_regions::{Flow, FunctionProfile, instruction_count};
 use serde::{Deserialize, Serialize};
 
 /// The CLIF of a function, and how often what of it was executed.
@@ -77,45 +74,4 @@ pub struct EventReport {
     pub unit: String,
     /// The tier of the code; absent where there is no code.
     pub tier: Option<u8>,
-}
-
-/// The CLIF and the graph of a definition. There are no counts without `tiering`.
-pub(super) fn report_detail(body: &Body, tiering: Option<&Tiering>) -> DetailReport {
-    let clif = body.client_source().to_string();
-    let mut detail = DetailReport {
-        clif,
-        blocks: vec![],
-    };
-    let computed;
-    let (flow, loops, profile) = match tiering {
-        Some(tiering) => {
-            let analysis = &tiering.analysis;
-            let profile = tiering.profile(&body.source);
-            (&analysis.flow, Some(&analysis.loops), profile)
-        }
-        None => {
-            let Ok(flow) = Flow::compute(&body.source) else {
-                return detail;
-            };
-            computed = flow;
-            (&computed, None, FunctionProfile::new())
-        }
-    };
-    for &block in flow.rpo() {
-        let innermost = loops.and_then(|loops| Some(loops.depth(loops.innermost(block)?)));
-        detail.blocks.push(BlockReport {
-            name: block.to_string(),
-            count: profile.block(block),
-            instructions: instruction_count(&body.source, block),
-            loop_depth: innermost.unwrap_or(0),
-            to: flow
-                .succs(block)
-                .map(|edge| EdgeReport {
-                    to: flow.edge(edge).to.to_string(),
-                    count: profile.edge(edge),
-                })
-                .collect(),
-        });
-    }
-    detail
 }

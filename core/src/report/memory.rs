@@ -1,8 +1,6 @@
 //! The memory section of the report.
 
-use crate::reclaim::MemoryStats;
 use indexmap::IndexMap;
-use regraft_executor::arena::RangeStats;
 use serde::{Deserialize, Serialize};
 
 /// How the memory of an engine is used.
@@ -63,30 +61,5 @@ impl RangeReport {
         self.touched += other.touched;
         self.holes += other.holes;
         self.fragmentation = self.fragmentation.max(other.fragmentation);
-    }
-}
-
-/// The figures of an engine, for the report.
-pub(super) fn report_memory(stats: &MemoryStats) -> MemoryReport {
-    let tiers = stats.tiers.iter().enumerate().map(|(tier, bytes)| {
-        let report = TierMemoryReport {
-            live: bytes.live,
-            retired: bytes.retired,
-            freed: bytes.freed,
-        };
-        (format!("tier{tier}"), report)
-    });
-    let range = |range: &RangeStats| RangeReport {
-        live: range.live,
-        touched: range.touched,
-        holes: range.holes,
-        // Six decimals: the rest is noise.
-        fragmentation: (range.fragmentation() * 1e6).round() / 1e6,
-    };
-    MemoryReport {
-        tiers: tiers.collect(),
-        code: range(&stats.code),
-        data: range(&stats.data),
-        waiting: stats.waiting,
     }
 }

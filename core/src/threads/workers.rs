@@ -18,63 +18,19 @@
 //! * After [`Workers::stop`] nothing is taken on.
 //!
 //! Jobs hold the engine weakly: an engine that nobody holds any more is not kept alive by its queue.
-//! [`Inner::tier_up`] contains the panics of compilation; those around it are contained here.
+//! A job contains its own panics; what escapes it is contained here.
 //!
-//! Not here: what a job does (`tierup`), what of it is done at a low priority (`background`).
+//! Not here: what a job does (`job`), what of it is done at a low priority (`background`).
 
-use crate::code::generate::panic_message;
-use crate::engine::Inner;
-use crate::error::CompileError;
-use crate::pacing::{Load, urgency};
-use crate::threads::background::{wait_for_processor, with_partner};
-use crate::threads::contention::Contention;
-use crate::tiering::tierup::{Cause, HotPart};
-use crate::units::table::{Body, FunctionUnit};
-use regraft_executor::fork::section;
+use crate::pacing::Load;
+use crate::threads::job::Job;
+use crate::threads::queue::{Queue, Queued, Tally, Ticket, WorkerFigures, lock};
+use crate::threads::serve::{join, work};
 use regraft_executor::locks;
 use regraft_executor::priority::WorkerPriority;
-use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-/// What is to be compiled, for whom.
-#[derive(Debug)]
-pub(crate) struct Job {
-    pub engine: Weak<Inner>,
-    pub function: Arc<FunctionUnit>,
-    pub work: Work,
-}
-
-/// What is to be compiled.
-#[derive(Debug)]
-pub(crate) enum Work {
-    /// A part at tier 1.
-    TierUp {
-        body: Arc<Body>,
-        part: HotPart,
-        cause: Cause,
-    },
-    /// The first version, before the function is called.
-    Ahead {
-        /// How many calls away from code that has run.
-        distance: u32,
-    },
-}
-
-impl Job {
-    /// What the part has lost so far by what compiling it costs; what is made ahead by how soon it may be called.
-    fn urgency(&self) -> f64 {
-        match &self.work {
-            Work::TierUp { body, part, .. } => body.tiering().map_or(0.0, |tiering| {
-                urgency(tiering.weight(*part), tiering.executions(*part))
-            }),
-            Work::Ahead { distance } => -f64::from(*distance),
-        }
-    }
-}
 
 /// The compile threads of an engine and their queue. The threads start with the first job.
 #[derive(Debug)]
@@ -100,123 +56,6 @@ enum Team {
     NotStarted,
     Running { threads: Vec<JoinHandle<()>> },
     Stopped,
-}
-
-/// The jobs that wait.
-#[derive(Debug, Default)]
-struct Queue {
-    jobs: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    jobs: VecDeque<Queued>,
-    closed: bool,
-}
-
-impl Waiting {
-    /// Takes the most urgent job out; of equally urgent ones the first.
-    fn take(&mut self) -> Option<Queued> {
-        let mut most = None;
-        for (at, queued) in self.jobs.iter().enumerate() {
-            let urgency = queued.job.urgency();
-            if most.is_none_or(|(_, most)| urgency > most) {
-                most = Some((at, urgency));
-            }
-        }
-        self.jobs.remove(most?.0)
-    }
-}
-
-/// Why [`Queue::next`] returns without a job.
-enum Idle {
-    /// It is late.
-    Due,
-    /// The queue was closed and is empty.
-    Closed,
-}
-
-impl Queue {
-    fn push(&self, queued: Queued) {
-        lock(&self.jobs).jobs.push_back(queued);
-        self.changed.notify_one();
-    }
-
-    fn close(&self) {
-        lock(&self.jobs).closed = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits for a job, until `due` at the latest.
-    fn next(&self, due: Option<Instant>) -> Result<Queued, Idle> {
-        loop {
-            {
-                // Urgency takes locks: whoever waits for the queue is in a section then, and so must this be.
-                let _section = section();
-                let mut waiting = lock(&self.jobs);
-                if let Some(queued) = waiting.take() {
-                    return Ok(queued);
-                }
-                if waiting.closed {
-                    return Err(Idle::Closed);
-                }
-            }
-            // A section does not wait.
-            let waiting = lock(&self.jobs);
-            if !waiting.jobs.is_empty() || waiting.closed {
-                continue;
-            }
-            match due {
-                None => {
-                    let woken = self.changed.wait(waiting);
-                    drop(woken.unwrap_or_else(PoisonError::into_inner));
-                }
-                Some(due) => {
-                    let left = due.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(Idle::Due);
-                    }
-                    let woken = self.changed.wait_timeout(waiting, left);
-                    drop(woken.unwrap_or_else(PoisonError::into_inner));
-                }
-            }
-        }
-    }
-}
-
-/// What the threads have done and have yet to do.
-#[derive(Debug, Default)]
-struct Tally {
-    /// Jobs taken on and not finished.
-    open: Mutex<usize>,
-    none: Condvar,
-    finished: AtomicU64,
-    panics: AtomicU64,
-    stopped: AtomicBool,
-    contention: Contention,
-}
-
-/// A job in the queue. Fields are dropped in this order: the ticket last.
-struct Queued {
-    job: Job,
-    ticket: Ticket,
-}
-
-/// Stands for a job.
-struct Ticket {
-    tally: Arc<Tally>,
-    /// Whether somebody may wait for it.
-    awaited: bool,
-}
-
-/// What the workers of an engine have done.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WorkerFigures {
-    pub threads: usize,
-    pub finished: u64,
-    pub panics: u64,
-    pub open: usize,
 }
 
 impl Workers {
@@ -264,7 +103,7 @@ impl Workers {
     }
 
     /// Has a thread run the job; the caller does where no thread can be had.
-    pub fn send(&self, job: Job) {
+    pub fn send(&self, job: Box<dyn Job>) {
         let Shared { queue, tally, .. } = self.shared();
         let ticket = Ticket::new(&tally);
         let queued = Queued { job, ticket };
@@ -280,7 +119,7 @@ impl Workers {
     }
 
     /// Has the job done when a processor has nothing else to do, or never.
-    pub fn send_ahead(&self, job: Job) {
+    pub fn send_ahead(&self, job: Box<dyn Job>) {
         let Shared { ahead, tally, .. } = self.shared();
         if tally.stopped.load(Ordering::Acquire) {
             return;
@@ -310,7 +149,7 @@ impl Workers {
     }
 
     /// Runs the job on this thread.
-    pub fn run(&self, job: Job) {
+    pub fn run(&self, job: Box<dyn Job>) {
         let ticket = Ticket::new(&self.tally());
         Queued { job, ticket }.run();
     }
@@ -389,164 +228,8 @@ impl Workers {
     }
 }
 
-/// Waits for a compile thread to end.
-fn join(thread: JoinHandle<()>) {
-    // The engine may be dropped by a job: a thread does not wait for itself.
-    if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-        tracing::error!("a compile thread ended with a panic");
-    }
-}
-
 impl Drop for Workers {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// The life of a compile thread. A panic that leaves [`serve`] does not end it.
-fn work(queue: &Queue, tally: &Arc<Tally>, priority: WorkerPriority) {
-    let watched = Arc::clone(tally);
-    let stopped = move || watched.stopped.load(Ordering::Acquire);
-    with_partner(priority, stopped, || {
-        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| serve(queue, tally))) {
-            // Dropping what was thrown may throw again.
-            std::mem::forget(payload);
-            tally.panics.fetch_add(1, Ordering::Relaxed);
-        }
-    });
-}
-
-/// Runs jobs until the queue is closed and empty, and pins again what a job has published.
-fn serve(queue: &Queue, tally: &Tally) {
-    let mut pins: VecDeque<Pinned> = VecDeque::new();
-    loop {
-        match queue.next(pins.front().map(|pinned| pinned.due)) {
-            Ok(queued) => {
-                pins.extend(Pinned::by(&queued.job));
-                tally.contention.begin();
-                wait_for_processor();
-                queued.run();
-                tally.contention.end();
-            }
-            Err(Idle::Due) => {
-                if let Some(pinned) = pins.pop_front() {
-                    pinned.again();
-                }
-            }
-            Err(Idle::Closed) => return,
-        }
-    }
-}
-
-/// A definition whose hooks a job may have pinned, and when that is looked after.
-struct Pinned {
-    body: Weak<Body>,
-    due: Instant,
-}
-
-/// After how long hooks are pinned again: longer than a thread is usually kept between a load and a store.
-const PIN_AGAIN_AFTER: Duration = Duration::from_millis(20);
-
-impl Pinned {
-    fn by(job: &Job) -> Option<Self> {
-        match &job.work {
-            Work::TierUp { body, .. } => Some(Self {
-                body: Arc::downgrade(body),
-                due: Instant::now() + PIN_AGAIN_AFTER,
-            }),
-            Work::Ahead { .. } => None,
-        }
-    }
-
-    /// Pins what a decrement in flight has undone.
-    fn again(self) {
-        if let Some(body) = self.body.upgrade()
-            && let Some(tiering) = body.tiering()
-        {
-            tiering.pin_again();
-        }
-    }
-}
-
-impl Queued {
-    /// Carries the job out, if its engine still exists and works.
-    fn run(self) {
-        let Self { job, ticket } = self;
-        let Some(engine) = job.engine.upgrade() else {
-            return;
-        };
-        let stopped = ticket.tally.stopped.load(Ordering::Acquire);
-        let Job { function, work, .. } = job;
-        let (body, part, cause) = match work {
-            Work::TierUp { body, part, cause } => (body, part, cause),
-            Work::Ahead { .. } if stopped => return,
-            Work::Ahead { distance } => {
-                let work = AssertUnwindSafe(|| engine.compile_ahead(&function, distance));
-                if let Err(payload) = catch_unwind(work) {
-                    ticket.tally.panics.fetch_add(1, Ordering::Relaxed);
-                    std::mem::forget(payload);
-                }
-                return;
-            }
-        };
-        if stopped {
-            return body
-                .tiering()
-                .into_iter()
-                .for_each(|tiering| tiering.stop(part));
-        }
-        let work = AssertUnwindSafe(|| engine.take_on(&function, &body, part, cause));
-        if let Err(payload) = catch_unwind(work) {
-            ticket.tally.panics.fetch_add(1, Ordering::Relaxed);
-            let error = CompileError::Panic(panic_message(&*payload));
-            // Dropping what was thrown may throw again.
-            std::mem::forget(payload);
-            engine.record_failure(&body, part, error);
-        }
-    }
-}
-
-impl std::fmt::Debug for Queued {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.job.fmt(f)
-    }
-}
-
-impl Ticket {
-    fn new(tally: &Arc<Tally>) -> Self {
-        *lock(&tally.open) += 1;
-        let tally = Arc::clone(tally);
-        Self {
-            tally,
-            awaited: true,
-        }
-    }
-
-    /// For a job that may never be done.
-    fn ahead(tally: &Arc<Tally>) -> Self {
-        let tally = Arc::clone(tally);
-        Self {
-            tally,
-            awaited: false,
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if !self.awaited {
-            return;
-        }
-        self.tally.finished.fetch_add(1, Ordering::Relaxed);
-        let mut open = lock(&self.tally.open);
-        *open = open.saturating_sub(1);
-        if *open == 0 {
-            self.tally.none.notify_all();
-        }
-    }
-}
-
-/// Locks what is in [`Shared`], which threads wait for a change of: not in a section ([`crate::fork`]).
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,17 +17,50 @@
 //!
 //! Not here: the order in which jobs are taken (`worker`), at which tier a first version is compiled (`tier0`).
 
-use crate::engine::Inner;
-use crate::threads::workers::{Job, Work};
-use crate::units::table::{Body, FunctionUnit};
-use std::sync::Arc;
+use crate::context::Inner;
+use crate::threads::job::{Ended, Job};
+use crate::units::function::{Body, FunctionUnit};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 /// How many calls away from code that has run functions are compiled.
 const FARTHEST: u32 = 3;
 
 /// More functions than this that wait are not looked at.
 const MOST_CALLEES: usize = 64;
+
+/// The job of compiling a first version before the function is called.
+#[derive(Debug)]
+struct Ahead {
+    engine: Weak<Inner>,
+    function: Arc<FunctionUnit>,
+    /// How many calls away from code that has run.
+    distance: u32,
+}
+
+impl Job for Ahead {
+    /// The sooner it may be called, the more urgent.
+    fn urgency(&self) -> f64 {
+        -f64::from(self.distance)
+    }
+
+    fn run(self: Box<Self>, stopped: bool) -> Ended {
+        let engine = self.engine.upgrade().filter(|_| !stopped);
+        let Some(engine) = engine else {
+            return Ended::Done;
+        };
+        let work = AssertUnwindSafe(|| engine.compile_ahead(&self.function, self.distance));
+        match catch_unwind(work) {
+            Ok(()) => Ended::Done,
+            Err(payload) => {
+                // Dropping what was thrown may throw again.
+                std::mem::forget(payload);
+                Ended::Panicked
+            }
+        }
+    }
+}
 
 impl Inner {
     /// The function that has this definition runs for the first time: has its callees compiled.
@@ -48,11 +81,11 @@ impl Inner {
             if compiled || !known || callee.expected.swap(true, Ordering::Relaxed) {
                 continue;
             }
-            self.workers.send_ahead(Job {
+            self.workers.send_ahead(Box::new(Ahead {
                 engine: Arc::downgrade(self),
                 function: Arc::clone(callee),
-                work: Work::Ahead { distance },
-            });
+                distance,
+            }));
         }
     }
 

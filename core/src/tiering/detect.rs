@@ -21,81 +21,17 @@ mod counters;
 mod sampling;
 mod saved;
 
-use crate::engine::Inner;
-use crate::observe::Happened;
-use crate::tiering::tierup::{Cause, HotPart};
-use crate::units::table::{Body, FunctionUnit};
-use crate::units::tiering::{Status, Tiering};
-use regraft_regions::Region;
-use std::fmt;
-use std::sync::Arc;
-
 pub(crate) use counters::Countdown;
-pub(crate) use sampling::{FunctionSamples, Wanted};
-pub use sampling::{SampledThread, Sampling};
-pub(crate) use saved::{SavedProfiles, SavedUse};
+pub use sampling::SampledThread;
 
-/// What finds hot parts while code runs.
-///
-/// A saved profile ([`Config::profile`](crate::Config::profile)) finds them before, beside either.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Detection {
-    /// Counters in tier-0 code: exact, soon, and in every iteration.
-    #[default]
-    Counters,
-    /// Samples of the program counter: tier-0 code does not count.
-    Sampling(Sampling),
-}
-
-impl Detection {
-    /// Its name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Counters => "counters",
-            Self::Sampling(_) => "sampling",
-        }
-    }
-}
-
-/// What found a hot part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FoundBy {
-    /// A counter, of tier 0 or of a side exit.
-    Counters,
-    /// Samples of the program counter.
-    Sampling,
-    /// A saved profile.
-    Profile,
-}
-
-impl fmt::Display for FoundBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Counters => "counters",
-            Self::Sampling => "sampling",
-            Self::Profile => "profile",
-        })
-    }
-}
-
-/// What formation goes by for a part that was found.
-#[derive(Clone, Debug)]
-pub(crate) enum Evidence {
-    /// What tier 0 knows when the part's turn comes.
-    Current,
-    /// Counts from elsewhere.
-    Counts(Arc<regraft_regions::FunctionProfile>),
-    /// A region that was formed before: the policy has had its say.
-    Region(Box<Region>),
-}
-
-/// A part that was found.
-#[derive(Clone, Debug)]
-pub(crate) struct Finding {
-    pub by: FoundBy,
-    pub evidence: Evidence,
-}
+use crate::config::detection::FoundBy;
+use crate::context::Inner;
+use crate::observe::Happened;
+use crate::tiering::finding::{Cause, Evidence, Finding};
+use crate::units::function::{Body, FunctionUnit};
+use crate::units::part::HotPart;
+use crate::units::tiering::{Status, Tiering};
+use std::sync::Arc;
 
 /// A way to find the hot parts of a function.
 pub(crate) trait Detector {
@@ -158,6 +94,3 @@ impl Inner {
         free
     }
 }
-
-#[cfg(test)]
-mod tests;

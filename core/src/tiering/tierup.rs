@@ -17,56 +17,27 @@
 //! Not here: what finds parts hot (`detect`), which region (`regraft_regions::formation`), how it is cut out
 //! and compiled (`publish`), the first version (`tier0`).
 
-mod state;
-
+use crate::code::error::CompileError;
 use crate::code::generate::panic_message;
+use crate::config::detection::FoundBy;
 use crate::config::faults::Stage;
-use crate::engine::Inner;
-use crate::error::CompileError;
+use crate::context::Inner;
 use crate::observe::Happened;
 use crate::pacing::{CALLED_AGAIN, Load, PRUNE_AFTER, PRUNE_FROM, executions_left};
-use crate::pipeline::formed::Formed;
 use crate::pipeline::tier1::whole_region;
-use crate::threads::workers::{Job, Work};
-use crate::tiering::detect::{Countdown, Evidence, Finding, FoundBy};
-use crate::units::table::{Body, FunctionUnit, Unit};
+use crate::tiering::detect::Countdown;
+use crate::tiering::finding::{Cause, Evidence};
+use crate::tiering::job::TierUp;
+use crate::units::formed::Formed;
+use crate::units::function::{Body, FunctionUnit};
+use crate::units::part::{HotPart, NEVER, PENDING_COUNTDOWN};
+use crate::units::table::Unit;
 use crate::units::tiering::{Status, Tiering};
 use regraft_regions::{
     Decision, Formation, FunctionProfile, HotEntry, LoopId, Policy, Region, SkipReason, form,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-
-/// A part of a function that can get hot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HotPart {
-    /// The loop of a hook.
-    Loop(usize),
-    /// The function itself, by its calls.
-    Function,
-}
-
-/// Why a part is compiled.
-#[derive(Clone, Debug)]
-pub(crate) enum Cause {
-    /// It was found hot.
-    Found(Finding),
-    /// A side exit of what it was formed to is taken often.
-    SideExit(Arc<Formed>),
-}
-
-/// How much longer a countdown gets each time it is armed again in vain.
-pub(crate) const BACKOFF_SHIFT: u32 = 3;
-
-/// The longest countdown that is armed again, in executions.
-const LONGEST_COUNTDOWN: u64 = 1 << 32;
-
-/// A countdown that never fires but still counts.
-pub(crate) const NEVER: u64 = 1 << 60;
-
-/// While code is compiled in the background, a hook asks again after this
-/// many executions, unless it is pinned first.
-const PENDING_COUNTDOWN: u64 = 4096;
 
 impl Inner {
     /// A countdown has gone below zero. Returns the entry address of the
@@ -230,11 +201,13 @@ impl Inner {
         {
             self.happened_to(Happened::Queued, &function, tiering, part);
         }
-        let job = Job {
+        let job = Box::new(TierUp {
             engine: Arc::downgrade(self),
             function,
-            work: Work::TierUp { body, part, cause },
-        };
+            body,
+            part,
+            cause,
+        });
         match self.synchronous() {
             true => self.workers.run(job),
             false => self.workers.send(job),
@@ -242,7 +215,7 @@ impl Inner {
     }
 
     /// Carries a job out, unless a fault strikes before.
-    pub(crate) fn take_on(
+    pub(crate) fn run_job(
         &self,
         function: &FunctionUnit,
         body: &Arc<Body>,
@@ -258,7 +231,7 @@ impl Inner {
     /// Records that a job failed.
     pub(crate) fn record_failure(&self, body: &Body, part: HotPart, error: CompileError) {
         if let Some(tiering) = body.tiering() {
-            tiering.record_failure(part, error, self);
+            tiering.record_failure(part, error, &self.config);
         }
     }
 
@@ -275,7 +248,7 @@ impl Inner {
         if let Err(payload) = catch_unwind(work) {
             self.workers.count_panic();
             let error = CompileError::Panic(panic_message(&*payload));
-            tiering.fail(part, error, self);
+            tiering.fail(part, error, &self.config);
         }
     }
 
@@ -295,7 +268,7 @@ impl Inner {
             Evidence::Current => Arc::new(tiering.profile(&body.source)),
             Evidence::Counts(profile) => profile,
             Evidence::Region(region) if !tiering.is_scope_of(part, &region) => {
-                return tiering.skip(part, SkipReason::NoLoop, self);
+                return tiering.skip(part, SkipReason::NoLoop, &self.config);
             }
             Evidence::Region(region) => {
                 let region = self.with_cold_blocks(body, tiering, *region);
@@ -363,7 +336,7 @@ impl Inner {
         }
         match whole_region(self, body, tiering, profile) {
             Ok(region) => self.publish_function(function, body, tiering, region),
-            Err(error) => tiering.fail(HotPart::Function, error, self),
+            Err(error) => tiering.fail(HotPart::Function, error, &self.config),
         }
     }
 
@@ -385,7 +358,7 @@ impl Inner {
             match taken {
                 Some(hook) => {
                     if part != HotPart::Loop(hook) {
-                        tiering.skip(part, SkipReason::CoveredBy { header }, self);
+                        tiering.skip(part, SkipReason::CoveredBy { header }, &self.config);
                         if !tiering.claim(HotPart::Loop(hook), part) {
                             return;
                         }
@@ -393,7 +366,7 @@ impl Inner {
                     let region = self.with_cold_blocks(body, tiering, region);
                     self.publish_region(function, body, tiering, hook, region);
                 }
-                None => tiering.skip(part, SkipReason::NoLoop, self),
+                None => tiering.skip(part, SkipReason::NoLoop, &self.config),
             }
         } else if formation.whole_function {
             self.compile_whole(function, body, tiering, part, profile);
@@ -405,7 +378,7 @@ impl Inner {
                     header: candidate.header,
                 },
             });
-            tiering.skip(part, skipped.unwrap_or(SkipReason::NoLoop), self);
+            tiering.skip(part, skipped.unwrap_or(SkipReason::NoLoop), &self.config);
         }
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! Not here: how it is made.
 
-use crate::error::CompileError;
+use crate::code::error::CompileError;
 use regraft_executor::locks::lock;
 use std::sync::{Mutex, OnceLock};
 

@@ -1,16 +1,20 @@
 //! The first version of a function, and what tiering up needs to know of it.
 
+mod state;
+
 use crate::code::codemap::Places;
-use crate::code::generate::Version;
-use crate::engine::OwnData;
-use crate::error::CompileError;
+use crate::code::error::CompileError;
+use crate::code::externals::OwnData;
+use crate::config::detection::FoundBy;
 use crate::pacing::{Weight, Weights};
 use crate::passes::names;
-use crate::pipeline::formed::Formed;
-use crate::reclaim::Releasable;
-use crate::tiering::detect::{FoundBy, FunctionSamples, SavedUse};
-use crate::tiering::tierup::HotPart;
 use crate::units::counters::Counters;
+use crate::units::formed::Formed;
+use crate::units::ledger::Releasable;
+use crate::units::part::HotPart;
+use crate::units::samples::FunctionSamples;
+use crate::units::saved::SavedUse;
+use crate::units::version::Version;
 use cranelift_codegen::ir::Function;
 use regraft_executor::locks::{Locked, lock};
 use regraft_executor::slots::OwnedSlot;
@@ -147,6 +151,15 @@ impl Tiering {
         found.ok().map(|at| &self.refused[at].1)
     }
 
+    /// The interface of a formed region.
+    pub fn interface_of<'a>(&'a self, formed: &'a Formed) -> Option<&'a Interface> {
+        match (&formed.interface, formed.part) {
+            (Some(interface), _) => Some(interface),
+            (None, HotPart::Loop(hook)) => Some(&self.hooks[hook].interface),
+            (None, HotPart::Function) => None,
+        }
+    }
+
     /// How much runs each time a part is executed once.
     pub fn weight(&self, part: HotPart) -> Weight {
         match part {
@@ -178,7 +191,9 @@ impl Tiering {
     pub fn profile(&self, func: &Function) -> FunctionProfile {
         match (&self.placement, &self.samples) {
             (Some(placement), _) => self.counted(func, placement),
-            (None, Some(samples)) => samples.profile(func, self),
+            (None, Some(samples)) => {
+                samples.profile(func, &self.analysis.flow, &self.analysis.loops)
+            }
             (None, None) => FunctionProfile::new(),
         }
     }

@@ -3,8 +3,9 @@
 use super::*;
 use crate::code::codemap::CodeUnit;
 use crate::config::{Compilation, CompileMode, Config, Mode};
+use crate::context::Engine;
 use crate::error::Error;
-use crate::units::table::FuncId;
+use crate::units::function::FuncId;
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::Block;
 use cranelift_reader::parse_functions;

@@ -1,7 +1,9 @@
 //! Tests of [`super`]: what a thread of low priority does, and what it does not.
 
 use super::*;
-use crate::{Compilation, Config, Engine, Faults, Pacing, Stage};
+use crate::config::Pacing;
+use crate::context::Engine;
+use crate::{Compilation, Config, Faults, Stage};
 use cranelift_codegen::ir::Function;
 use cranelift_reader::parse_functions;
 use regraft_executor::priority::SECTIONS_WHEN_LOWERED;

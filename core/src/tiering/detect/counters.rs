@@ -4,7 +4,7 @@
 //! (`tierup`).
 
 use super::{Detector, Evidence, FoundBy};
-use crate::tiering::tierup::HotPart;
+use crate::units::part::HotPart;
 use crate::units::tiering::Tiering;
 
 /// A countdown that has gone below zero.

@@ -25,111 +25,19 @@
 //!
 //! Not here: signals and timers (`timer`).
 
-use super::{Detection, Detector, Evidence, FoundBy};
+use super::Detector;
 use crate::config::Mode;
-use crate::engine::{Engine, Inner};
-use crate::tiering::tierup::{BACKOFF_SHIFT, HotPart};
+use crate::config::detection::{Detection, FoundBy};
+use crate::context::{Engine, Inner};
+use crate::tiering::finding::Evidence;
+use crate::units::part::HotPart;
 use crate::units::tiering::Tiering;
-use cranelift_codegen::ir::{Block, Function};
-use regraft_executor::locks::{lock, read};
+use cranelift_codegen::ir::Block;
+use regraft_executor::locks::read;
 use regraft_executor::samples;
-use regraft_regions::{FunctionProfile, Samples, from_samples};
+use regraft_executor::samples::Wanted;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
-
-pub(crate) use regraft_executor::samples::Wanted;
-
-/// How threads are sampled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sampling {
-    /// The processor time of a thread from one sample to the next. The kernel does not sample more often
-    /// than it ticks: every 1 to 10 ms.
-    pub interval: Duration,
-    /// A loop, or what of a function is in no loop, is hot after this many samples.
-    pub samples: u32,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self {
-            interval: Duration::from_millis(1),
-            samples: 2,
-        }
-    }
-}
-
-/// The samples of a function.
-#[derive(Debug)]
-pub(crate) struct FunctionSamples {
-    config: Sampling,
-    seen: Mutex<Seen>,
-}
-
-#[derive(Debug)]
-struct Seen {
-    blocks: Samples,
-    /// The function itself, then its hooks.
-    parts: Vec<PartSamples>,
-}
-
-#[derive(Clone, Debug)]
-struct PartSamples {
-    /// Since the part was last found hot.
-    count: u64,
-    /// How many make it hot the next time.
-    enough: u64,
-}
-
-impl FunctionSamples {
-    /// No samples yet of a function with this many hooks.
-    pub fn new(config: Sampling, hooks: usize) -> Self {
-        let part = PartSamples {
-            count: 0,
-            enough: u64::from(config.samples.max(1)),
-        };
-        Self {
-            config,
-            seen: Mutex::new(Seen {
-                blocks: Samples::new(),
-                parts: vec![part; hooks + 1],
-            }),
-        }
-    }
-
-    /// Adds a sample; returns the part that is hot now.
-    fn add(&self, tiering: &Tiering, block: Block) -> Option<HotPart> {
-        let part = part_of(tiering, block);
-        let mut seen = lock(&self.seen);
-        seen.blocks.add(block, 1);
-        let index = match part {
-            HotPart::Function => 0,
-            HotPart::Loop(hook) => hook + 1,
-        };
-        let samples = seen.parts.get_mut(index)?;
-        samples.count += 1;
-        if samples.count < samples.enough {
-            return None;
-        }
-        samples.count = 0;
-        samples.enough = samples.enough.saturating_mul(1 << BACKOFF_SHIFT);
-        Some(part)
-    }
-
-    /// What the samples say about how often blocks ran: about an instruction each nanosecond.
-    pub fn profile(&self, func: &Function, tiering: &Tiering) -> FunctionProfile {
-        let analysis = &tiering.analysis;
-        let instructions = u64::try_from(self.config.interval.as_nanos()).unwrap_or(u64::MAX);
-        let seen = lock(&self.seen);
-        from_samples(
-            func,
-            &analysis.flow,
-            &analysis.loops,
-            &seen.blocks,
-            instructions,
-        )
-    }
-}
+use std::sync::{Arc, Weak};
 
 /// The part that a sample of a block counts for.
 fn part_of(tiering: &Tiering, block: Block) -> HotPart {
@@ -202,7 +110,7 @@ impl samples::Sampled for Inner {
         }
         let found = body.tiering().zip(code.block).and_then(|(tiering, block)| {
             let samples = tiering.samples.as_ref()?;
-            samples.add(tiering, block)
+            samples.add(part_of(tiering, block), block)
         });
         if let Some(part) = found {
             self.detected(&function, &body, &Sampled { part });
@@ -249,6 +157,3 @@ impl Drop for SampledThread {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -12,50 +12,18 @@
 //!
 //! Limitations: counts are those of the earlier run's tier 0, which saw little of what was hot then.
 
-use super::{Detector, Evidence, FoundBy};
+use super::Detector;
 use crate::config::Config;
-use crate::engine::Inner;
-use crate::tiering::tierup::HotPart;
-use crate::units::table::{Body, FunctionUnit};
+use crate::config::detection::FoundBy;
+use crate::context::Inner;
+use crate::tiering::finding::Evidence;
+use crate::units::function::{Body, FunctionUnit};
+use crate::units::part::HotPart;
 use crate::units::tiering::Tiering;
 use regraft_regions::{
-    FunctionProfile, Profile, ProfileError, Region, SavedFunction, function_hash, instruction_count,
+    FunctionProfile, ProfileError, Region, SavedFunction, function_hash, instruction_count,
 };
-use std::collections::HashMap;
 use std::sync::Arc;
-
-/// What became of the saved profile of a function.
-pub(crate) type SavedUse = Result<(), ProfileError>;
-
-/// The saved profile of an engine, by what functions are known by.
-#[derive(Debug)]
-pub(crate) struct SavedProfiles {
-    profile: Arc<Profile>,
-    /// Positions, by hash; of several with the same hash, the first.
-    by_hash: HashMap<u64, usize>,
-}
-
-impl SavedProfiles {
-    pub fn new(profile: Arc<Profile>) -> Self {
-        let mut by_hash = HashMap::new();
-        for (position, saved) in profile.functions.values().enumerate() {
-            by_hash.entry(saved.hash).or_insert(position);
-        }
-        Self { profile, by_hash }
-    }
-
-    /// What is saved of a function: under its hash or else, and then it will not fit, under its name.
-    fn find(&self, name: &str, hash: u64) -> Option<&SavedFunction> {
-        let functions = &self.profile.functions;
-        let named = functions.get(name);
-        if named.is_some_and(|named| named.hash == hash) {
-            return named;
-        }
-        let hashed = self.by_hash.get(&hash);
-        let hashed = hashed.and_then(|&position| functions.get_index(position));
-        hashed.map(|(_, saved)| saved).or(named)
-    }
-}
 
 /// What a saved profile says about a function that is hot.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{CompileMode, Config};
-use crate::engine::Engine;
+use crate::context::Engine;
 use cranelift_codegen::ir::Block;
 use regraft_regions::FunctionProfile;
 

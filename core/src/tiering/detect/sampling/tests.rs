@@ -25,7 +25,7 @@ fn a_part_is_hot_after_so_many_samples_and_then_after_eight_times_as_many() {
     let tiering = body.tiering().unwrap();
     let samples = tiering.samples.as_ref().unwrap();
     let add = |block: u32, count: usize| -> Vec<usize> {
-        let hot = |_: &usize| samples.add(tiering, Block::from_u32(block)).is_some();
+        let hot = |_: &usize| samples.add(part_of(tiering, Block::from_u32(block)), Block::from_u32(block)).is_some();
         (1..=count).filter(hot).collect()
     };
     // Of the loop in a loop, and of the one around it without it.
@@ -35,11 +35,11 @@ fn a_part_is_hot_after_so_many_samples_and_then_after_eight_times_as_many() {
     // What is in no loop counts for the function.
     assert!(add(0, 2).is_empty());
     assert_eq!(
-        samples.add(tiering, Block::from_u32(4)),
+        samples.add(part_of(tiering, Block::from_u32(4)), Block::from_u32(4)),
         Some(HotPart::Function)
     );
-    assert_eq!(samples.add(tiering, Block::from_u32(1000)), None);
-    let profile = samples.profile(&body.source, tiering);
+    assert_eq!(samples.add(part_of(tiering, Block::from_u32(1000)), Block::from_u32(1000)), None);
+    let profile = samples.profile(&body.source, &tiering.analysis.flow, &tiering.analysis.loops);
     assert!(profile.block(Block::from_u32(2)) > profile.block(Block::from_u32(1)));
 }
 

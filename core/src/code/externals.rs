@@ -8,11 +8,14 @@
 //!
 //! Not here: how a module finds an address (`jit`).
 
-use crate::units::table::FunctionUnit;
 use cranelift_codegen::binemit::CodeOffset;
 use cranelift_codegen::ir::LibCall;
 use cranelift_module::{FuncId, ModuleRelocTarget};
+use std::any::Any;
 use std::sync::{Arc, OnceLock};
+
+/// Something that is kept in existence.
+pub(crate) type Kept = Arc<dyn Any + Send + Sync>;
 
 /// Addresses by name.
 #[derive(Debug, Default)]
@@ -25,7 +28,7 @@ struct Addresses {
     libcalls: Box<[(LibCall, usize)]>,
     /// Places in functions, sorted.
     offsets: Box<[((FuncId, CodeOffset), usize)]>,
-    _functions: Vec<Arc<FunctionUnit>>,
+    _functions: Vec<Kept>,
 }
 
 impl Externals {
@@ -34,7 +37,7 @@ impl Externals {
     pub fn settle<'a>(
         &self,
         names: impl IntoIterator<Item = (&'a ModuleRelocTarget, usize)>,
-        functions: Vec<Arc<FunctionUnit>>,
+        functions: Vec<Kept>,
     ) {
         let mut users = vec![];
         let mut libcalls = vec![];
@@ -114,3 +117,25 @@ mod tests {
         assert_eq!(externals.address_of(&ceil), None);
     }
 }
+
+/// The stubs of functions, sorted by number. Valid as long as the functions are kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stubs(Arc<[(u32, usize)]>);
+
+impl Stubs {
+    /// Stubs by the numbers of their functions.
+    pub fn new(stubs: impl IntoIterator<Item = (u32, usize)>) -> Self {
+        let mut stubs: Vec<_> = stubs.into_iter().collect();
+        stubs.sort_unstable();
+        Self(stubs.into())
+    }
+
+    /// The stub of the function with this number.
+    pub fn find(&self, unit: u32) -> Option<usize> {
+        let found = self.0.binary_search_by_key(&unit, |stub| stub.0);
+        found.ok().map(|at| self.0[at].1)
+    }
+}
+
+/// Data of one version: namespace and index of its name, and its address.
+pub(crate) type OwnData = ((u32, u32), usize);

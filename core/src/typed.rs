@@ -19,9 +19,12 @@ use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::engine::Inner;
+pub use crate::call::mismatch::SignatureMismatch;
+use crate::call::trap::Trap;
+use crate::context::Inner;
 use cranelift_codegen::ir::{AbiParam, ArgumentExtension, ArgumentPurpose, Signature, Type, types};
 use cranelift_codegen::isa::CallConv;
+use regraft_executor::trap;
 
 mod sealed {
     /// Keeps the traits of this module closed: a wrong implementation would make calls unsound.
@@ -160,60 +163,6 @@ macro_rules! tuples {
 tuples!(@args);
 tuples! {
     (A) (A B) (A B C) (A B C D) (A B C D E) (A B C D E F) (A B C D E F G) (A B C D E F G H)
-}
-
-/// Where a signature and Rust types differ.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SignatureMismatch {
-    /// Rust cannot call this convention.
-    #[error("the calling convention is {got}, not the host's {expected}")]
-    CallConv {
-        /// The convention of `extern "C"` on the host.
-        expected: CallConv,
-        /// The convention of the function.
-        got: CallConv,
-    },
-    /// Not as many arguments as parameters.
-    #[error("the function has {got} parameters, not {expected}")]
-    ParameterCount {
-        /// Elements of the tuple.
-        expected: usize,
-        /// Parameters of the function.
-        got: usize,
-    },
-    /// Not as many results.
-    #[error("the function has {got} results, not {expected}")]
-    ResultCount {
-        /// 0 for `()`, otherwise 1.
-        expected: usize,
-        /// Results of the function.
-        got: usize,
-    },
-    /// A parameter has another type.
-    #[error("parameter {index} is of type {got}, not {expected}")]
-    Parameter {
-        /// Position of the parameter.
-        index: usize,
-        /// The CLIF type of the Rust type.
-        expected: Type,
-        /// The type of the parameter.
-        got: Type,
-    },
-    /// The result has another type.
-    #[error("the result is of type {got}, not {expected}")]
-    Result {
-        /// The CLIF type of the Rust type.
-        expected: Type,
-        /// The type of the result.
-        got: Type,
-    },
-    /// A value has a purpose, or an extension, that the Rust type does not stand for.
-    #[error("{value} cannot be passed from Rust like this")]
-    Special {
-        /// The parameter or result as CLIF prints it.
-        value: String,
-    },
 }
 
 /// Checks that a function of this signature can be called as `extern "C" fn(A) -> R`.
@@ -382,6 +331,27 @@ impl<A, R> std::fmt::Debug for TypedFn<A, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let types = std::any::type_name::<fn(A) -> R>();
         write!(f, "TypedFn({:#x}: {types})", self.address)
+    }
+}
+
+impl<A: ClifArgs, R: ClifReturn> TypedFn<A, R> {
+    /// Calls the function; a trap in generated code ends the call. Costs some nanoseconds more than
+    /// [`TypedFn::call`].
+    ///
+    /// # Errors
+    /// The trap.
+    ///
+    /// # Safety
+    /// As for [`TypedFn::call`], but that the code may trap. If a host function in between calls generated
+    /// code raw, and that traps, the host function's frame is skipped without running destructors.
+    pub unsafe fn try_call(&self, args: A) -> Result<R, Trap> {
+        let callback = |(function, args): (*const Self, A)| {
+            // SAFETY: the pointer is to `self`; the rest is the caller's contract.
+            unsafe { (*function).call_here(args) }
+        };
+        // SAFETY: the callback owns nothing but numbers; the rest is the caller's contract.
+        let result = self.pinned(|| unsafe { trap::exchange((&raw const *self, args), callback) });
+        result.map_err(|fault| Trap::new(&fault))
     }
 }
 

@@ -15,20 +15,23 @@
 //! continuation that cannot be compiled at tier 1 is compiled at tier 0's
 //! settings, and if that fails too the call traps, saying why.
 
-use crate::code::codemap::{CodeUnit, Origin};
-use crate::code::generate::Version;
+use crate::code::codemap::CodeUnit;
+use crate::code::error::CompileError;
+use crate::code::externals::OwnData;
 use crate::config::faults::Stage;
-use crate::engine::{Inner, OwnData};
-use crate::error::CompileError;
+use crate::context::Inner;
 use crate::passes::instrument::{HookCounters, count_calls, count_continuation};
 use crate::passes::layout::CounterLayout;
 use crate::passes::names;
-use crate::reclaim::Releasable;
-use crate::tiering::tierup::HotPart;
 use crate::units::counters::{AddressTable, Counters};
+use crate::units::formed::{Formed, Side};
+use crate::units::function::{Body, FunctionUnit};
+use crate::units::ledger::Releasable;
 use crate::units::made::Made;
-use crate::units::table::{Body, FunctionUnit, Unit};
+use crate::units::part::HotPart;
+use crate::units::table::Unit;
 use crate::units::tiering::{LoopHook, Tiering};
+use crate::units::version::Version;
 use cranelift_codegen::ir::{
     Block, ExternalName, FuncRef, Function, GlobalValueData, UserExternalName,
 };
@@ -36,53 +39,8 @@ use regraft_executor::locks::write;
 use regraft_executor::slots::OwnedSlot;
 use regraft_outliner::{Extracted, Interface, check_continuation, extract_continuation};
 use regraft_regions::Region;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
-
-/// A region as it was formed, with what its side exits need.
-#[derive(Debug)]
-pub(crate) struct Formed {
-    pub part: HotPart,
-    pub region: Region,
-    /// The interface, for a region that has no hook of its own.
-    pub interface: Option<Interface>,
-    pub sides: Vec<Side>,
-    /// The tables of the region's code, until that is reclaimed.
-    pub tables: Releasable<Vec<AddressTable>>,
-}
-
-/// A cold block that side exits lead to.
-#[derive(Debug)]
-pub(crate) struct Side {
-    /// The block.
-    pub start: Block,
-    /// The number of the first side exit that leads to it.
-    pub number: u32,
-    /// The continuation's unit.
-    pub unit: u32,
-    /// The unit's slot, until the code that calls it is reclaimed.
-    pub slot: Releasable<OwnedSlot>,
-    /// Counts its calls.
-    pub counters: Counters,
-    /// The continuation, once it has been called.
-    pub version: Made<Version>,
-}
-
-impl Formed {
-    /// The cold blocks that side exits lead to, by block.
-    fn sides_by_start(&self) -> HashMap<Block, &Side> {
-        self.sides.iter().map(|side| (side.start, side)).collect()
-    }
-
-    /// The interface of the region.
-    pub fn interface<'a>(&'a self, tiering: &'a Tiering) -> Option<&'a Interface> {
-        match (&self.interface, self.part) {
-            (Some(interface), _) => Some(interface),
-            (None, HotPart::Loop(hook)) => Some(&tiering.hooks[hook].interface),
-            (None, HotPart::Function) => None,
-        }
-    }
-}
 
 impl Inner {
     /// Gives every cold block behind the region's side exits a unit.
@@ -183,7 +141,7 @@ impl Inner {
         side: &Side,
     ) -> Result<Version, CompileError> {
         let missing = || CompileError::Transform("a continuation without an interface".into());
-        let interface = formed.interface(tiering).ok_or_else(missing)?;
+        let interface = tiering.interface_of(formed).ok_or_else(missing)?;
         let unit = side.unit;
         let analysis = &tiering.analysis;
         let Extracted {
@@ -234,7 +192,7 @@ impl Inner {
             region: formed.region.entry(),
             start: side.start,
         };
-        let origin = Origin::new(function, body, code_unit);
+        let origin = body.origin(function, code_unit);
         let own = [
             ((names::COUNTERS, unit), side.counters.address()),
             ((names::COUNTERS, function.unit), tiering.counters.address()),

@@ -4,10 +4,12 @@
 //! units by number: names are declared (a function) or entered into the table
 //! of data names (a global value) and replaced.
 
-use crate::engine::Inner;
+use crate::code::externals::Stubs;
+use crate::context::Inner;
 use crate::error::Error;
 use crate::passes::names;
-use crate::units::table::FunctionUnit;
+use crate::units::function::FunctionUnit;
+use crate::units::function::References;
 use cranelift_codegen::ir::{
     ExternalName, FuncRef, Function, GlobalValue, GlobalValueData, Opcode, Signature,
     UserExternalName,
@@ -15,53 +17,6 @@ use cranelift_codegen::ir::{
 use regraft_executor::locks::{read, write};
 use std::collections::HashSet;
 use std::sync::Arc;
-
-/// What numbering found, and what it replaced.
-#[derive(Debug, Default)]
-pub(crate) struct References {
-    /// The functions that are referred to, in the order of their references: kept as long as they can be called.
-    pub callees: Vec<Arc<FunctionUnit>>,
-    /// Their stubs by number: names are linked to these whatever becomes of the functions.
-    pub stubs: Stubs,
-    /// Whether the code takes the address of a function.
-    pub takes_address: bool,
-    names: Vec<(FuncRef, ExternalName)>,
-    symbols: Vec<(GlobalValue, ExternalName)>,
-}
-
-/// The stubs of functions, sorted by number. Valid as long as the functions are kept.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Stubs(Arc<[(u32, usize)]>);
-
-impl Stubs {
-    fn of(functions: &[Arc<FunctionUnit>]) -> Self {
-        let stubs = functions.iter();
-        let stubs = stubs.map(|function| (function.unit, function.slot.stub_address()));
-        let mut stubs: Vec<_> = stubs.collect();
-        stubs.sort_unstable();
-        Self(stubs.into())
-    }
-
-    /// The stub of the function with this number.
-    pub fn find(&self, unit: u32) -> Option<usize> {
-        let found = self.0.binary_search_by_key(&unit, |stub| stub.0);
-        found.ok().map(|at| self.0[at].1)
-    }
-}
-
-impl References {
-    /// Puts the client's names back.
-    pub fn restore(&self, func: &mut Function) {
-        for (callee, name) in &self.names {
-            func.dfg.ext_funcs[*callee].name = name.clone();
-        }
-        for (global, original) in &self.symbols {
-            if let GlobalValueData::Symbol { name, .. } = &mut func.global_values[*global] {
-                *name = original.clone();
-            }
-        }
-    }
-}
 
 /// Numbers every reference of `func`; returns the functions it refers to.
 ///
@@ -111,8 +66,10 @@ pub(crate) fn number_references(
     let takes_address = references.len() > originals.len() || takes_address(func);
     let mut seen = HashSet::new();
     references.retain(|function| seen.insert(function.unit));
+    let stubs = references.iter();
+    let stubs = stubs.map(|function| (function.unit, function.slot.stub_address()));
     Ok(References {
-        stubs: Stubs::of(&references),
+        stubs: Stubs::new(stubs),
         callees: references,
         takes_address,
         names: originals,

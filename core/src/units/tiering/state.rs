@@ -1,11 +1,11 @@
 //! What has become of the hot parts of a function: decisions, failures, countdowns.
 
-use super::{BACKOFF_SHIFT, HotPart, LONGEST_COUNTDOWN, NEVER, PENDING_COUNTDOWN};
-use crate::code::generate::Version;
-use crate::engine::Inner;
-use crate::error::CompileError;
-use crate::pipeline::formed::Formed;
+use crate::code::error::CompileError;
+use crate::config::Config;
+use crate::units::formed::Formed;
+use crate::units::part::{BACKOFF_SHIFT, HotPart, LONGEST_COUNTDOWN, NEVER, PENDING_COUNTDOWN};
 use crate::units::tiering::{HotState, Status, TierState, Tiering};
+use crate::units::version::Version;
 use regraft_regions::{Region, SavedRegion, SkipReason};
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ impl TierState {
 
 impl Tiering {
     /// Whether a region can be that of a part: its scope is the part's.
-    pub(super) fn is_scope_of(&self, part: HotPart, region: &Region) -> bool {
+    pub(crate) fn is_scope_of(&self, part: HotPart, region: &Region) -> bool {
         match part {
             HotPart::Loop(hook) => region.scope() == self.hooks[hook].region.scope(),
             HotPart::Function => {
@@ -52,7 +52,7 @@ impl Tiering {
     }
 
     /// Takes on the compilation of a part instead of the one that was `found`.
-    pub(super) fn claim(&self, part: HotPart, found: HotPart) -> bool {
+    pub(crate) fn claim(&self, part: HotPart, found: HotPart) -> bool {
         let mut state = self.state();
         let found_by = state.part_mut(found).found_by;
         let hot = state.part_mut(part);
@@ -104,7 +104,7 @@ impl Tiering {
         }
     }
 
-    pub(super) fn arm(&self, part: HotPart, amount: u64) {
+    pub(crate) fn arm(&self, part: HotPart, amount: u64) {
         match part {
             HotPart::Loop(hook) => self.counters.arm_hook(hook, amount),
             HotPart::Function => self.counters.arm_entry(amount),
@@ -121,20 +121,20 @@ impl Tiering {
         }
     }
 
-    pub(crate) fn skip(&self, part: HotPart, reason: SkipReason, engine: &Inner) {
+    pub(crate) fn skip(&self, part: HotPart, reason: SkipReason, config: &Config) {
         let mut state = self.state();
         let hot = state.part_mut(part);
         hot.status = Status::Skipped(reason);
         let tries = hot.asked;
-        self.back_off(part, tries, engine);
+        self.back_off(part, tries, config);
     }
 
-    pub(crate) fn fail(&self, part: HotPart, error: CompileError, engine: &Inner) {
+    pub(crate) fn fail(&self, part: HotPart, error: CompileError, config: &Config) {
         tracing::warn!(?part, %error, "tier 1 failed");
-        self.record_failure(part, error, engine);
+        self.record_failure(part, error, config);
     }
 
-    pub(super) fn record_failure(&self, part: HotPart, error: CompileError, engine: &Inner) {
+    pub(crate) fn record_failure(&self, part: HotPart, error: CompileError, config: &Config) {
         if let CompileError::Stopped = error {
             return self.stop(part);
         }
@@ -150,14 +150,14 @@ impl Tiering {
         hot.failures += 1;
         let tries = hot.failures;
         if hot.versions.is_empty() {
-            self.back_off(part, tries, engine);
+            self.back_off(part, tries, config);
         }
     }
 
-    pub(super) fn back_off(&self, part: HotPart, tries: u32, engine: &Inner) {
+    pub(crate) fn back_off(&self, part: HotPart, tries: u32, config: &Config) {
         let threshold = match part {
-            HotPart::Loop(_) => engine.config.loop_threshold,
-            HotPart::Function => engine.config.entry_threshold,
+            HotPart::Loop(_) => config.loop_threshold,
+            HotPart::Function => config.entry_threshold,
         };
         let shift = (tries * BACKOFF_SHIFT).min(32);
         let amount = u64::from(threshold.max(1)) << shift;

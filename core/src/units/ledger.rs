@@ -1,7 +1,6 @@
 //! Who owns code, and how many bytes of it there are.
 
 use crate::code::codemap::Listing;
-use crate::code::generate::Version;
 use crate::observe::Seen;
 use regraft_executor::arena::{OwnedCode, RangeStats};
 use regraft_executor::locks::{Locked, lock};
@@ -155,13 +154,5 @@ impl Drop for Account {
         };
         from.fetch_sub(self.bytes, Ordering::Relaxed);
         tier.freed.fetch_add(self.bytes, Ordering::Relaxed);
-    }
-}
-
-impl Version {
-    /// Counts its bytes as retired.
-    pub(super) fn retire(&self) {
-        self.code
-            .with(|code| code.account.as_mut().map(Account::retire));
     }
 }

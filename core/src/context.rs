@@ -1,0 +1,139 @@
+//! What an engine consists of: the state that every step of a compilation works on.
+//!
+//! Not here: what is done with it (`engine`, `define`, `tiering`, `pipeline`, `reclaim`).
+
+use crate::call::invoke::Invoker;
+use crate::code::codemap::{CodeMap, CodeUnit};
+use crate::code::isa::TierIsas;
+use crate::config::detection::Detection;
+use crate::config::{CompileMode, Config, Mode, Pacing};
+use crate::error::Error;
+use crate::observe::{Event, Happened, Observer};
+use crate::threads::workers::Workers;
+use crate::units::function::{FuncId, FunctionUnit};
+use crate::units::part::HotPart;
+use crate::units::retired::Reclaimer;
+use crate::units::saved::SavedProfiles;
+use crate::units::table::{Unit, UnitTable};
+use crate::units::tiering::Tiering;
+use cranelift_codegen::isa::OwnedTargetIsa;
+use regraft_executor::arena::Arena;
+use regraft_executor::locks::read;
+use regraft_executor::samples::Wanted;
+use regraft_executor::slots::SlotTable;
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock, RwLock};
+
+impl Inner {
+    /// Something happened to a function.
+    pub fn happened(&self, what: Happened, function: &FunctionUnit) {
+        let event = Event::new(what, &function.name, CodeUnit::Function);
+        self.observer.event(event);
+    }
+
+    /// Something happened to a part of a function.
+    pub fn happened_to(
+        &self,
+        what: Happened,
+        function: &FunctionUnit,
+        tiering: &Tiering,
+        part: HotPart,
+    ) {
+        let unit = match part {
+            HotPart::Function => CodeUnit::Function,
+            HotPart::Loop(hook) => CodeUnit::Region {
+                entry: tiering.hooks[hook].region.entry(),
+            },
+        };
+        self.observer.event(Event::new(what, &function.name, unit));
+    }
+}
+
+/// A tier-up JIT engine.
+///
+/// Cloning is cheap and gives another handle of the same engine.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub config: Config,
+    pub isas: TierIsas,
+    pub arena: Arc<Arena>,
+    pub slots: Arc<SlotTable>,
+    pub invoker: Invoker,
+    pub symbols: RwLock<HashMap<String, usize>>,
+    pub units: RwLock<UnitTable>,
+    pub workers: Workers,
+    pub codemap: Arc<CodeMap>,
+    /// The generation of definitions: from 1, and higher whenever one changes that others were judged by.
+    pub generation: AtomicU64,
+    pub reclaimer: Reclaimer,
+    pub observer: Observer,
+    /// What an earlier run has left.
+    pub saved_profiles: Option<SavedProfiles>,
+    /// Set where samples are wanted.
+    pub wanted: OnceLock<Wanted>,
+}
+
+impl Drop for Inner {
+    /// Functions that call each other hold each other. Samples are refused before the range of the code is
+    /// given up, which another engine may get.
+    fn drop(&mut self) {
+        drop(self.wanted.take());
+        for function in self.functions() {
+            function.give_up();
+        }
+    }
+}
+
+/// The unit of the runtime's entry point.
+pub(crate) const RUNTIME_UNIT: u32 = 0;
+
+impl Inner {
+    pub fn function(&self, id: FuncId) -> Result<Arc<FunctionUnit>, Error> {
+        let units = read(&self.units);
+        let function = units.function(id.as_u32()).cloned();
+        function.ok_or(Error::UnknownFunction {
+            index: id.as_u32(),
+            referenced_by: None,
+        })
+    }
+
+    /// All functions, in the order of their declaration.
+    pub fn functions(&self) -> Vec<Arc<FunctionUnit>> {
+        let units = read(&self.units);
+        let functions = units.iter().filter_map(|unit| match unit {
+            Unit::Function(function) => Some(Arc::clone(function)),
+            _ => None,
+        });
+        functions.collect()
+    }
+
+    /// The ISA of a tier.
+    pub fn isa(&self, tier: u8) -> &OwnedTargetIsa {
+        match tier {
+            0 => &self.isas.tier0,
+            _ => &self.isas.tier1,
+        }
+    }
+
+    pub fn synchronous(&self) -> bool {
+        self.config.compile == CompileMode::Synchronous
+    }
+
+    /// Whether the cost model decides, and not the thresholds alone.
+    pub fn paces_by_cost(&self) -> bool {
+        self.config.pacing == Pacing::Cost
+            && self.tiers_up()
+            && !self.synchronous()
+            && self.config.detection == Detection::Counters
+    }
+
+    pub fn tiers_up(&self) -> bool {
+        self.config.mode == Mode::Tiered
+    }
+}

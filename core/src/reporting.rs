@@ -1,0 +1,405 @@
+//! The region report: what an engine has done, as data.
+//!
+//! The report serialises to JSON with a stable key order; every field is
+//! described in `core/report.schema.json` and in the README. Counts are those
+//! of tier 0: code that has moved to tier 1 no longer counts. With sampling
+//! they are estimates.
+
+mod detail;
+
+use crate::code::generate::instruction_count;
+use crate::config::Mode;
+use crate::config::detection::FoundBy;
+use crate::context::Engine;
+use crate::report::{
+    FunctionReport, IrreducibleReport, PartReport, REPORT_VERSION, RegionReport, Report,
+    SavedProfileReport, SideExitReport, VersionReport, WorkersReport,
+};
+use crate::report::{MemoryReport, RangeReport, TierMemoryReport};
+use crate::report::{report_exits, report_live_ins, report_live_outs};
+use crate::threads::queue::WorkerFigures;
+use crate::units::formed::Side;
+use crate::units::function::FunctionUnit;
+use crate::units::ledger::MemoryStats;
+use crate::units::saved::SavedUse;
+use crate::units::tiering::{Analysis, HotState, LoopHook, Status, Tiering};
+use crate::units::version::Version;
+use cranelift_codegen::entity::SecondaryMap;
+use cranelift_codegen::ir::{Block, Function};
+use detail::report_detail;
+use indexmap::IndexMap;
+use regraft_executor::arena::RangeStats;
+use regraft_outliner::OutlineError;
+use regraft_regions::{Exit, FunctionProfile, LoopId, ProfileError, instruction_count as insts};
+use std::time::Duration;
+
+impl Engine {
+    /// What the engine has done so far.
+    pub fn report(&self) -> Report {
+        let mut functions = IndexMap::new();
+        for function in self.inner.functions() {
+            if let Some(report) = report_function(&function, self.inner.observer.inspects()) {
+                let name = function.unique_name(|name| functions.contains_key(name));
+                functions.insert(name, report);
+            }
+        }
+        Report {
+            version: REPORT_VERSION,
+            mode: match self.inner.config.mode {
+                Mode::Tiered => "tiered",
+                Mode::Tier0 => "tier0",
+                Mode::Eager => "eager",
+            }
+            .to_string(),
+            detection: self.inner.config.detection.name().to_string(),
+            target: self.inner.isas.triple().to_string(),
+            memory: report_memory(&self.memory()),
+            workers: report_workers(self.inner.workers.figures()),
+            functions,
+            events: self.inner.observer.events(),
+        }
+    }
+}
+
+fn report_workers(figures: WorkerFigures) -> WorkersReport {
+    WorkersReport {
+        threads: figures.threads,
+        jobs: figures.finished,
+        panics: figures.panics,
+        queued: figures.open,
+    }
+}
+
+fn report_function(function: &FunctionUnit, inspect: bool) -> Option<FunctionReport> {
+    let Some(body) = function.body() else {
+        let failure = function.lazy.failure()?;
+        return Some(FunctionReport {
+            definition_error: Some(failure),
+            ..empty_function()
+        });
+    };
+    let mut report = FunctionReport {
+        instructions: instruction_count(&body.source),
+        blocks: body.source.layout.blocks().count(),
+        detail: inspect.then(|| report_detail(&body, body.tiering())),
+        ..empty_function()
+    };
+    if let Some(error) = body.baseline.failure() {
+        report.definition_error = Some(error.to_string());
+    }
+    let mut micros_by_tier = [0, 0];
+    if let Some(baseline) = body.compiled() {
+        report.tier = Some(baseline.version.tier);
+        add_version(&mut report.versions, &mut micros_by_tier, &baseline.version);
+    }
+    if let Some(tiering) = body.tiering() {
+        report.entries = tiering.counters.entry_count();
+        report.saved_profile = tiering.saved_use.get().and_then(report_saved);
+        let profile = tiering.profile(&body.source);
+        let state = tiering.state();
+        report.whole_function = report_part(&state.whole);
+        let parts = state.hooks.iter().chain([&state.whole]);
+        for side in parts
+            .flat_map(|part| &part.formed)
+            .flat_map(|formed| &formed.sides)
+        {
+            if let Some(version) = side.version.get() {
+                micros_by_tier[usize::from(version.tier.min(1))] += micros(version.compile_time);
+            }
+        }
+        for version in &state.whole.versions {
+            report.tier = Some(version.tier);
+            add_version(&mut report.versions, &mut micros_by_tier, version);
+        }
+        let total = profile.total(&body.source);
+        let executed = executed_in_loops(&body.source, tiering, &profile);
+        for loop_id in tiering.analysis.loops.loops() {
+            let mut region = match tiering.hook_of(loop_id) {
+                Some(hook) => report_hook(tiering, hook, &state.hooks[hook], &mut micros_by_tier),
+                None => report_refusal(tiering, loop_id),
+            };
+            region.function.clone_from(&function.name);
+            region.loop_depth = tiering.analysis.loops.depth(loop_id);
+            region.share = share(executed[loop_id], total);
+            for block in listed_blocks(tiering, loop_id) {
+                let count = profile.block(block);
+                region.blocks.insert(block.to_string(), count);
+            }
+            report.regions.push(region);
+        }
+        for cycle in tiering.analysis.loops.irreducible() {
+            let names = |blocks: &[Block]| blocks.iter().map(ToString::to_string).collect();
+            report.irreducible.push(IrreducibleReport {
+                blocks: names(&cycle.blocks),
+                entries: names(&cycle.entries),
+            });
+        }
+    }
+    for (tier, &micros) in micros_by_tier.iter().enumerate() {
+        let used = report
+            .versions
+            .iter()
+            .any(|version| usize::from(version.tier) == tier);
+        if used || micros > 0 {
+            report.compile_micros.insert(format!("tier{tier}"), micros);
+        }
+    }
+    Some(report)
+}
+
+fn empty_function() -> FunctionReport {
+    FunctionReport {
+        instructions: 0,
+        blocks: 0,
+        tier: None,
+        definition_error: None,
+        entries: 0,
+        saved_profile: None,
+        whole_function: undecided(),
+        versions: vec![],
+        compile_micros: IndexMap::new(),
+        regions: vec![],
+        irreducible: vec![],
+        detail: None,
+    }
+}
+
+/// How many instructions were executed in each loop, nested loops included.
+fn executed_in_loops(
+    func: &Function,
+    tiering: &Tiering,
+    profile: &FunctionProfile,
+) -> SecondaryMap<LoopId, u64> {
+    let Analysis { flow, loops, .. } = &tiering.analysis;
+    let mut executed: SecondaryMap<LoopId, u64> = SecondaryMap::new();
+    for &block in flow.rpo() {
+        if let Some(innermost) = loops.innermost(block) {
+            let weight = profile.block(block).saturating_mul(insts(func, block));
+            executed[innermost] = executed[innermost].saturating_add(weight);
+        }
+    }
+    // Parents have smaller numbers.
+    for loop_id in loops.loops().rev() {
+        if let Some(parent) = loops.parent(loop_id) {
+            executed[parent] = executed[parent].saturating_add(executed[loop_id]);
+        }
+    }
+    executed
+}
+
+/// The blocks that the report lists for a loop: all of them, but for a loop
+/// that is refused since it is too deep only its header: the nest's blocks
+/// would be listed thousands of times.
+fn listed_blocks(tiering: &Tiering, loop_id: LoopId) -> Vec<Block> {
+    let loops = &tiering.analysis.loops;
+    match tiering.refusal_of(loop_id) {
+        Some(OutlineError::TooDeep { .. }) => vec![loops.header(loop_id)],
+        _ => loops.blocks(loop_id),
+    }
+}
+
+fn share(executed: u64, total: u64) -> f64 {
+    if total == 0 {
+        return 0.0;
+    }
+    // Four decimals: the rest is noise.
+    (executed as f64 / total as f64 * 1e4).round() / 1e4
+}
+
+fn add_version(list: &mut Vec<VersionReport>, total: &mut [u64; 2], version: &Version) {
+    let report = VersionReport {
+        tier: version.tier,
+        instructions_before: version.instructions_before,
+        instructions_after: version.instructions_after,
+        code_bytes: version.code_bytes,
+        compile_micros: micros(version.compile_time),
+        found_by: name_of(version.found_by),
+        code: version.text.as_deref().cloned(),
+    };
+    total[usize::from(version.tier.min(1))] += report.compile_micros;
+    list.push(report);
+}
+
+fn undecided() -> PartReport {
+    PartReport {
+        decision: "none".to_string(),
+        reason: String::new(),
+        reason_code: String::new(),
+        state: "cold".to_string(),
+        found_by: String::new(),
+        requests: 0,
+        formations: 0,
+        hot_blocks: vec![],
+        side_exits: vec![],
+        settled: String::new(),
+    }
+}
+
+fn report_part(hot: &HotState) -> PartReport {
+    let newest = hot.formed.last();
+    let (decision, reason, code, state) = match &hot.status {
+        Status::Cold => ("none", String::new(), "", "cold"),
+        Status::Compiling => ("take", String::new(), "", "compiling"),
+        Status::Published => ("take", String::new(), "", "published"),
+        Status::Skipped(reason) => ("skip", reason.to_string(), "", "skipped"),
+        Status::WholeFunction => (
+            "skip",
+            "the whole function is compiled at tier 1 instead".to_string(),
+            "",
+            "superseded",
+        ),
+        Status::Stopped => (
+            "none",
+            "the engine was shut down before it was compiled".to_string(),
+            "",
+            "stopped",
+        ),
+        Status::Failed(error) => ("take", error.to_string(), "", "failed"),
+    };
+    PartReport {
+        decision: decision.to_string(),
+        reason,
+        reason_code: code.to_string(),
+        state: state.to_string(),
+        found_by: name_of(
+            hot.versions
+                .first()
+                .map_or(hot.found_by, |version| version.found_by),
+        ),
+        requests: hot.asked,
+        formations: hot.formed.len(),
+        hot_blocks: newest
+            .map(|formed| {
+                formed
+                    .region
+                    .blocks()
+                    .iter()
+                    .map(|block| block.to_string())
+                    .collect()
+            })
+            .unwrap_or_default(),
+        side_exits: newest
+            .map(|formed| formed.sides.iter().map(report_side).collect())
+            .unwrap_or_default(),
+        settled: hot.settled.clone().unwrap_or_default(),
+    }
+}
+
+fn name_of(found_by: Option<FoundBy>) -> String {
+    found_by.map_or_else(String::new, |found_by| found_by.to_string())
+}
+
+fn report_saved(saved: &Option<SavedUse>) -> Option<SavedProfileReport> {
+    let ignored = saved.as_ref()?.as_ref().err();
+    Some(SavedProfileReport {
+        state: match ignored {
+            None => "used",
+            Some(_) => "ignored",
+        }
+        .to_string(),
+        reason: ignored.map_or_else(String::new, ToString::to_string),
+        reason_code: ignored.map_or("", ProfileError::code).to_string(),
+    })
+}
+
+fn report_side(side: &Side) -> SideExitReport {
+    let compiled = side.version.get();
+    let failure = side.version.failure();
+    SideExitReport {
+        to: side.start.to_string(),
+        count: side.counters.entry_count(),
+        state: match (compiled, &failure) {
+            (None, None) => "lazy",
+            (Some(_), _) => "compiled",
+            (None, Some(_)) => "failed",
+        }
+        .to_string(),
+        reason: failure.map_or_else(String::new, |error| error.to_string()),
+        code_bytes: compiled.map_or(0, |version| version.code_bytes),
+        compile_micros: compiled.map_or(0, |version| micros(version.compile_time)),
+        code: compiled.and_then(|version| version.text.as_deref().cloned()),
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn empty_region(header: String) -> RegionReport {
+    RegionReport {
+        function: String::new(),
+        header,
+        kind: "loop".to_string(),
+        loop_depth: 0,
+        blocks: IndexMap::new(),
+        share: 0.0,
+        live_ins: vec![],
+        live_outs: vec![],
+        exits: vec![],
+        part: undecided(),
+        versions: vec![],
+        entries: 0,
+        entries_while_running: 0,
+    }
+}
+
+fn report_refusal(tiering: &Tiering, loop_id: LoopId) -> RegionReport {
+    let header = tiering.analysis.loops.header(loop_id);
+    let mut region = empty_region(header.to_string());
+    if let Some(reason) = tiering.refusal_of(loop_id) {
+        region.part.decision = "refuse".to_string();
+        region.part.reason = reason.to_string();
+        region.part.reason_code = reason.code().to_string();
+        region.part.state = "refused".to_string();
+    }
+    region
+}
+
+fn report_hook(
+    tiering: &Tiering,
+    index: usize,
+    hot: &HotState,
+    total: &mut [u64; 2],
+) -> RegionReport {
+    let LoopHook {
+        region, interface, ..
+    } = &tiering.hooks[index];
+    let layout = tiering.counters.layout();
+    let mut report = empty_region(region.entry().to_string());
+    report.part = report_part(hot);
+    report.live_ins = report_live_ins(interface);
+    report.live_outs = report_live_outs(interface);
+    let count = |exit: &Exit| tiering.counters.count(layout.exit(index, exit.number));
+    report.exits = report_exits(region, count);
+    for version in &hot.versions {
+        add_version(&mut report.versions, total, version);
+    }
+    report.entries = tiering.counters.count(layout.entries(index));
+    report.entries_while_running = tiering.counters.count(layout.running(index));
+    report
+}
+
+/// The figures of an engine, for the report.
+fn report_memory(stats: &MemoryStats) -> MemoryReport {
+    let tiers = stats.tiers.iter().enumerate().map(|(tier, bytes)| {
+        let report = TierMemoryReport {
+            live: bytes.live,
+            retired: bytes.retired,
+            freed: bytes.freed,
+        };
+        (format!("tier{tier}"), report)
+    });
+    let range = |range: &RangeStats| RangeReport {
+        live: range.live,
+        touched: range.touched,
+        holes: range.holes,
+        // Six decimals: the rest is noise.
+        fragmentation: (range.fragmentation() * 1e6).round() / 1e6,
+    };
+    MemoryReport {
+        tiers: tiers.collect(),
+        code: range(&stats.code),
+        data: range(&stats.data),
+        waiting: stats.waiting,
+    }
+}

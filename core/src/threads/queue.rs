@@ -1,0 +1,184 @@
+//! The queue of the compile threads, and the count of what is open.
+//!
+//! Invariant: a job that was queued is counted as finished once, whatever becomes of it: when its ticket is dropped.
+
+use crate::threads::contention::Contention;
+use crate::threads::job::{Ended, Job};
+use regraft_executor::fork::section;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// The jobs that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub jobs: Mutex<Waiting>,
+    pub changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    pub jobs: VecDeque<Queued>,
+    pub closed: bool,
+}
+
+impl Waiting {
+    /// Takes the most urgent job out; of equally urgent ones the first.
+    pub fn take(&mut self) -> Option<Queued> {
+        let mut most = None;
+        for (at, queued) in self.jobs.iter().enumerate() {
+            let urgency = queued.job.urgency();
+            if most.is_none_or(|(_, most)| urgency > most) {
+                most = Some((at, urgency));
+            }
+        }
+        self.jobs.remove(most?.0)
+    }
+}
+
+/// Why [`Queue::next`] returns without a job.
+pub(crate) enum Idle {
+    /// It is late.
+    Due,
+    /// The queue was closed and is empty.
+    Closed,
+}
+
+impl Queue {
+    pub fn push(&self, queued: Queued) {
+        lock(&self.jobs).jobs.push_back(queued);
+        self.changed.notify_one();
+    }
+
+    pub fn close(&self) {
+        lock(&self.jobs).closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for a job, until `due` at the latest.
+    pub fn next(&self, due: Option<Instant>) -> Result<Queued, Idle> {
+        loop {
+            {
+                // Urgency takes locks: whoever waits for the queue is in a section then, and so must this be.
+                let _section = section();
+                let mut waiting = lock(&self.jobs);
+                if let Some(queued) = waiting.take() {
+                    return Ok(queued);
+                }
+                if waiting.closed {
+                    return Err(Idle::Closed);
+                }
+            }
+            // A section does not wait.
+            let waiting = lock(&self.jobs);
+            if !waiting.jobs.is_empty() || waiting.closed {
+                continue;
+            }
+            match due {
+                None => {
+                    let woken = self.changed.wait(waiting);
+                    drop(woken.unwrap_or_else(PoisonError::into_inner));
+                }
+                Some(due) => {
+                    let left = due.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(Idle::Due);
+                    }
+                    let woken = self.changed.wait_timeout(waiting, left);
+                    drop(woken.unwrap_or_else(PoisonError::into_inner));
+                }
+            }
+        }
+    }
+}
+
+/// What the threads have done and have yet to do.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Jobs taken on and not finished.
+    pub open: Mutex<usize>,
+    pub none: Condvar,
+    pub finished: AtomicU64,
+    pub panics: AtomicU64,
+    pub stopped: AtomicBool,
+    pub contention: Contention,
+}
+
+/// A job in the queue. Fields are dropped in this order: the ticket last.
+pub(crate) struct Queued {
+    pub job: Box<dyn Job>,
+    pub ticket: Ticket,
+}
+
+/// Stands for a job.
+pub(crate) struct Ticket {
+    pub tally: Arc<Tally>,
+    /// Whether somebody may wait for it.
+    pub awaited: bool,
+}
+
+/// What the workers of an engine have done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WorkerFigures {
+    pub threads: usize,
+    pub finished: u64,
+    pub panics: u64,
+    pub open: usize,
+}
+
+impl Queued {
+    /// Runs the job, and counts it as finished.
+    pub fn run(self) {
+        let Self { job, ticket } = self;
+        let stopped = ticket.tally.stopped.load(Ordering::Acquire);
+        if job.run(stopped) == Ended::Panicked {
+            ticket.tally.panics.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl std::fmt::Debug for Queued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.job.fmt(f)
+    }
+}
+
+impl Ticket {
+    pub fn new(tally: &Arc<Tally>) -> Self {
+        *lock(&tally.open) += 1;
+        let tally = Arc::clone(tally);
+        Self {
+            tally,
+            awaited: true,
+        }
+    }
+
+    /// For a job that may never be done.
+    pub fn ahead(tally: &Arc<Tally>) -> Self {
+        let tally = Arc::clone(tally);
+        Self {
+            tally,
+            awaited: false,
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.awaited {
+            return;
+        }
+        self.tally.finished.fetch_add(1, Ordering::Relaxed);
+        let mut open = lock(&self.tally.open);
+        *open = open.saturating_sub(1);
+        if *open == 0 {
+            self.tally.none.notify_all();
+        }
+    }
+}
+
+/// Locks what is in [`Shared`], which threads wait for a change of: not in a section ([`crate::fork`]).
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

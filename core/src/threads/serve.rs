@@ -1,0 +1,59 @@
+//! The life of a compile thread.
+
+use crate::threads::background::{wait_for_processor, with_partner};
+use crate::threads::job::Afterwards;
+use crate::threads::queue::{Idle, Queue, Tally};
+use regraft_executor::priority::WorkerPriority;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Waits for a compile thread to end.
+pub(crate) fn join(thread: JoinHandle<()>) {
+    // The engine may be dropped by a job: a thread does not wait for itself.
+    if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+        tracing::error!("a compile thread ended with a panic");
+    }
+}
+
+/// The life of a compile thread. A panic that leaves [`serve`] does not end it.
+pub(crate) fn work(queue: &Queue, tally: &Arc<Tally>, priority: WorkerPriority) {
+    let watched = Arc::clone(tally);
+    let stopped = move || watched.stopped.load(Ordering::Acquire);
+    with_partner(priority, stopped, || {
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| serve(queue, tally))) {
+            // Dropping what was thrown may throw again.
+            std::mem::forget(payload);
+            tally.panics.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+}
+
+/// Runs jobs until the queue is closed and empty, and what comes after them.
+fn serve(queue: &Queue, tally: &Tally) {
+    let mut later: VecDeque<(Instant, Afterwards)> = VecDeque::new();
+    loop {
+        match queue.next(later.front().map(|&(due, _)| due)) {
+            Ok(queued) => {
+                let afterwards = queued.job.afterwards();
+                later.extend(afterwards.map(|afterwards| (Instant::now() + AFTER, afterwards)));
+                tally.contention.begin();
+                wait_for_processor();
+                queued.run();
+                tally.contention.end();
+            }
+            Err(Idle::Due) => {
+                if let Some((_, afterwards)) = later.pop_front() {
+                    afterwards();
+                }
+            }
+            Err(Idle::Closed) => return,
+        }
+    }
+}
+
+/// How long after a job what comes afterwards is done: longer than a thread is usually kept between a load and a store.
+const AFTER: Duration = Duration::from_millis(20);
