@@ -56,7 +56,7 @@ mod prune;
 mod remap;
 mod residual;
 mod splice;
-mod ssa;
+pub mod ssa;
 mod tables;
 mod zero;
 

@@ -27,7 +27,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 /// A value with several definitions.
 #[derive(Clone, Debug)]
-pub(crate) struct Variable {
+pub struct Variable {
     /// The type of all of them.
     pub ty: Type,
     /// Every name under which it may be used.
@@ -52,7 +52,7 @@ struct Edges {
 /// # Complexity
 ///
 /// O(instructions + Σ over variables of the blocks where it is live).
-pub(crate) fn repair(func: &mut Function, variables: &[Variable]) -> Result<(), OutlineError> {
+pub fn repair(func: &mut Function, variables: &[Variable]) -> Result<(), OutlineError> {
     if variables.is_empty() {
         return Ok(());
     }

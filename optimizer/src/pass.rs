@@ -1,0 +1,134 @@
+//! The passes, their switches and their order.
+
+use crate::account::{Effort, Fuel, Summary, Tally};
+use crate::error::OptimizeError;
+use crate::passes::{dead, forward, hoist, invert};
+use crate::policy::Policy;
+use cranelift_codegen::ir::Function;
+
+/// A pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Pass {
+    /// Private stack slots become SSA values.
+    Promote,
+    /// Loop headers that test are copied in front of their loops.
+    Invert,
+    /// Loads of what a loop does not change are done before it.
+    Hoist,
+    /// Values that are known to be in memory are not loaded.
+    Forward,
+    /// Stores that nobody sees go.
+    Dead,
+}
+
+impl Pass {
+    /// All passes, in the order in which [`optimize`](crate::optimize) runs them.
+    pub const ALL: [Self; 5] = [
+        Self::Promote,
+        Self::Invert,
+        Self::Hoist,
+        Self::Forward,
+        Self::Dead,
+    ];
+
+    /// Its name, as in options and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::Invert => "invert",
+            Self::Hoist => "hoist",
+            Self::Forward => "forward",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// The pass with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|pass| pass.name() == name)
+    }
+}
+
+impl std::fmt::Display for Pass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passes(u32);
+
+impl Passes {
+    /// No pass.
+    pub const NONE: Self = Self(0);
+
+    /// Every pass.
+    pub fn all() -> Self {
+        Pass::ALL.into_iter().fold(Self::NONE, Self::with)
+    }
+
+    /// These, and `pass`.
+    #[must_use]
+    pub fn with(self, pass: Pass) -> Self {
+        Self(self.0 | 1 << pass as u32)
+    }
+
+    /// These, less `pass`.
+    #[must_use]
+    pub fn without(self, pass: Pass) -> Self {
+        Self(self.0 & !(1 << pass as u32))
+    }
+
+    /// Whether `pass` is one of them.
+    pub fn contains(self, pass: Pass) -> bool {
+        self.0 & 1 << pass as u32 != 0
+    }
+}
+
+/// The passes that pay on real programs.
+impl Default for Passes {
+    fn default() -> Self {
+        Self::all()
+    }
+}
+
+/// Runs one pass, and notes what it did.
+///
+/// # Requires
+/// `func` verifies.
+///
+/// # Ensures
+/// It verifies afterwards, and does the same.
+///
+/// # Errors
+/// [`OptimizeError`]; the function is not to be used then.
+pub fn run_pass(
+    func: &mut Function,
+    pass: Pass,
+    policy: &Policy,
+    fuel: &mut Fuel,
+    summary: &mut Summary,
+) -> Result<(), OptimizeError> {
+    let before = Tally::of(func);
+    let burnt = fuel.burnt();
+    match pass {
+        Pass::Promote => {
+            forward::run(func, forward::Scope::Slots, policy, fuel)?;
+            dead::unread(func, policy, fuel)?;
+        }
+        Pass::Invert => invert::run(func, policy, fuel)?,
+        Pass::Hoist => hoist::run(func, policy, fuel)?,
+        Pass::Forward => forward::run(func, forward::Scope::Memory, policy, fuel)?,
+        Pass::Dead => dead::run(func, policy, fuel)?,
+    }
+    let changes = fuel.burnt() - burnt;
+    if changes > 0 {
+        summary.efforts.push(Effort {
+            pass,
+            changes,
+            before,
+            after: Tally::of(func),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Every constant of the optimizer, with its reason.
+//!
+//! Not here: which passes run ([`Passes`](crate::Passes)).
+
+/// Limits and thresholds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Places in memory, times blocks, that the availability of values is computed for at once. A state takes 8 bytes,
+    /// so that this bounds the memory of a compile thread: 8 MiB.
+    pub max_states: usize,
+    /// How many times the instructions may be gone through, for different places each time. Places beyond are left alone,
+    /// so that the time of a compilation stays close to linear.
+    pub max_rounds: usize,
+    /// Terms that an address may be the sum of. Front ends make two (a base and an index), inlining three.
+    pub max_terms: usize,
+    /// Values that an address may depend on. An address with more is a value that nothing is known of.
+    pub max_leaves: usize,
+    /// Parameters that a block may have, those of passes included: far below the 65,535 that CLIF has room for.
+    pub max_params: usize,
+    /// Instructions of a loop header that is copied in front of its loop. A header that tests has 2 to 8 of them in
+    /// front ends' code; larger ones cost code and gain one jump.
+    pub max_inverted: usize,
+    /// Blocks of a loop that is looked at for loads to hoist and stores to sink.
+    pub max_loop_blocks: usize,
+    /// Loads that are hoisted out of one loop, and stores sunk. Each occupies a register in the loop; x86-64 has 15.
+    pub max_hoisted: usize,
+    /// Instructions of a callee that is inlined where it is called once for each execution of its caller or more often.
+    pub max_inlined: usize,
+    /// Instructions of a function after inlining, in percent of those before, beyond `min_grown`.
+    pub max_growth: usize,
+    /// Instructions that a function may always grow to.
+    pub min_grown: usize,
+    /// Levels of calls that are inlined into one another; bounds recursion.
+    pub max_inline_depth: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            max_states: 1 << 20,
+            max_rounds: 4,
+            max_terms: 4,
+            max_leaves: 8,
+            max_params: 4096,
+            max_inverted: 24,
+            max_loop_blocks: 512,
+            max_hoisted: 8,
+            max_inlined: 80,
+            max_growth: 300,
+            min_grown: 2000,
+            max_inline_depth: 3,
+        }
+    }
+}
