@@ -77,9 +77,7 @@ cfg_if::cfg_if! {
         pub use code::error::CompileError;
         pub use error::Error;
         pub use config::faults::{Faults, Stage};
-        pub use passes::instrument::{Plan, instrument};
         pub use call::invoke::InvokeError;
-        pub use passes::layout::CounterLayout;
         pub use units::ledger::{MemoryStats, TierBytes};
         pub use regraft_executor::arena::{ArenaConfig, ArenaError, RangeStats};
         pub use regraft_executor::priority::WorkerPriority;

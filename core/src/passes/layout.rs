@@ -14,7 +14,7 @@ const HOOK_CELLS: usize = 4;
 /// Where each counter of a function lies in its counter block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CounterLayout {
-    hooks: Vec<(usize, usize)>,
+    hooks: Vec<usize>,
     sites: usize,
     cells: usize,
     /// A power of two.
@@ -33,7 +33,7 @@ impl CounterLayout {
         let mut cells = 1;
         let mut hooks = vec![];
         for exits in exits {
-            hooks.push((cells, exits));
+            hooks.push(cells);
             cells += HOOK_CELLS + exits;
         }
         Self {
@@ -95,18 +95,13 @@ impl CounterLayout {
         self.hook_cell(hook, HOOK_CELLS + exit as usize - 1)
     }
 
-    /// The number of exits of a hook.
-    pub fn exits(&self, hook: usize) -> usize {
-        self.hooks[hook].1
-    }
-
     /// The counter of a site.
     pub fn site(&self, site: usize) -> i32 {
         offset(self.sites + site)
     }
 
     fn hook_cell(&self, hook: usize, cell: usize) -> i32 {
-        offset(self.hooks[hook].0 + cell)
+        offset(self.hooks[hook] + cell)
     }
 }
 
