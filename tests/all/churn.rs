@@ -312,7 +312,7 @@ fn failures() -> Faults {
     let attempts = AtomicU64::new(0);
     Faults::new(move |stage, _| {
         let may_fail = matches!(stage, Stage::Codegen(1) | Stage::Link(1) | Stage::Job);
-        may_fail && attempts.fetch_add(1, Ordering::Relaxed) % 8 == 0
+        may_fail && attempts.fetch_add(1, Ordering::Relaxed).is_multiple_of(8)
     })
 }
 
