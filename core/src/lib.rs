@@ -65,6 +65,7 @@ cfg_if::cfg_if! {
         mod units;
 
         pub use call::typed;
+        pub use call::unwind;
         pub use code::isa;
 
         pub use code::codemap::{CodeLocation, CodeUnit, locate};
