@@ -83,6 +83,7 @@ cfg_if::cfg_if! {
         pub use regraft_executor::arena::{ArenaConfig, ArenaError, RangeStats};
         pub use regraft_executor::priority::WorkerPriority;
         pub use regraft_executor::slots::SlotError;
+        pub use regraft_executor::trap::Interrupter;
         pub use report::{
             BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport, ExitReport,
             FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport, PartReport,

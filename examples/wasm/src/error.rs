@@ -113,6 +113,12 @@ pub enum Error {
     /// An exception that nobody handles came out of WebAssembly; returned by a function of the host, it is thrown on.
     #[error("{0}")]
     Exception(Thrown),
+    /// Another thread has interrupted the call (`regraft::Interrupter`).
+    #[error("the program was interrupted{}", location.as_ref().map_or_else(String::new, |at| format!(" at {at}")))]
+    Interrupted {
+        /// Where, as the engine says it.
+        location: Option<String>,
+    },
     /// The program asked to end.
     #[error("the program exited with status {0}")]
     Exit(u32),

@@ -274,6 +274,11 @@ impl Store {
         {
             return error;
         }
+        if trap.kind == regraft::TrapKind::Interrupted {
+            return Error::Interrupted {
+                location: trap.location.as_ref().map(ToString::to_string),
+            };
+        }
         let kind = match trap.kind {
             regraft::TrapKind::StackOverflow => Some(TrapKind::StackOverflow),
             _ => trap.code.and_then(TrapKind::from_code),
