@@ -283,6 +283,8 @@ impl CodeTables {
             len: u32::try_from(code.bytes.len()).unwrap_or(u32::MAX),
             traps,
             locations: code.locations.as_slice().into(),
+            // Calls with handlers have no template.
+            calls: HandledCalls::default(),
         }
     }
 
