@@ -67,6 +67,7 @@ cfg_if::cfg_if! {
         pub mod typed;
         mod units;
 
+        pub use call::unwind;
         pub use code::isa;
 
         pub use code::codemap::{CodeLocation, CodeUnit, locate};
@@ -82,6 +83,7 @@ cfg_if::cfg_if! {
         pub use regraft_executor::arena::{ArenaConfig, ArenaError, RangeStats};
         pub use regraft_executor::priority::WorkerPriority;
         pub use regraft_executor::slots::SlotError;
+        pub use regraft_executor::trap::Interrupter;
         pub use report::{
             BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport, ExitReport,
             FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport, PartReport,

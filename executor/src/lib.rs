@@ -9,6 +9,7 @@
 //!   trap     a call that a trap ends                        ranges   what is generated code, for signal handlers
 //!   epoch    who may be inside                              samples  where threads are seen
 //!   fork     what a child process gets                      locks    taken so that a fork waits for them
+//!   unwind   leaving frames for a handler of an exception
 //! ```
 //!
 //! Invariants:
@@ -47,5 +48,6 @@ mod signals;
 pub mod slots;
 pub mod stacks;
 pub mod trap;
+pub mod unwind;
 
 pub use arch::{Entered, Interrupted};

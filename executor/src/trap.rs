@@ -23,10 +23,12 @@
 //! Not here: what the code at an address was made from; signals (`handler`), stacks (`thread`).
 
 mod handler;
+mod interrupt;
 mod thread;
 
 use crate::arch::Entered;
 use crate::{epoch, fork};
+pub use interrupt::Interrupter;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use thread::{Bounds, Caught, Overflow, Place, protect};
@@ -57,6 +59,8 @@ pub enum FaultKind {
     Unresolvable,
     /// A call of an address where no code is.
     WildCall,
+    /// Another thread has asked for the end of the call.
+    Interrupted,
 }
 
 impl Fault {
@@ -65,6 +69,7 @@ impl Fault {
             Place::TrapStub => FaultKind::Unresolvable,
             Place::Door => FaultKind::StackOverflow,
             Place::Nowhere => FaultKind::WildCall,
+            Place::Interrupted => FaultKind::Interrupted,
             Place::Instruction => match Bounds::overflowed(Bounds::current(), caught) {
                 Overflow::Yes => FaultKind::StackOverflow,
                 Overflow::Perhaps => FaultKind::GuardPage,

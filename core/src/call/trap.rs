@@ -66,6 +66,8 @@ pub enum TrapKind {
     Unresolvable,
     /// A call of an address where no code is.
     WildCall,
+    /// Another thread has ended the call ([`Interrupter`](crate::Interrupter)).
+    Interrupted,
     /// Another signal, at an instruction without a trap code.
     Signal(i32),
 }
@@ -80,6 +82,7 @@ impl fmt::Display for Trap {
             TrapKind::Memory => f.write_str("trap: a memory fault")?,
             TrapKind::Unresolvable => f.write_str("trap: a call of a function without code")?,
             TrapKind::WildCall => f.write_str("trap: a call of an address without code")?,
+            TrapKind::Interrupted => f.write_str("interrupted")?,
             TrapKind::Signal(signal) => write!(f, "trap: signal {signal}")?,
         }
         if let Some(address) = self.address {
@@ -110,6 +113,7 @@ impl Trap {
         let (kind, code) = match fault.kind {
             FaultKind::Unresolvable => (TrapKind::Unresolvable, None),
             FaultKind::WildCall => (TrapKind::WildCall, None),
+            FaultKind::Interrupted => (TrapKind::Interrupted, None),
             _ if overflow => (TrapKind::StackOverflow, Some(TrapCode::STACK_OVERFLOW)),
             _ => match code {
                 Some(code) => (TrapKind::Code, Some(code)),

@@ -25,6 +25,7 @@
 //! Not here: which signal means what ([`crate::call::trap`]).
 
 mod blocks;
+mod handlers;
 
 use crate::code::externals::Externals;
 use crate::code::externals::Stubs;
@@ -40,6 +41,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, Weak};
 
 pub(crate) use blocks::{Places, locate_by_block};
+pub(crate) use handlers::HandledCalls;
 
 /// What of a function a piece of code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,10 +122,14 @@ impl fmt::Display for CodeLocation {
 /// # Complexity
 /// O(engines + log versions).
 pub fn locate(pc: usize) -> Option<CodeLocation> {
+    map_of(pc)?.locate(pc)
+}
+
+/// The map of the engine whose code this may be.
+pub(crate) fn map_of(pc: usize) -> Option<Arc<CodeMap>> {
     let range = find_range(pc)?;
     // The lock is released before what may be the last handle of a map.
-    let map = read(&MAPS).get(&range.start)?.upgrade()?;
-    map.locate(pc)
+    read(&MAPS).get(&range.start)?.upgrade()
 }
 
 /// The maps of all engines, by the start of their ranges.
@@ -242,6 +248,8 @@ pub(crate) struct CodeTables {
     traps: Box<[(u32, TrapCode)]>,
     /// Start, end, location: by start, disjoint.
     locations: Box<[(u32, u32, SourceLoc)]>,
+    /// Calls with exception handlers.
+    calls: HandledCalls,
 }
 
 impl CodeTables {
@@ -271,6 +279,7 @@ impl CodeTables {
             len: u32::try_from(code.code_buffer().len()).unwrap_or(u32::MAX),
             traps,
             locations: locations.into_boxed_slice(),
+            calls: HandledCalls::of(code),
         }
     }
 
@@ -282,6 +291,8 @@ impl CodeTables {
             len: u32::try_from(code.bytes.len()).unwrap_or(u32::MAX),
             traps,
             locations: code.locations.as_slice().into(),
+            // Calls with handlers have no template.
+            calls: HandledCalls::default(),
         }
     }
 
@@ -394,6 +405,17 @@ impl CodeMap {
             block: block.filter(|_| matches!(origin.locations, Locations::Blocks)),
             trap: tables.trap(offset),
         })
+    }
+
+    /// Looks at the calls with handlers of the version that an address lies in, which is at an offset from its first address.
+    pub fn with_calls<R>(
+        &self,
+        pc: usize,
+        look: impl FnOnce(usize, u32, &HandledCalls) -> R,
+    ) -> Option<R> {
+        let code = read(&self.code);
+        let (start, offset, listed) = find_listed(&code, pc)?;
+        Some(look(start, offset, &listed.tables.calls))
     }
 
     /// What a sample of the program counter says; `None` outside of the versions in the map.

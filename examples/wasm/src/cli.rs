@@ -1,5 +1,6 @@
 //! What the command does with its arguments.
 
+use crate::timeout::{TIME_IS_UP, Timeout};
 use clap::{Parser, ValueEnum};
 use regraft::{CompileMode, Config, Mode};
 use regraft_page::Limits;
@@ -11,7 +12,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Run a WebAssembly module with tier-up and on-stack replacement.
 #[derive(Debug, Parser)]
@@ -57,6 +58,9 @@ pub struct Options {
     /// Load modules that import functions that are not there; calling one ends the program.
     #[arg(long)]
     stub_imports: bool,
+    /// End the program after so many seconds; the exit code is 3 then.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
     /// Arguments of the program.
     #[arg(last = true, value_name = "PROGRAM ARGS")]
     program: Vec<String>,
@@ -118,6 +122,7 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Self::Input(_) => 2,
+            Self::Program(Error::Interrupted { .. }) => TIME_IS_UP,
             Self::Program(_) => 1,
         }
     }
@@ -129,6 +134,15 @@ impl fmt::Display for Failure {
             Self::Input(message) => f.write_str(message),
             Self::Program(error) => error.fmt(f),
         }
+    }
+}
+
+/// A time that is more than nothing.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_string())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        _ => Err("not a time to wait for".to_string()),
     }
 }
 
@@ -203,6 +217,10 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     let module = Module::new(&bytes).map_err(|error| input(format!("{file}: {error}")))?;
     stage("load", clock);
 
+    let timeout = options.timeout.map(Timeout::after);
+    if matches!(timeout, Some(None)) {
+        return Err(input("--timeout: no thread that waits"));
+    }
     let since = Instant::now();
     let refused = |error: Error| input(format!("{file}: {error}"));
     let store = Store::new(config(options)).map_err(refused)?;
@@ -214,13 +232,18 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
         imports.stub_functions(&store, &module).map_err(refused)?;
     }
     let instance = Instance::new(&store, &module, &imports).map_err(|error| match error {
-        error @ (Error::Trap(_) | Error::Exit(_) | Error::Host(_)) => Failure::Program(error),
+        error @ (Error::Trap(_)
+        | Error::Exit(_)
+        | Error::Host(_)
+        | Error::Exception(_)
+        | Error::Interrupted { .. }) => Failure::Program(error),
         error => refused(error),
     })?;
     stage("instantiate", since);
 
     let since = Instant::now();
     let outcome = call(options, &module, &instance);
+    drop(timeout);
     stage("run", since);
     if options.report.is_some() || options.html.is_some() {
         store.engine().wait_idle();

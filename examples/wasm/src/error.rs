@@ -3,6 +3,7 @@
 //! A refusal names the proposal that a module needs; a trap says what WebAssembly calls it; everything
 //! else says what was wrong with what was asked for.
 
+use crate::exceptions::Thrown;
 use cranelift_codegen::ir::TrapCode;
 use std::fmt;
 use thiserror::Error;
@@ -109,6 +110,15 @@ pub enum Error {
     /// WebAssembly trapped.
     #[error("{0}")]
     Trap(Trap),
+    /// An exception that nobody handles came out of WebAssembly; returned by a function of the host, it is thrown on.
+    #[error("{0}")]
+    Exception(Thrown),
+    /// Another thread has interrupted the call (`regraft::Interrupter`).
+    #[error("the program was interrupted{}", location.as_ref().map_or_else(String::new, |at| format!(" at {at}")))]
+    Interrupted {
+        /// Where, as the engine says it.
+        location: Option<String>,
+    },
     /// The program asked to end.
     #[error("the program exited with status {0}")]
     Exit(u32),
@@ -182,6 +192,8 @@ pub enum TrapKind {
     BadConversion,
     /// The stack is used up.
     StackOverflow,
+    /// Throwing a null reference to an exception.
+    NullException,
 }
 
 /// Trap codes of generated code that Cranelift has no name for.
@@ -195,6 +207,7 @@ pub(crate) mod codes {
     pub const INDIRECT_CALL_TYPE: TrapCode = TrapCode::unwrap_user(5);
     /// A function of the host failed; the store knows why.
     pub const HOST: TrapCode = TrapCode::unwrap_user(6);
+    pub const NULL_EXCEPTION: TrapCode = TrapCode::unwrap_user(7);
 }
 
 impl TrapKind {
@@ -206,6 +219,7 @@ impl TrapKind {
             codes::UNDEFINED_ELEMENT => Self::UndefinedElement,
             codes::UNINITIALIZED_ELEMENT => Self::UninitializedElement,
             codes::INDIRECT_CALL_TYPE => Self::IndirectCallType,
+            codes::NULL_EXCEPTION => Self::NullException,
             TrapCode::HEAP_OUT_OF_BOUNDS => Self::MemoryOutOfBounds,
             TrapCode::INTEGER_DIVISION_BY_ZERO => Self::DivisionByZero,
             TrapCode::INTEGER_OVERFLOW => Self::IntegerOverflow,
@@ -229,6 +243,7 @@ impl fmt::Display for TrapKind {
             Self::IntegerOverflow => "integer overflow",
             Self::BadConversion => "invalid conversion to integer",
             Self::StackOverflow => "call stack exhausted",
+            Self::NullException => "null exception reference",
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What can be imported and exported, and how imports are found.
 
 use crate::error::Error;
+use crate::exceptions::Tag;
 use crate::func::Func;
 use crate::instance::Instance;
 use crate::memory::Memory;
@@ -25,6 +26,8 @@ pub enum Extern {
     Table(Table),
     /// A global.
     Global(Global),
+    /// A tag.
+    Tag(Tag),
 }
 
 impl Extern {
@@ -38,6 +41,7 @@ impl Extern {
                 limits: table.inner.limits(),
             }),
             Self::Global(global) => ExternType::Global(global.ty),
+            Self::Tag(tag) => ExternType::Tag(tag.ty()),
         }
     }
 
@@ -47,6 +51,7 @@ impl Extern {
             Self::Memory(memory) => &memory.store,
             Self::Table(table) => &table.store,
             Self::Global(global) => &global.store,
+            Self::Tag(tag) => &tag.store,
         }
     }
 }

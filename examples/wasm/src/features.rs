@@ -5,8 +5,8 @@ use wasmparser::{
     BinaryReaderError, FuncValidatorAllocations, Parser, ValidPayload, Validator, WasmFeatures,
 };
 
-/// What is supported: WebAssembly 2.0, and from 3.0 tail calls, extended constant expressions and several
-/// memories.
+/// What is supported: WebAssembly 2.0, and from 3.0 tail calls, extended constant expressions, several
+/// memories and exceptions.
 pub(crate) fn supported() -> WasmFeatures {
     WasmFeatures::MVP
         | WasmFeatures::MUTABLE_GLOBAL
@@ -19,17 +19,17 @@ pub(crate) fn supported() -> WasmFeatures {
         | WasmFeatures::TAIL_CALL
         | WasmFeatures::EXTENDED_CONST
         | WasmFeatures::MULTI_MEMORY
+        | WasmFeatures::EXCEPTIONS
 }
 
 /// Everything that the parser knows of modules, by the names of the proposals.
-const NAMED: [(WasmFeatures, &str); 13] = [
+const NAMED: [(WasmFeatures, &str); 12] = [
     (WasmFeatures::RELAXED_SIMD, "relaxed-simd"),
     (WasmFeatures::THREADS, "threads"),
     (
         WasmFeatures::SHARED_EVERYTHING_THREADS,
         "shared-everything-threads",
     ),
-    (WasmFeatures::EXCEPTIONS, "exception-handling"),
     (WasmFeatures::LEGACY_EXCEPTIONS, "legacy exception-handling"),
     (WasmFeatures::MEMORY64, "memory64"),
     (WasmFeatures::FUNCTION_REFERENCES, "function-references"),

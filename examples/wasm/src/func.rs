@@ -1,6 +1,7 @@
 //! Functions as the host sees them: to call, and to provide.
 
 use crate::error::Error;
+use crate::exceptions;
 use crate::instance::InstanceData;
 use crate::memory::Memory;
 use crate::store::{Store, StoreData};
@@ -158,22 +159,7 @@ impl Func {
     /// `Arguments`; `OtherStore`; `Trap`, `Exit` or `Host`, for what ended the call.
     pub fn call(&self, arguments: &[Value]) -> Result<Vec<Value>, Error> {
         let ty = self.ty();
-        let fit = ty.params.len() == arguments.len()
-            && ty
-                .params
-                .iter()
-                .zip(arguments)
-                .all(|(ty, value)| *ty == value.ty());
-        if !fit {
-            let found: Vec<String> = arguments
-                .iter()
-                .map(|value| value.ty().to_string())
-                .collect();
-            return Err(Error::Arguments {
-                found: found.join(" "),
-                wanted: ty.to_string(),
-            });
-        }
+        ty.check_arguments(arguments)?;
         let mut cells = vec![0u128; ty.params.len().max(ty.results.len())];
         for (cell, argument) in cells.iter_mut().zip(arguments) {
             *cell = argument.to_cell(&self.store)?;
@@ -226,6 +212,24 @@ pub(crate) extern "C" fn call_host(host: *const HostFunc, cells: *mut u128) -> u
     };
     store.fail(error);
     1
+}
+
+/// Throws the exception that a function of the host has failed with, if somebody handles it: then this does not return.
+/// `frame` is the frame pointer of the function of generated code that has called the host.
+pub(crate) extern "C" fn throw_from_host(host: *const HostFunc, frame: usize) {
+    // SAFETY: as in `call_host`.
+    let host = unsafe { &*host };
+    let found = Store::upgrade(&host.store).and_then(|store| {
+        let word = store.failed_with()?;
+        // SAFETY: the frame is one of generated code, which waits for this function.
+        let handler = unsafe { exceptions::handler(frame) }?;
+        store.forget_failure();
+        Some((handler, word))
+    });
+    if let Some((handler, word)) = found {
+        // SAFETY: just found, above a frame that waits; this one owns nothing any more.
+        unsafe { handler.resume([word, 0]) }
+    }
 }
 
 impl HostFunc {

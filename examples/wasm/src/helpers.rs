@@ -6,10 +6,14 @@
 //! Not here: calls of imports ([`crate::host`]).
 
 use crate::error::{Error, TrapKind};
+use crate::exceptions::{self, ExceptionData, Thrown};
 use crate::instance::InstanceData;
+use crate::store::Store;
 use crate::thunks;
 use cranelift_codegen::ir::{AbiParam, Signature, Type, types};
+use regraft::unwind::Handler;
 use regraft::{Engine, FuncId};
+use std::rc::Rc;
 use types::{I32, I64};
 
 /// A function of the runtime.
@@ -25,12 +29,15 @@ pub(crate) enum Helper {
     TableFill,
     TableInit,
     ElemDrop,
+    ReleaseException,
+    Throw,
+    ThrowRef,
 }
 
 /// Name, parameters after the context, result and address of a helper.
 type Description = (Helper, &'static str, &'static [Type], Option<Type>, usize);
 
-fn descriptions() -> [Description; 10] {
+fn descriptions() -> [Description; 11] {
     const I32_3: &[Type] = &[I32; 3];
     const I32_4: &[Type] = &[I32; 4];
     const I32_5: &[Type] = &[I32; 5];
@@ -110,6 +117,13 @@ fn descriptions() -> [Description; 10] {
             None,
             address!(elem_drop),
         ),
+        (
+            Helper::ReleaseException,
+            "wasm.exception.release",
+            &[I64],
+            None,
+            address!(release_exception),
+        ),
     ]
 }
 
@@ -135,6 +149,20 @@ impl Helpers {
             let host = engine.declare(&symbol, &signature)?;
             ids.push(thunks::helper(engine, name, &signature, host)?);
         }
+        let throw = (throw as *const ()).expose_provenance();
+        ids.push(thunks::thrower(
+            engine,
+            "wasm.throw",
+            &[I64, I32, I64],
+            throw,
+        )?);
+        let throw = (throw_ref as *const ()).expose_provenance();
+        ids.push(thunks::thrower(
+            engine,
+            "wasm.throw_ref",
+            &[I64, I64],
+            throw,
+        )?);
         Ok(Self(ids))
     }
 
@@ -216,4 +244,67 @@ helpers! {
     elem_drop(instance, segment: u32) {
         instance.drop_elements(segment);
     }
+
+    release_exception(instance, exception: u64) {
+        if let Some(store) = Store::upgrade(&instance.store) {
+            store.release_exception(exception);
+        }
+    }
+}
+
+/// Throws a new exception; returns where nobody handles it.
+extern "C" fn throw(vmctx: *const u8, tag: u32, cells: *const u128, frame: usize) {
+    let found = {
+        // SAFETY: generated code passes its own context.
+        let instance = unsafe { instance(vmctx) };
+        let tag = instance.tag(tag);
+        // SAFETY: generated code has written a cell for each value of the tag, and waits.
+        let cells = unsafe { std::slice::from_raw_parts(cells, tag.ty.params.len()) };
+        let exception = ExceptionData::new(tag, cells.into());
+        let store = Store::upgrade(&instance.store);
+        store.and_then(|store| {
+            store.keep_exception(&exception);
+            // SAFETY: the frame pointer is that of the function that has called this one.
+            unsafe { handler(&store, &exception, frame) }
+        })
+    };
+    if let Some((handler, word)) = found {
+        // SAFETY: just found, above a frame that waits; this one owns nothing any more.
+        unsafe { handler.resume([word, 0]) }
+    }
+}
+
+/// Throws an exception again; returns where nobody handles it.
+extern "C" fn throw_ref(vmctx: *const u8, exception: u64, frame: usize) {
+    let found = {
+        // SAFETY: generated code passes its own context.
+        let instance = unsafe { instance(vmctx) };
+        Store::upgrade(&instance.store).and_then(|store| {
+            let exception = store.thrown_again(exception)?;
+            // SAFETY: the frame pointer is that of the function that has called this one.
+            unsafe { handler(&store, &exception, frame) }
+        })
+    };
+    if let Some((handler, word)) = found {
+        // SAFETY: just found, above a frame that waits; this one owns nothing any more.
+        unsafe { handler.resume([word, 0]) }
+    }
+}
+
+/// Who handles an exception, and the reference to it; where nobody does, the call of the host fails with it.
+///
+/// # Safety
+///
+/// As [`exceptions::handler`].
+unsafe fn handler(
+    store: &Store,
+    exception: &Rc<ExceptionData>,
+    frame: usize,
+) -> Option<(Handler, u64)> {
+    // SAFETY: the caller's contract.
+    let found = unsafe { exceptions::handler(frame) };
+    if found.is_none() {
+        store.fail(Error::Exception(Thrown::new(exception)));
+    }
+    Some((found?, exception.word()))
 }

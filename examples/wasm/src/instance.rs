@@ -10,15 +10,16 @@
 use crate::compile::Compiled;
 use crate::context::Context;
 use crate::error::{Error, TrapKind};
+use crate::exceptions::{self, Tag, TagData};
 use crate::externs::{Extern, Global, Imports, Table};
 use crate::func::Func;
 use crate::memory::{LinearMemory, Memory};
 use crate::module::{Item, Module, SegmentKind};
-use crate::store::Store;
+use crate::store::{Store, StoreData};
 use crate::table::TableData;
 use crate::value::Value;
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 /// An instance of a module. Cloning is cheap.
@@ -36,6 +37,8 @@ pub(crate) struct InstanceData {
     memories: Vec<Rc<LinearMemory>>,
     tables: Vec<Rc<TableData>>,
     imported_globals: Vec<Global>,
+    tags: Vec<Rc<TagData>>,
+    pub store: Weak<StoreData>,
     /// Where the code of each imported function is.
     imported_functions: RefCell<Vec<Func>>,
     /// Element segments that have not been dropped, evaluated.
@@ -54,7 +57,8 @@ impl Instance {
     pub fn new(store: &Store, module: &Module, imports: &Imports) -> Result<Self, Error> {
         let compiled = store.compiled(module)?;
         let resolved = imports.resolve(store, module)?;
-        let data = Rc::new(InstanceData::allocate(compiled, &resolved)?);
+        let data = InstanceData::allocate(store, compiled, &resolved)?;
+        let data = Rc::new(data);
         data.context.set_instance(Rc::as_ptr(&data));
         store.keep_instance(&data);
         let instance = Self {
@@ -106,6 +110,10 @@ impl Instance {
         for (index, table) in data.tables.iter().enumerate() {
             let at = layout.table(index as u32);
             data.context.set_definition(at, &table.definition);
+        }
+        for (index, tag) in data.tags.iter().enumerate() {
+            let at = layout.tag(index as u32);
+            data.context.set_word(at, exceptions::address(tag));
         }
         for (index, global) in data.imported_globals.iter().enumerate() {
             let at = layout.global(index as u32);
@@ -204,6 +212,10 @@ impl Instance {
                 inner: Rc::clone(&self.data.tables[index as usize]),
             }),
             Item::Global(index) => Extern::Global(self.global(index)),
+            Item::Tag(index) => Extern::Tag(Tag {
+                store,
+                data: Rc::clone(self.data.tags.get(index as usize)?),
+            }),
         })
     }
 
@@ -273,14 +285,20 @@ fn no_export(kind: &'static str, name: &str) -> Error {
 
 impl InstanceData {
     /// Allocates what the module defines; the context stays empty.
-    fn allocate(compiled: Arc<Compiled>, resolved: &[Extern]) -> Result<Self, Error> {
+    fn allocate(
+        store: &Store,
+        compiled: Arc<Compiled>,
+        resolved: &[Extern],
+    ) -> Result<Self, Error> {
         let module = Arc::clone(&compiled.module);
         let (mut memories, mut tables, mut imported_globals) = (vec![], vec![], vec![]);
+        let mut tags = vec![];
         for import in resolved {
             match import {
                 Extern::Memory(memory) => memories.push(Rc::clone(&memory.inner)),
                 Extern::Table(table) => tables.push(Rc::clone(&table.inner)),
                 Extern::Global(global) => imported_globals.push(global.clone()),
+                Extern::Tag(tag) => tags.push(Rc::clone(&tag.data)),
                 Extern::Func(_) => {}
             }
         }
@@ -290,7 +308,13 @@ impl InstanceData {
         for table in &module.tables[tables.len()..] {
             tables.push(Rc::new(TableData::new(table.ty, 0)?));
         }
+        for index in module.imported_tags..module.tags.len() as u32 {
+            let ty = module.tag_type(index).cloned().unwrap_or_default();
+            tags.push(Rc::new(TagData { ty }));
+        }
         Ok(Self {
+            tags,
+            store: store.downgrade(),
             context: Context::new(compiled.layout.size),
             memories,
             tables,
@@ -321,6 +345,10 @@ impl InstanceData {
 
     pub fn memory(&self, index: u32) -> &LinearMemory {
         &self.memories[index as usize]
+    }
+
+    pub fn tag(&self, index: u32) -> &Rc<TagData> {
+        &self.tags[index as usize]
     }
 
     pub fn table(&self, index: u32) -> &TableData {

@@ -27,8 +27,8 @@
 //! `unsafe` is confined to `reserve`, `memory`, `table`, `context`, `externs` (the cells of globals),
 //! `helpers` and `func` (what generated code calls, and how it is called).
 //!
-//! Supported: WebAssembly 2.0 with 128-bit SIMD, and of 3.0 tail calls, extended constant expressions and
-//! several memories. A module that needs something else is refused, by the proposal's name.
+//! Supported: WebAssembly 2.0 with 128-bit SIMD, and of 3.0 tail calls, extended constant expressions,
+//! several memories and exceptions. A module that needs something else is refused, by the proposal's name.
 
 #![deny(missing_docs)]
 
@@ -36,6 +36,7 @@ mod compile;
 mod constant;
 mod context;
 mod error;
+mod exceptions;
 mod externs;
 mod features;
 mod func;
@@ -54,6 +55,7 @@ mod vmctx;
 mod wasi;
 
 pub use error::{Error, Trap, TrapKind};
+pub use exceptions::{Exception, Tag, Thrown};
 pub use externs::{Extern, Global, Imports, Table};
 pub use func::{Caller, Func};
 pub use instance::Instance;

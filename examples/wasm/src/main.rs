@@ -1,11 +1,12 @@
 //! The `regraft-wasm` command: runs a WebAssembly module with tier-up and OSR.
 //!
 //! Exit codes: that of a WASI program that exits; else 0 fine, 1 the program failed or trapped, 2 bad
-//! input or usage.
+//! input or usage, 3 its time was up (`--timeout`).
 
 #![deny(missing_docs)]
 
 mod cli;
+mod timeout;
 
 use std::process::ExitCode;
 

@@ -39,6 +39,9 @@ pub(crate) struct ModuleData {
     /// By global index, imported ones first.
     pub globals: Vec<Global>,
     pub imported_globals: u32,
+    /// By tag index, imported ones first: the index of its type.
+    pub tags: Vec<u32>,
+    pub imported_tags: u32,
     pub exports: Vec<Export>,
     pub start: Option<u32>,
     pub elements: Vec<Element>,
@@ -64,6 +67,7 @@ pub(crate) enum Item {
     Table(u32),
     Memory(u32),
     Global(u32),
+    Tag(u32),
 }
 
 #[derive(Debug)]
@@ -173,11 +177,17 @@ impl ModuleData {
             Item::Table(index) => ExternType::Table(self.tables[index as usize].ty),
             Item::Memory(index) => ExternType::Memory(self.memories[index as usize]),
             Item::Global(index) => ExternType::Global(self.globals[index as usize].ty),
+            Item::Tag(index) => ExternType::Tag(self.tag_type(index).cloned().unwrap_or_default()),
         }
     }
 
     pub fn func_type(&self, function: u32) -> &FuncType {
         &self.types[self.functions[function as usize] as usize]
+    }
+
+    /// The type of a tag, whose parameters are the values of an exception.
+    pub fn tag_type(&self, tag: u32) -> Option<&FuncType> {
+        self.types.get(*self.tags.get(tag as usize)? as usize)
     }
 
     pub fn global_type(&self, global: u32) -> ValueType {

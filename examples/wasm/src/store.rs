@@ -6,7 +6,8 @@
 
 use crate::compile::Compiled;
 use crate::error::{Error, Trap, TrapKind, codes};
-use crate::func::{HostFunc, call_host};
+use crate::exceptions::{Exception, ExceptionData, Thrown};
+use crate::func::{HostFunc, call_host, throw_from_host};
 use crate::helpers::Helpers;
 use crate::instance::InstanceData;
 use crate::module::Module;
@@ -15,6 +16,7 @@ use crate::types::FuncType;
 use regraft::{Engine, FuncId, TypedFn};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -31,6 +33,7 @@ pub(crate) struct StoreData {
     engine: Engine,
     helpers: Helpers,
     host: FuncId,
+    throw: FuncId,
     types: RefCell<Types>,
     compiled: RefCell<HashMap<usize, Arc<Compiled>>>,
     regions: Cell<u32>,
@@ -38,6 +41,8 @@ pub(crate) struct StoreData {
     hosts: RefCell<Vec<Rc<HostFunc>>>,
     /// Why a host function failed, from then until the call of the host returns.
     failure: RefCell<Option<Error>>,
+    /// Exceptions that can be referred to, by their addresses.
+    exceptions: RefCell<HashMap<u64, Rc<ExceptionData>>>,
 }
 
 /// The types of the store's functions, by number, with their thunks.
@@ -80,17 +85,26 @@ impl Store {
         let address = (call_host as *const ()).expose_provenance();
         engine.symbol("wasm.host", std::ptr::with_exposed_provenance(address));
         let host = engine.declare("wasm.host", &thunks::host_signature(&engine))?;
+        let address = (throw_from_host as *const ()).expose_provenance();
+        engine.symbol(
+            "wasm.host.throw",
+            std::ptr::with_exposed_provenance(address),
+        );
+        let throw = thunks::throw_signature(&engine);
+        let throw = engine.declare("wasm.host.throw", &throw)?;
         Ok(Self {
             inner: Rc::new(StoreData {
                 engine,
                 helpers,
                 host,
+                throw,
                 types: RefCell::default(),
                 compiled: RefCell::default(),
                 regions: Cell::new(crate::translate::flags::FIRST_OWN_REGION),
                 instances: RefCell::default(),
                 hosts: RefCell::default(),
                 failure: RefCell::default(),
+                exceptions: RefCell::default(),
             }),
         })
     }
@@ -162,7 +176,12 @@ impl Store {
         if let Some(leave) = thunks.leave {
             return Ok(leave);
         }
-        let id = thunks::leave(self.engine(), number, &thunks.ty, self.inner.host)?;
+        let id = thunks::leave(
+            self.engine(),
+            number,
+            &thunks.ty,
+            (self.inner.host, self.inner.throw),
+        )?;
         let leave = self.engine().pointer(id)?;
         thunks.leave = Some(leave);
         Ok(leave)
@@ -194,6 +213,56 @@ impl Store {
         self.inner.hosts.borrow_mut().push(Rc::clone(host));
     }
 
+    pub(crate) fn keep_exception(&self, exception: &Rc<ExceptionData>) {
+        let mut exceptions = self.inner.exceptions.borrow_mut();
+        exceptions.insert(exception.word(), Rc::clone(exception));
+    }
+
+    /// The exception that a word of generated code refers to.
+    pub(crate) fn exception_at(&self, word: u64) -> Option<Exception> {
+        let data = self.inner.exceptions.borrow().get(&word).cloned()?;
+        data.set_referenced();
+        Some(Exception {
+            store: self.clone(),
+            data,
+        })
+    }
+
+    /// What a program throws that it has a reference to.
+    pub(crate) fn thrown_again(&self, word: u64) -> Option<Rc<ExceptionData>> {
+        self.inner.exceptions.borrow().get(&word).cloned()
+    }
+
+    /// An exception was caught without making a reference to it.
+    pub(crate) fn release_exception(&self, word: u64) {
+        let mut exceptions = self.inner.exceptions.borrow_mut();
+        if let Entry::Occupied(entry) = exceptions.entry(word)
+            && !entry.get().is_referenced()
+        {
+            entry.remove();
+        }
+    }
+
+    /// An exception that came out of a call.
+    pub fn exception(&self, thrown: &Thrown) -> Option<Exception> {
+        self.exception_at(thrown.word)
+    }
+
+    /// The exception that a function of the host has failed with, if it has.
+    pub(crate) fn failed_with(&self) -> Option<u64> {
+        match &*self.inner.failure.borrow() {
+            Some(Error::Exception(thrown)) => {
+                let exceptions = self.inner.exceptions.borrow();
+                exceptions.contains_key(&thrown.word).then_some(thrown.word)
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn forget_failure(&self) {
+        *self.inner.failure.borrow_mut() = None;
+    }
+
     pub(crate) fn fail(&self, error: Error) {
         *self.inner.failure.borrow_mut() = Some(error);
     }
@@ -204,6 +273,11 @@ impl Store {
             && let Some(error) = self.inner.failure.borrow_mut().take()
         {
             return error;
+        }
+        if trap.kind == regraft::TrapKind::Interrupted {
+            return Error::Interrupted {
+                location: trap.location.as_ref().map(ToString::to_string),
+            };
         }
         let kind = match trap.kind {
             regraft::TrapKind::StackOverflow => Some(TrapKind::StackOverflow),

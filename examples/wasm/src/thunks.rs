@@ -21,6 +21,7 @@ use cranelift_codegen::ir::{
     AbiParam, FuncRef, Function, InstBuilder, MemFlagsData, Signature, StackSlotData,
     StackSlotKind, Type, UserFuncName, Value, types,
 };
+use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use regraft::{Engine, FuncId};
 
@@ -77,18 +78,20 @@ pub(crate) fn enter(engine: &Engine, number: u64, ty: &FuncType) -> Result<FuncI
     Ok(id)
 }
 
-/// Defines the code of host functions of this type; `host` is what they call.
+/// Defines the code of host functions of this type; `host` is what they call, and `throw` what throws the exception that it
+/// may have failed with.
 pub(crate) fn leave(
     engine: &Engine,
     number: u64,
     ty: &FuncType,
-    host: FuncId,
+    (host, throw): (FuncId, FuncId),
 ) -> Result<FuncId, Error> {
     let signature = compile::signature(ty);
     let id = engine.declare(&format!("wasm.leave.{number}"), &signature)?;
     let name = UserFuncName::user(0, id.as_u32());
     let mut func = Function::with_name_signature(name, signature);
     let host = engine.import(host, &mut func)?;
+    let throw = engine.import(throw, &mut func)?;
     let room = room(engine, HOST_STACK, &mut func)?;
     let mut context = FunctionBuilderContext::new();
     let mut b = FunctionBuilder::new(&mut func, &mut context);
@@ -104,7 +107,16 @@ pub(crate) fn leave(
         let call = b.ins().call(host, &[vmctx, cells]);
         let status = b.inst_results(call).first().copied();
         if let Some(status) = status {
-            b.ins().trapnz(status, codes::HOST);
+            let (failed, fine) = (b.create_block(), b.create_block());
+            b.set_cold_block(failed);
+            b.ins().brif(status, failed, &[], fine, &[]);
+            b.switch_to_block(failed);
+            b.seal_block(failed);
+            let frame = b.ins().get_frame_pointer(types::I64);
+            b.ins().call(throw, &[vmctx, frame]);
+            b.ins().trap(codes::HOST);
+            b.switch_to_block(fine);
+            b.seal_block(fine);
         }
         let results = load(&mut b, cells, &types_of(&ty.results));
         b.ins().return_(&results);
@@ -138,6 +150,40 @@ pub(crate) fn helper(
     Ok(id)
 }
 
+/// Defines a function that throws: it calls the host's function `host` with its own arguments and its frame pointer, and that
+/// does not return if somebody handles the exception.
+pub(crate) fn thrower(
+    engine: &Engine,
+    name: &str,
+    params: &[Type],
+    host: usize,
+) -> Result<FuncId, Error> {
+    // No register is expected to be preserved over an exception.
+    let mut signature = Signature::new(CallConv::Tail);
+    signature.params = params.iter().map(|ty| AbiParam::new(*ty)).collect();
+    let id = engine.declare(name, &signature)?;
+    let symbol = format!("{name}.host");
+    engine.symbol(&symbol, std::ptr::with_exposed_provenance(host));
+    let mut outside = Signature::new(engine.isa().default_call_conv());
+    outside.params.clone_from(&signature.params);
+    outside.params.push(AbiParam::new(types::I64));
+    let host = engine.declare(&symbol, &outside)?;
+    let name = UserFuncName::user(0, id.as_u32());
+    let mut func = Function::with_name_signature(name, signature);
+    let host = engine.import(host, &mut func)?;
+    let room = room(engine, HELPER_STACK, &mut func)?;
+    let mut context = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut func, &mut context);
+    let mut arguments = begin(&mut b);
+    b.ins().call(room, &[]);
+    arguments.push(b.ins().get_frame_pointer(types::I64));
+    b.ins().call(host, &arguments);
+    b.ins().trap(codes::HOST);
+    b.finalize(engine.isa().frontend_config());
+    engine.define(id, func)?;
+    Ok(id)
+}
+
 /// Declares in `into` a function that traps where there is not so much stack left.
 fn room(engine: &Engine, bytes: u32, into: &mut Function) -> Result<FuncRef, Error> {
     let name = format!("wasm.room.{bytes}");
@@ -164,6 +210,13 @@ pub(crate) fn host_signature(engine: &Engine) -> Signature {
     let mut signature = Signature::new(engine.isa().default_call_conv());
     signature.params = vec![AbiParam::new(types::I64); 2];
     signature.returns = vec![AbiParam::new(types::I32)];
+    signature
+}
+
+/// The signature of what `leave` calls when the host has failed.
+pub(crate) fn throw_signature(engine: &Engine) -> Signature {
+    let mut signature = Signature::new(engine.isa().default_call_conv());
+    signature.params = vec![AbiParam::new(types::I64); 2];
     signature
 }
 

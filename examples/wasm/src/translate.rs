@@ -4,7 +4,7 @@
 //! Each submodule translates one topic and says with its result whether an operator was its own:
 //!
 //! ```text
-//!   operator ─▶ control ─▶ variables ─▶ numeric ─▶ memory ─▶ tables ─▶ bulk ─▶ simd ─▶ refused
+//!   operator ─▶ control ─▶ exceptions ─▶ variables ─▶ numeric ─▶ memory ─▶ tables ─▶ bulk ─▶ simd ─▶ refused
 //! ```
 //!
 //! Invariants:
@@ -20,6 +20,7 @@
 mod bulk;
 mod calls;
 mod control;
+mod exceptions;
 pub(crate) mod flags;
 mod memory;
 mod numeric;
@@ -173,6 +174,7 @@ impl<'a> Translator<'a> {
             return self.unreachable_operator(op);
         }
         let done = self.control(op)?
+            || self.exception(op)?
             || self.variable(op)?
             || self.numeric(op)?
             || self.memory(op)?

@@ -2,11 +2,14 @@
 //!
 //! A 128-bit vector travels as `i8x16` whatever its lanes mean; a reference travels as a 64-bit word: 0 is
 //! null, a function reference is the address of its record ([`crate::vmctx::FuncRecord`]), an external
-//! reference is the host's number plus one.
+//! reference is the host's number plus one, a reference to an exception is its address
+//! ([`crate::exceptions::ExceptionData`]).
 
+use crate::error::Error;
+use crate::value::Value;
 use cranelift_codegen::ir::{Type, types};
 use std::fmt;
-use wasmparser::{HeapType, RefType, ValType};
+use wasmparser::{AbstractHeapType, HeapType, RefType, ValType};
 
 /// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +28,8 @@ pub enum ValueType {
     FuncRef,
     /// A reference to something of the host, or null.
     ExternRef,
+    /// A reference to an exception, or null.
+    ExnRef,
 }
 
 impl ValueType {
@@ -45,7 +50,7 @@ impl ValueType {
         match ty {
             RefType::FUNCREF => Some(Self::FuncRef),
             RefType::EXTERNREF => Some(Self::ExternRef),
-            _ => None,
+            ty => Self::from_heap(ty.heap_type()).filter(|ty| *ty == Self::ExnRef),
         }
     }
 
@@ -54,6 +59,10 @@ impl ValueType {
         match ty {
             HeapType::FUNC => Some(Self::FuncRef),
             HeapType::EXTERN => Some(Self::ExternRef),
+            HeapType::Abstract {
+                ty: AbstractHeapType::Exn,
+                ..
+            } => Some(Self::ExnRef),
             _ => None,
         }
     }
@@ -62,7 +71,7 @@ impl ValueType {
     pub fn clif(self) -> Type {
         match self {
             Self::I32 => types::I32,
-            Self::I64 | Self::FuncRef | Self::ExternRef => types::I64,
+            Self::I64 | Self::FuncRef | Self::ExternRef | Self::ExnRef => types::I64,
             Self::F32 => types::F32,
             Self::F64 => types::F64,
             Self::V128 => types::I8X16,
@@ -80,6 +89,7 @@ impl fmt::Display for ValueType {
             Self::V128 => "v128",
             Self::FuncRef => "funcref",
             Self::ExternRef => "externref",
+            Self::ExnRef => "exnref",
         })
     }
 }
@@ -91,6 +101,25 @@ pub struct FuncType {
     pub params: Vec<ValueType>,
     /// What it returns.
     pub results: Vec<ValueType>,
+}
+
+impl FuncType {
+    /// Whether these can be the arguments of such a function.
+    ///
+    /// # Errors
+    ///
+    /// `Arguments`.
+    pub(crate) fn check_arguments(&self, arguments: &[Value]) -> Result<(), Error> {
+        let found: Vec<ValueType> = arguments.iter().map(Value::ty).collect();
+        if found == self.params {
+            return Ok(());
+        }
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        Err(Error::Arguments {
+            found: found.join(" "),
+            wanted: self.to_string(),
+        })
+    }
 }
 
 impl fmt::Display for FuncType {
@@ -162,6 +191,8 @@ pub enum ExternType {
     Memory(Limits),
     /// A global.
     Global(GlobalType),
+    /// A tag; the parameters are the values of an exception.
+    Tag(FuncType),
 }
 
 impl fmt::Display for ExternType {
@@ -172,6 +203,7 @@ impl fmt::Display for ExternType {
             Self::Memory(limits) => write!(f, "memory of {limits} pages"),
             Self::Global(ty) if ty.mutable => write!(f, "mutable global {}", ty.value),
             Self::Global(ty) => write!(f, "global {}", ty.value),
+            Self::Tag(ty) => write!(f, "tag {ty}"),
         }
     }
 }

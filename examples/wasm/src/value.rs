@@ -1,6 +1,7 @@
 //! Values that travel between the host and WebAssembly.
 
 use crate::error::Error;
+use crate::exceptions::Exception;
 use crate::func::Func;
 use crate::store::Store;
 use crate::types::ValueType;
@@ -23,6 +24,8 @@ pub enum Value {
     FuncRef(Option<Func>),
     /// Something that the host knows by a number, or null.
     ExternRef(Option<u32>),
+    /// An exception, or null.
+    ExnRef(Option<Exception>),
 }
 
 impl Value {
@@ -36,6 +39,7 @@ impl Value {
             Self::V128(_) => ValueType::V128,
             Self::FuncRef(_) => ValueType::FuncRef,
             Self::ExternRef(_) => ValueType::ExternRef,
+            Self::ExnRef(_) => ValueType::ExnRef,
         }
     }
 
@@ -49,6 +53,7 @@ impl Value {
             ValueType::V128 => Self::V128(0),
             ValueType::FuncRef => Self::FuncRef(None),
             ValueType::ExternRef => Self::ExternRef(None),
+            ValueType::ExnRef => Self::ExnRef(None),
         }
     }
 
@@ -60,7 +65,7 @@ impl Value {
             Self::F32(bits) => u128::from(*bits),
             Self::F64(bits) => u128::from(*bits),
             Self::V128(value) => *value,
-            Self::FuncRef(None) | Self::ExternRef(None) => 0,
+            Self::FuncRef(None) | Self::ExternRef(None) | Self::ExnRef(None) => 0,
             Self::FuncRef(Some(func)) => {
                 if !func.store.same(store) {
                     return Err(Error::OtherStore {
@@ -70,6 +75,14 @@ impl Value {
                 func.record.expose_provenance() as u128
             }
             Self::ExternRef(Some(number)) => u128::from(*number) + 1,
+            Self::ExnRef(Some(exception)) => {
+                if !exception.store.same(store) {
+                    return Err(Error::OtherStore {
+                        what: "an exception",
+                    });
+                }
+                u128::from(exception.data.word())
+            }
         })
     }
 
@@ -87,6 +100,7 @@ impl Value {
                 let number = word.checked_sub(1);
                 Self::ExternRef(number.and_then(|number| u32::try_from(number).ok()))
             }
+            ValueType::ExnRef => Self::ExnRef(store.exception_at(word)),
         }
     }
 
@@ -117,9 +131,11 @@ impl Value {
                 let digits = text.strip_prefix("0x").ok_or_else(wrong)?;
                 Self::V128(u128::from_str_radix(digits, 16).map_err(|_| wrong())?)
             }
-            ValueType::FuncRef | ValueType::ExternRef if text == "null" => Self::zero(ty),
+            ValueType::FuncRef | ValueType::ExternRef | ValueType::ExnRef if text == "null" => {
+                Self::zero(ty)
+            }
             ValueType::ExternRef => Self::ExternRef(Some(text.parse().map_err(|_| wrong())?)),
-            ValueType::FuncRef => return Err(wrong()),
+            ValueType::FuncRef | ValueType::ExnRef => return Err(wrong()),
         })
     }
 }
@@ -145,9 +161,10 @@ impl fmt::Display for Value {
             Self::F32(bits) => f32::from_bits(*bits).fmt(f),
             Self::F64(bits) => f64::from_bits(*bits).fmt(f),
             Self::V128(value) => write!(f, "{value:#034x}"),
-            Self::FuncRef(None) | Self::ExternRef(None) => f.write_str("null"),
+            Self::FuncRef(None) | Self::ExternRef(None) | Self::ExnRef(None) => f.write_str("null"),
             Self::FuncRef(Some(_)) => f.write_str("funcref"),
             Self::ExternRef(Some(number)) => write!(f, "extern {number}"),
+            Self::ExnRef(Some(_)) => f.write_str("exnref"),
         }
     }
 }

@@ -7,6 +7,7 @@
 //!                tables      base, definition         16 bytes each
 //!                imports     code, vmctx              16 bytes each
 //!                globals     imported: address of the cell; own: the cell     16 bytes each
+//!                tags        address                16 bytes each
 //!                records     code, vmctx, type        24 bytes each
 //! ```
 //!
@@ -57,6 +58,7 @@ pub(crate) struct Layout {
     tables: usize,
     imports: usize,
     globals: usize,
+    tags: usize,
     records: usize,
     /// The size of the whole.
     pub size: usize,
@@ -70,11 +72,13 @@ impl Layout {
         let tables = MEMORIES + module.memories.len() * ENTRY;
         let imports = tables + module.tables.len() * ENTRY;
         let globals = imports + module.imported_functions as usize * ENTRY;
-        let records = globals + module.globals.len() * ENTRY;
+        let tags = globals + module.globals.len() * ENTRY;
+        let records = tags + module.tags.len() * ENTRY;
         Self {
             tables,
             imports,
             globals,
+            tags,
             records,
             size: records + module.referenced.len() * RECORD_SIZE,
         }
@@ -98,6 +102,11 @@ impl Layout {
     /// Where an own global is, or the address of an imported one.
     pub fn global(&self, index: u32) -> usize {
         self.globals + index as usize * ENTRY
+    }
+
+    /// Where the address of a tag is.
+    pub fn tag(&self, index: u32) -> usize {
+        self.tags + index as usize * ENTRY
     }
 
     /// Where the record at this position of `ModuleData::referenced` is.

@@ -296,3 +296,37 @@ fn a_stack_overflow_is_a_trap() {
         assert!(stderr(&output).contains("call stack exhausted"));
     }
 }
+
+#[test]
+fn a_program_ends_when_its_time_is_up() {
+    let folder = folder("command-timeout");
+    let spin = file(
+        &folder,
+        "spin.wasm",
+        r#"(module (func (export "_start") (loop $again (br $again))))"#,
+    );
+    for mode in ["tiered", "tier0", "eager"] {
+        let output = run(&[spin.to_str().unwrap(), "--mode", mode, "--timeout", "0.2"]);
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(stderr(&output).contains("the program was interrupted"));
+    }
+    let sum = file(&folder, "sum.wasm", SUM);
+    let output = run(&[
+        sum.to_str().unwrap(),
+        "--invoke",
+        "sum",
+        "3",
+        "--timeout",
+        "60",
+    ]);
+    assert_eq!(stdout(&output), "6\n");
+    let output = run(&[
+        sum.to_str().unwrap(),
+        "--invoke",
+        "sum",
+        "3",
+        "--timeout",
+        "0",
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+}

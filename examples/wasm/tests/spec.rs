@@ -23,6 +23,7 @@ fn suites() -> Vec<(String, Vec<TestFile<'static>>)> {
         Proposal::TailCall,
         Proposal::MultiMemory,
         Proposal::Simd,
+        Proposal::ExceptionHandling,
     ];
     let versions = [
         ("1.0", SpecVersion::V1),

@@ -130,3 +130,30 @@ fn what_belongs_to_another_store_is_refused() {
         .call("take", &[Value::FuncRef(Some(func))])
         .unwrap();
 }
+
+#[test]
+fn another_thread_ends_what_runs_for_ever() {
+    let text = r#"(module
+        (func (export "spin") (loop $again (br $again)))
+        (func (export "seven") (result i32) (i32.const 7)))"#;
+    let module = Module::new(&assemble(text)).unwrap();
+    for (mode, config) in modes() {
+        let store = Store::new(config).unwrap();
+        let instance = Instance::new(&store, &module, &Imports::new()).unwrap();
+        let interrupter = regraft::Interrupter::this_thread().unwrap();
+        for _ in 0..3 {
+            let interrupter = interrupter.clone();
+            let patience = std::time::Duration::from_secs(60);
+            let other = std::thread::spawn(move || interrupter.interrupt(patience));
+            let result = instance.call("spin", &[]);
+            assert!(matches!(result, Err(Error::Interrupted { .. })), "{mode}");
+            assert!(other.join().unwrap());
+            let results = instance.call("seven", &[]).unwrap();
+            assert!(matches!(results[..], [Value::I32(7)]), "{mode}");
+        }
+        // Nothing runs: the request is taken back.
+        let other = std::thread::spawn(move || interrupter.interrupt(std::time::Duration::ZERO));
+        assert!(!other.join().unwrap());
+        assert!(instance.call("seven", &[]).is_ok(), "{mode}");
+    }
+}

@@ -155,6 +155,15 @@ pub unsafe fn on_stack(top: *mut u8, function: Entered, first: usize, second: *m
     unsafe { imp::switch::on_stack(top, function, first, second) };
 }
 
+/// Goes on at `pc` with these pointers, and these two values of an exception.
+///
+/// # Safety
+/// As [`crate::unwind::resume`].
+pub unsafe fn resume_at(pc: usize, sp: usize, frame_pointer: usize, first: u64, second: u64) -> ! {
+    // SAFETY: the caller's contract.
+    unsafe { imp::switch::resume_at(pc, sp, frame_pointer, first, second) }
+}
+
 /// Fills memory with instructions that stop the process, so that a stale address is noticed.
 ///
 /// # Safety

@@ -50,6 +50,8 @@ pub enum Place {
     Door,
     /// At an address without code, which was called.
     Nowhere,
+    /// At an instruction of generated code that did nothing: another thread has asked.
+    Interrupted,
 }
 
 /// The limits of a thread's stack.

@@ -78,6 +78,11 @@ fn section(module: &mut ModuleData, payload: Payload<'_>) -> Result<(), Error> {
                 module.globals.push(Global { ty, init });
             }
         }
+        Payload::TagSection(reader) => {
+            for tag in reader {
+                module.tags.push(tag?.func_type_idx);
+            }
+        }
         Payload::ExportSection(reader) => {
             for export in reader {
                 let export = export?;
@@ -86,6 +91,7 @@ fn section(module: &mut ModuleData, payload: Payload<'_>) -> Result<(), Error> {
                     ExternalKind::Table => Item::Table(export.index),
                     ExternalKind::Memory => Item::Memory(export.index),
                     ExternalKind::Global => Item::Global(export.index),
+                    ExternalKind::Tag => Item::Tag(export.index),
                     kind => return Err(unsupported(&format!("an export of kind {kind:?}"))),
                 };
                 if let Item::Func(function) = item {
@@ -174,6 +180,11 @@ fn import_item(module: &mut ModuleData, import: wasmparser::Import<'_>) -> Resul
             module.globals.push(Global { ty, init: None });
             module.imported_globals += 1;
             Item::Global(module.imported_globals - 1)
+        }
+        TypeRef::Tag(ty) => {
+            module.tags.push(ty.func_type_idx);
+            module.imported_tags += 1;
+            Item::Tag(module.imported_tags - 1)
         }
         ty => return Err(unsupported(&format!("an import of kind {ty:?}"))),
     };

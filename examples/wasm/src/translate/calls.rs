@@ -9,10 +9,10 @@ use crate::error::{Error, codes};
 use crate::helpers::Helper;
 use crate::vmctx::{RECORD_CODE, RECORD_TYPE, RECORD_VMCTX};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{FuncRef, Inst, InstBuilder, SigRef, Value, types};
+use cranelift_codegen::ir::{FuncRef, InstBuilder, SigRef, Value, types};
 
 /// Where a call goes.
-enum Callee {
+pub(super) enum Callee {
     Direct(FuncRef),
     Address(SigRef, Value),
 }
@@ -22,8 +22,8 @@ impl Translator<'_> {
         let ty = self.compiled.module.functions[function as usize];
         let arguments = self.arguments(ty)?;
         let (callee, vmctx) = self.direct(function)?;
-        let call = self.emit_call(callee, vmctx, arguments);
-        self.push_results(call);
+        let results = self.emit_call(callee, vmctx, arguments);
+        self.stack.extend(results);
         Ok(())
     }
 
@@ -38,8 +38,8 @@ impl Translator<'_> {
     pub(super) fn call_indirect(&mut self, ty: u32, table: u32) -> Result<(), Error> {
         let (callee, vmctx) = self.indirect(ty, table)?;
         let arguments = self.arguments(ty)?;
-        let call = self.emit_call(callee, vmctx, arguments);
-        self.push_results(call);
+        let results = self.emit_call(callee, vmctx, arguments);
+        self.stack.extend(results);
         Ok(())
     }
 
@@ -56,19 +56,21 @@ impl Translator<'_> {
         helper: Helper,
         arguments: &[Value],
     ) -> Result<Vec<Value>, Error> {
-        let callee = match self.helpers.get(&helper) {
-            Some(&callee) => callee,
-            None => {
-                let id = self.compiled.helpers.id(helper);
-                let callee = self.engine.import(id, self.b.func)?;
-                self.helpers.insert(helper, callee);
-                callee
-            }
-        };
+        let callee = self.helper_ref(helper)?;
         let mut values = vec![self.vmctx];
         values.extend_from_slice(arguments);
         let call = self.b.ins().call(callee, &values);
         Ok(self.b.inst_results(call).to_vec())
+    }
+
+    pub(super) fn helper_ref(&mut self, helper: Helper) -> Result<FuncRef, Error> {
+        if let Some(&callee) = self.helpers.get(&helper) {
+            return Ok(callee);
+        }
+        let id = self.compiled.helpers.id(helper);
+        let callee = self.engine.import(id, self.b.func)?;
+        self.helpers.insert(helper, callee);
+        Ok(callee)
     }
 
     /// Pops the arguments of a function of this type.
@@ -130,16 +132,6 @@ impl Translator<'_> {
         Ok((Callee::Address(signature, code), vmctx))
     }
 
-    fn emit_call(&mut self, callee: Callee, vmctx: Value, mut arguments: Vec<Value>) -> Inst {
-        arguments.insert(0, vmctx);
-        match callee {
-            Callee::Direct(callee) => self.b.ins().call(callee, &arguments),
-            Callee::Address(signature, code) => {
-                self.b.ins().call_indirect(signature, code, &arguments)
-            }
-        }
-    }
-
     fn emit_return_call(&mut self, callee: Callee, vmctx: Value, mut arguments: Vec<Value>) {
         arguments.insert(0, vmctx);
         match callee {
@@ -150,9 +142,5 @@ impl Translator<'_> {
                 .return_call_indirect(signature, code, &arguments),
         };
         self.reachable = false;
-    }
-
-    fn push_results(&mut self, call: Inst) {
-        self.stack.extend_from_slice(self.b.inst_results(call));
     }
 }

@@ -5,6 +5,7 @@
 //! blocks.
 
 use super::Translator;
+use super::exceptions::Try;
 use crate::error::{Error, codes};
 use crate::types::ValueType;
 use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, JumpTableData, Value, types};
@@ -21,7 +22,7 @@ pub(super) struct Frame {
     pub height: usize,
 }
 
-enum Kind {
+pub(super) enum Kind {
     Block,
     Loop {
         header: Block,
@@ -31,9 +32,18 @@ enum Kind {
         otherwise: Block,
         params: Vec<Value>,
     },
+    Try(Try),
 }
 
 impl Frame {
+    /// What there is of a `try_table`, if it is one.
+    pub fn as_try(&mut self) -> Option<&mut Try> {
+        match &mut self.kind {
+            Kind::Try(begun) => Some(begun),
+            _ => None,
+        }
+    }
+
     /// The body of a function.
     pub fn body(results: Vec<ValueType>) -> Self {
         Self {
@@ -84,7 +94,10 @@ impl Translator<'_> {
     /// Skips an operator, but for what ends the unreachable code.
     pub(super) fn unreachable_operator(&mut self, op: &Operator<'_>) -> Result<(), Error> {
         match op {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. } => {
                 self.skipped += 1;
             }
             Operator::Else if self.skipped == 0 => self.otherwise()?,
@@ -111,7 +124,7 @@ impl Translator<'_> {
         })
     }
 
-    fn begin(&mut self, kind: Kind, ty: BlockType) -> Result<(), Error> {
+    pub(super) fn begin(&mut self, kind: Kind, ty: BlockType) -> Result<(), Error> {
         let (params, results) = self.block_type(ty)?;
         let height = self.stack.len().checked_sub(params.len());
         self.frames.push(Frame {
@@ -178,6 +191,7 @@ impl Translator<'_> {
             // Without an `else`, parameters are results.
             self.otherwise()?;
         }
+        self.end_try()?;
         let exit_needed = self.frames.last().is_some_and(|frame| frame.exit.is_some());
         if exit_needed && self.reachable {
             self.branch(0)?;
@@ -204,7 +218,7 @@ impl Translator<'_> {
     }
 
     /// The block that a label leads to, and how many values it takes.
-    fn label(&mut self, depth: u32) -> Result<(Block, usize), Error> {
+    pub(super) fn label(&mut self, depth: u32) -> Result<(Block, usize), Error> {
         let at = self.frames.len().checked_sub(depth as usize + 1);
         let at = at.ok_or_else(|| Error::Internal(format!("no label {depth}")))?;
         let frame = &self.frames[at];
@@ -223,7 +237,7 @@ impl Translator<'_> {
         Ok((exit, self.frames[at].results.len()))
     }
 
-    fn branch(&mut self, depth: u32) -> Result<(), Error> {
+    pub(super) fn branch(&mut self, depth: u32) -> Result<(), Error> {
         let (target, count) = self.label(depth)?;
         let values = self.peek_canonical(count)?;
         self.b.ins().jump(target, &arguments(&values));
@@ -295,6 +309,6 @@ impl Translator<'_> {
     }
 }
 
-fn arguments(values: &[Value]) -> Vec<BlockArg> {
+pub(super) fn arguments(values: &[Value]) -> Vec<BlockArg> {
     values.iter().map(|value| BlockArg::from(*value)).collect()
 }

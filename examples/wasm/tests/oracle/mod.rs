@@ -169,6 +169,6 @@ pub fn argument(ty: ValueType, position: usize, round: usize) -> u128 {
         ValueType::F32 => u128::from((number as f32 / 8.0).to_bits()),
         ValueType::F64 => u128::from((number as f64 / 8.0).to_bits()),
         ValueType::V128 => number * 0x0001_0002_0003_0004_0005_0006_0007,
-        ValueType::FuncRef | ValueType::ExternRef => 0,
+        ValueType::FuncRef | ValueType::ExternRef | ValueType::ExnRef => 0,
     }
 }

@@ -89,5 +89,6 @@ fn bits(value: &Value) -> u128 {
         Value::V128(bits) => *bits,
         Value::FuncRef(function) => u128::from(function.is_some()),
         Value::ExternRef(number) => u128::from(number.is_some()),
+        Value::ExnRef(exception) => u128::from(exception.is_some()),
     }
 }

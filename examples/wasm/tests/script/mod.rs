@@ -174,6 +174,11 @@ impl Script {
                 failed(format!("{found:?} instead of {results:?}"))
             }
             WastDirective::AssertTrap { exec, message, .. } => trap(self.execute(exec), message),
+            WastDirective::AssertException { exec, .. } => match self.execute(exec) {
+                Ok(values) => failed(format!("{values:?} instead of an exception")),
+                Err(Miss::Failed(found)) if found.starts_with("an exception of type") => Ok(()),
+                Err(miss) => Err(miss),
+            },
             WastDirective::AssertExhaustion { call, message, .. } => {
                 trap(self.invoke(&call), message)
             }

@@ -19,6 +19,7 @@ pub fn argument(argument: &WastArg<'_>) -> Option<Value> {
         WastArgCore::RefNull(HeapType::Abstract { ty, .. }) => match ty {
             AbstractHeapType::Func => Value::FuncRef(None),
             AbstractHeapType::Extern => Value::ExternRef(None),
+            AbstractHeapType::Exn => Value::ExnRef(None),
             _ => return None,
         },
         _ => return None,
@@ -40,7 +41,10 @@ fn core(want: &WastRetCore<'_>, have: &Value) -> bool {
         (WastRetCore::F32(want), Value::F32(have)) => f32_matches(want, *have),
         (WastRetCore::F64(want), Value::F64(have)) => f64_matches(want, *have),
         (WastRetCore::V128(want), Value::V128(have)) => v128(want, *have),
-        (WastRetCore::RefNull(_), Value::FuncRef(None) | Value::ExternRef(None)) => true,
+        (
+            WastRetCore::RefNull(_),
+            Value::FuncRef(None) | Value::ExternRef(None) | Value::ExnRef(None),
+        ) => true,
         (WastRetCore::RefExtern(None), Value::ExternRef(Some(_))) => true,
         (WastRetCore::RefExtern(Some(want)), Value::ExternRef(Some(have))) => want == have,
         (WastRetCore::RefFunc(_), Value::FuncRef(Some(_))) => true,

@@ -1,4 +1,4 @@
-//! Calling on another stack, on AArch64.
+//! Calling on another stack, and going on in another frame, on AArch64.
 //!
 //! Limitations: run under an emulator only.
 
@@ -37,5 +37,24 @@ pub(in crate::arch) unsafe extern "C" fn on_stack(
         "mov sp, x29",
         "ldp x29, x30, [sp], #32",
         "ret",
+    )
+}
+
+/// See [`crate::unwind::resume`]. The payload of an exception is in x0 and x1.
+#[unsafe(naked)]
+pub(in crate::arch) unsafe extern "C" fn resume_at(
+    pc: usize,
+    sp: usize,
+    frame_pointer: usize,
+    first: u64,
+    second: u64,
+) -> ! {
+    core::arch::naked_asm!(
+        "mov sp, x1",
+        "mov x29, x2",
+        "mov x9, x0",
+        "mov x0, x3",
+        "mov x1, x4",
+        "br x9",
     )
 }

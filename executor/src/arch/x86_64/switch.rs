@@ -1,4 +1,4 @@
-//! Calling on another stack, on x86-64.
+//! Calling on another stack, and going on in another frame, on x86-64.
 
 use crate::arch::Entered;
 
@@ -34,5 +34,23 @@ pub(in crate::arch) unsafe extern "C" fn on_stack(
         "mov rsp, rbp",
         "pop rbp",
         "ret",
+    )
+}
+
+/// See [`crate::unwind::resume`]. The payload of an exception is in rax and rdx.
+#[unsafe(naked)]
+pub(in crate::arch) unsafe extern "C" fn resume_at(
+    pc: usize,
+    sp: usize,
+    frame_pointer: usize,
+    first: u64,
+    second: u64,
+) -> ! {
+    core::arch::naked_asm!(
+        "mov rsp, rsi",
+        "mov rbp, rdx",
+        "mov rax, rcx",
+        "mov rdx, r8",
+        "jmp rdi",
     )
 }
