@@ -20,6 +20,7 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use regraft_executor::arena::Arena;
 use regraft_executor::locks::read;
 use regraft_executor::samples::Wanted;
+use regraft_executor::session::Session;
 use regraft_executor::slots::SlotTable;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -62,6 +63,7 @@ pub struct Engine {
 pub(crate) struct Inner {
     pub config: Config,
     pub isas: TierIsas,
+    pub session: Arc<dyn Session>,
     pub arena: Arc<Arena>,
     pub slots: Arc<SlotTable>,
     pub invoker: Invoker,

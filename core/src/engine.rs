@@ -15,10 +15,12 @@
 mod addresses;
 mod calls;
 mod definitions;
+pub mod elsewhere;
 
 use crate::call::invoke::{InvokeError, Invoker};
 use crate::code::codemap::CodeMap;
 use crate::code::isa::TierIsas;
+use crate::config::detection::Detection;
 use crate::config::{CompileMode, Config};
 use crate::context::{Engine, Inner, RUNTIME_UNIT};
 use crate::error::Error;
@@ -33,10 +35,11 @@ use crate::units::table::{Unit, UnitTable};
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{FuncRef, Function, Signature, UserFuncName};
 use cranelift_codegen::isa::TargetIsa;
-use regraft_executor::arena::Arena;
 use regraft_executor::fork;
 use regraft_executor::locks::{read, write};
-use regraft_executor::slots::{OwnedSlot, Runtime, SlotTable};
+use regraft_executor::session::ExecutorError;
+use regraft_executor::slots::{OwnedSlot, Runtime};
+use regraft_executor::{Executor, ExecutorAddr};
 use regraft_regions::{Profile, SavedFunction};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock, Weak};
@@ -83,6 +86,15 @@ impl Engine {
         Self::with_tiers(isas, config)
     }
 
+    /// An engine whose code runs in `executor`, the same as with [`Config::executor`](Config).
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::new`]; `Error::Executor`.
+    pub fn with_executor(executor: Executor, config: Config) -> Result<Self, Error> {
+        Self::new(Config { executor, ..config })
+    }
+
     /// An engine with the target and the settings of `isa`; the tiers choose
     /// optimisation level and register allocator themselves.
     ///
@@ -97,10 +109,17 @@ impl Engine {
         if config.workers == 0 && config.compile == CompileMode::Background {
             return Err(Error::NoWorkers);
         }
-        let arena = Arena::new(config.arena)?;
+        let session = config.executor.session(config.arena)?;
+        if !session.is_here() && matches!(config.detection, Detection::Sampling(_)) {
+            return Err(unsupported("sampling"));
+        }
+        let arena = Arc::clone(session.arena());
         let callbacks = Callbacks::default();
-        let slots = SlotTable::new(Arc::clone(&arena), Box::new(callbacks.clone()))?;
-        let codemap = CodeMap::new(Arc::clone(&arena), slots.trap_stub_address());
+        let slots = session.slots(Box::new(callbacks.clone()))?;
+        let codemap = match session.is_here() {
+            true => CodeMap::new(Arc::clone(&arena), slots.trap_stub_address()),
+            false => CodeMap::elsewhere(Arc::clone(&arena)),
+        };
         // The runtime's entry point is an import like any other: unit 0.
         let slots = Arc::new(slots);
         let mut units = UnitTable::default();
@@ -113,9 +132,14 @@ impl Engine {
         let saved_profiles = config.profile.clone().map(SavedProfiles::new);
         let inner = Arc::new(Inner {
             workers: Workers::new(config.workers, config.worker_priority),
-            invoker: Invoker::new(Arc::clone(&arena), Arc::clone(&isas.tier0)),
+            invoker: Invoker::in_session(
+                Arc::clone(&session),
+                Arc::clone(&codemap),
+                Arc::clone(&isas.tier0),
+            ),
             config,
             isas,
+            session,
             arena,
             slots,
             symbols: RwLock::default(),
@@ -148,9 +172,22 @@ impl Engine {
     /// Registers a host symbol, for functions that are declared but not
     /// defined and for data that CLIF names. A later registration of the same
     /// name is used by what is resolved after it.
+    ///
+    /// Where code runs in another process, an address of this one is not used: see [`Engine::executor_symbol`] and
+    /// [`Engine::host_function`].
     pub fn symbol(&self, name: &str, address: *const u8) {
+        if !self.inner.session.is_here() {
+            tracing::error!(name, "an address of this process is none in the executor's");
+            return;
+        }
         let mut symbols = write(&self.inner.symbols);
         symbols.insert(name.to_string(), address.expose_provenance());
+    }
+
+    /// Registers a symbol of the process that runs the code, as [`Engine::symbol`].
+    pub fn executor_symbol(&self, name: &str, address: ExecutorAddr) {
+        let mut symbols = write(&self.inner.symbols);
+        symbols.insert(name.to_string(), address.get());
     }
 
     /// Declares a function: to be defined, or to be found among the host's
@@ -236,14 +273,28 @@ impl Engine {
     /// # Errors
     ///
     /// `UnknownFunction`; `UndefinedSymbol` where the function, or one that it
-    /// reaches through calls, is neither defined nor a symbol.
+    /// reaches through calls, is neither defined nor a symbol; `Executor` where code runs in another process
+    /// ([`Engine::executor_address`]).
     pub fn pointer(&self, id: FuncId) -> Result<*const u8, Error> {
+        self.inner.runs_here("a pointer to a function")?;
         let function = self.inner.function(id)?;
         self.inner.check_resolvable(&function)?;
         self.inner.reclaimer.pointer_left();
         Ok(std::ptr::with_exposed_provenance(
             function.slot.stub_address(),
         ))
+    }
+
+    /// The stable address of a function in the process that runs it, for programs and data there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::pointer`].
+    pub fn executor_address(&self, id: FuncId) -> Result<ExecutorAddr, Error> {
+        let function = self.inner.function(id)?;
+        self.inner.check_resolvable(&function)?;
+        self.inner.reclaimer.pointer_left();
+        Ok(ExecutorAddr::new(function.slot.stub_address()))
     }
 
     /// A function as a typed callable, which keeps the engine alive.
@@ -253,6 +304,7 @@ impl Engine {
     /// As [`Engine::pointer`]; `Typed` where the Rust types are not those of
     /// the signature.
     pub fn get<A: ClifArgs, R: ClifReturn>(&self, id: FuncId) -> Result<TypedFn<A, R>, Error> {
+        self.inner.runs_here("a typed callable")?;
         let function = self.inner.function(id)?;
         self.inner.check_resolvable(&function)?;
         let host = self.inner.isas.tier1.default_call_conv();
@@ -277,7 +329,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// As [`Engine::pointer`]; `Invoke` where the arguments do not fit; `Trap`.
+    /// As [`Engine::pointer`]; `Invoke` where the arguments do not fit; `Trap`; `Executor` where that is gone.
     pub unsafe fn call(&self, id: FuncId, args: &[DataValue]) -> Result<Vec<DataValue>, Error> {
         let function = self.inner.function(id)?;
         self.inner.check_resolvable(&function)?;
@@ -290,6 +342,7 @@ impl Engine {
         let results = self.inner.pinned(invoke);
         results.map_err(|source| match source {
             InvokeError::Trap(trap) => Error::Trap(trap),
+            InvokeError::Executor(error) => Error::Executor(error),
             source => Error::Invoke {
                 function: function.name.clone(),
                 source,
@@ -334,5 +387,20 @@ impl Engine {
         self.inner.workers.stop();
         // Another thread may be at it, or run a job itself.
         self.inner.workers.wait_idle();
+    }
+}
+
+/// What an executor that is another process cannot do.
+pub(crate) fn unsupported(what: &'static str) -> Error {
+    Error::Executor(ExecutorError::Unsupported { what })
+}
+
+impl Inner {
+    /// Fails where code runs in another process.
+    fn runs_here(&self, what: &'static str) -> Result<(), Error> {
+        match self.session.is_here() {
+            true => Ok(()),
+            false => Err(unsupported(what)),
+        }
     }
 }

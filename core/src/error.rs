@@ -7,6 +7,8 @@ use crate::code::error::CompileError;
 use crate::code::isa::IsaError;
 use cranelift_codegen::ir::Signature;
 use regraft_executor::arena::ArenaError;
+use regraft_executor::executor::SessionError;
+use regraft_executor::session::ExecutorError;
 use regraft_executor::slots::SlotError;
 use thiserror::Error;
 
@@ -99,9 +101,21 @@ pub enum Error {
     /// Generated code trapped in a safe call.
     #[error(transparent)]
     Trap(Box<Trap>),
+    /// The executor cannot be had, does not answer any more, or cannot do what was asked for.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
     /// A saved profile cannot be read.
     #[error(transparent)]
     Profile(#[from] regraft_regions::ProfileError),
+}
+
+impl From<SessionError> for Error {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Executor(error) => Self::Executor(error),
+            SessionError::Arena(error) => Self::Arena(error),
+        }
+    }
 }
 
 fn referrer(name: &Option<String>) -> String {

@@ -77,13 +77,16 @@ cfg_if::cfg_if! {
         pub use context::Engine;
         pub use code::error::CompileError;
         pub use error::Error;
+        pub use engine::elsewhere::{HOST_FUNCTION_FAILED, ProgramMemory};
         pub use config::faults::{Faults, Stage};
         pub use call::invoke::InvokeError;
         pub use units::ledger::{MemoryStats, TierBytes};
         pub use regraft_executor::arena::{ArenaConfig, ArenaError, RangeStats};
         pub use regraft_executor::priority::WorkerPriority;
+        pub use regraft_executor::session::ExecutorError;
         pub use regraft_executor::slots::SlotError;
         pub use regraft_executor::trap::Interrupter;
+        pub use regraft_executor::{Executor, ExecutorAddr};
         pub use report::{
             BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport, ExitReport,
             FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport, PartReport,

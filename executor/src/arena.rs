@@ -11,6 +11,9 @@
 //!                       └──────────────────────────────┘
 //! ```
 //!
+//! Where code runs in another process, the reservation is there, and so is the executable view; data memory is
+//! shared as well, and mapped here by itself (`shared`).
+//!
 //! A position in code memory is an *offset*; [`Arena::writable`] and [`Arena::executable`] turn it
 //! into an address of the one view or the other. Both ranges commit their pages on first use.
 //!
@@ -35,11 +38,13 @@ mod extents;
 mod mapping;
 mod owned;
 mod remap;
+#[cfg(feature = "remote")]
+mod shared;
 
 use std::fs::File;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use self::copy::CodeCopy;
@@ -48,6 +53,9 @@ use self::extents::Extents;
 pub use self::extents::{GRANULE, RangeStats};
 use self::mapping::{Mapping, code_file, page_size};
 pub use self::owned::{OwnedCode, OwnedData};
+#[cfg(feature = "remote")]
+pub(crate) use self::shared::{Files, Foreign, Shared};
+use crate::ExecutorAddr;
 use crate::arch;
 use crate::fork;
 use crate::locks::lock;
@@ -73,6 +81,30 @@ impl Default for ArenaConfig {
             code_bytes: 256 << 20,
             data_bytes: 64 << 20,
         }
+    }
+}
+
+/// What a configuration comes to in whole pages.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    code: usize,
+    data: usize,
+}
+
+impl Sizes {
+    fn of(config: ArenaConfig) -> Result<Self, ArenaError> {
+        let page = page_size();
+        let round = |bytes: usize| bytes.checked_next_multiple_of(page);
+        let sizes = round(config.code_bytes).zip(round(config.data_bytes));
+        let sizes = sizes.filter(|&(code, data)| {
+            let total = code.checked_add(data);
+            code > 0 && data > 0 && total.is_some_and(|total| total <= MAX_RESERVATION)
+        });
+        let (code, data) = sizes.ok_or(ArenaError::Reservation {
+            requested: config.code_bytes.saturating_add(config.data_bytes),
+            limit: MAX_RESERVATION,
+        })?;
+        Ok(Self { code, data })
     }
 }
 
@@ -204,6 +236,35 @@ impl DataBlock {
         self.len
     }
 
+    /// Copies bytes out; `None`, and nothing is copied, where they are not all in the block. What generated code writes
+    /// meanwhile is seen byte by byte.
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Option<()> {
+        let cells = self.bytes(offset, bytes.len())?;
+        for (byte, cell) in bytes.iter_mut().zip(cells) {
+            *byte = cell.load(Ordering::Relaxed);
+        }
+        Some(())
+    }
+
+    /// Copies bytes in; `None`, and nothing is copied, where the block has no room for them.
+    pub fn write(&self, offset: usize, bytes: &[u8]) -> Option<()> {
+        let cells = self.bytes(offset, bytes.len())?;
+        for (byte, cell) in bytes.iter().zip(cells) {
+            cell.store(*byte, Ordering::Relaxed);
+        }
+        Some(())
+    }
+
+    fn bytes(&self, offset: usize, len: usize) -> Option<&[AtomicU8]> {
+        let end = offset.checked_add(len)?;
+        if end > self.len {
+            return None;
+        }
+        // SAFETY: the bytes lie in the block (checked above), which is mapped as long as the arena, which whoever reaches a
+        // block keeps alive. Rust code accesses it atomically only.
+        Some(unsafe { std::slice::from_raw_parts(self.address.as_ptr().add(offset).cast(), len) })
+    }
+
     /// The 64-bit word at an offset, for atomic accesses; `None` where there is none.
     ///
     /// Generated code may change it with plain moves of the same size.
@@ -228,12 +289,25 @@ pub struct ArenaStats {
     pub data: RangeStats,
 }
 
+/// Another process, which runs the code of an arena.
+pub trait Elsewhere: std::fmt::Debug + Send + Sync {
+    /// Makes code that was written visible to every thread of it, as [`Arena::synchronize`].
+    ///
+    /// # Errors
+    /// It could not, or does not answer.
+    fn synchronize(&self, start: ExecutorAddr, len: usize, reused: bool) -> io::Result<()>;
+}
+
 /// Code memory in two views, and data memory next to the executable one. See the module's page.
 #[derive(Debug)]
 pub struct Arena {
     id: u32,
-    /// Data memory, followed by the executable view.
+    /// Data memory, followed by the executable view where code runs in this process.
     near: Mapping,
+    /// Where data memory is for generated code; the executable view follows.
+    start: usize,
+    /// Who is asked for barriers, where code runs in another process.
+    elsewhere: Option<Arc<dyn Elsewhere>>,
     /// The writable view of the code.
     writable: Mapping,
     data_bytes: usize,
@@ -253,41 +327,44 @@ impl Arena {
     /// [`ArenaError::Reservation`] for sizes that cannot be, [`ArenaError::System`] when the operating
     /// system refuses.
     pub fn new(config: ArenaConfig) -> Result<Arc<Self>, ArenaError> {
-        static NEXT_ID: AtomicU32 = AtomicU32::new(0);
-        let page = page_size();
-        let round = |bytes: usize| bytes.checked_next_multiple_of(page);
-        let total = round(config.code_bytes)
-            .zip(round(config.data_bytes))
-            .and_then(|(code, data)| Some((code, data, code.checked_add(data)?)))
-            .filter(|&(code, data, total)| code > 0 && data > 0 && total <= MAX_RESERVATION);
-        let Some((code_bytes, data_bytes, total)) = total else {
-            return Err(ArenaError::Reservation {
-                requested: config.code_bytes.saturating_add(config.data_bytes),
-                limit: MAX_RESERVATION,
-            });
-        };
-
-        let file = code_file(code_bytes)?;
-        let near = Mapping::reserve(total)?;
-        near.map(0, data_bytes, libc::PROT_READ | libc::PROT_WRITE, None)?;
-        let arena = Arc::new(Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            near,
-            writable: Mapping::reserve(code_bytes)?,
-            data_bytes,
-            code_bytes,
-            page,
-            code: Mutex::new(Extents::new(code_bytes)),
-            data: Mutex::new(Extents::new(data_bytes)),
-            mark: Mark::new()?,
-            file: Mutex::default(),
-        });
+        let Sizes { code, data } = Sizes::of(config)?;
+        let file = code_file(code)?;
+        let near = Mapping::reserve(code + data)?;
+        near.map(0, data, libc::PROT_READ | libc::PROT_WRITE, None)?;
+        let start = near.base.as_ptr().expose_provenance();
+        let (writable, sizes) = (Mapping::reserve(code)?, Sizes { code, data });
+        let arena = Arc::new(Self::over(near, writable, start, None, sizes)?);
         arena.map_code(file)?;
         fork::register_arena(&arena).map_err(|source| ArenaError::System {
             action: "pthread_atfork",
             source,
         })?;
         Ok(arena)
+    }
+
+    /// An arena over data memory that is, for generated code, at `start`; and over a view of code.
+    fn over(
+        near: Mapping,
+        writable: Mapping,
+        start: usize,
+        elsewhere: Option<Arc<dyn Elsewhere>>,
+        Sizes { code, data }: Sizes,
+    ) -> Result<Self, ArenaError> {
+        static NEXT_ID: AtomicU32 = AtomicU32::new(0);
+        Ok(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            near,
+            start,
+            elsewhere,
+            writable,
+            data_bytes: data,
+            code_bytes: code,
+            page: page_size(),
+            code: Mutex::new(Extents::new(code)),
+            data: Mutex::new(Extents::new(data)),
+            mark: Mark::new()?,
+            file: Mutex::default(),
+        })
     }
 
     /// Maps `file` as both views.
@@ -357,8 +434,13 @@ impl Arena {
         if block.arena != self.id {
             return Err(io::Error::other("a code block of another arena"));
         }
+        let start = self.executable(block.offset);
+        if let Some(elsewhere) = &self.elsewhere {
+            let start = ExecutorAddr::new(start.addr());
+            return elsewhere.synchronize(start, block.len, block.reused);
+        }
         // SAFETY: the block lies inside the executable view.
-        unsafe { arch::synchronize(self.executable(block.offset), block.len, block.reused) }?;
+        unsafe { arch::synchronize(start, block.len, block.reused) }?;
         if block.reused {
             self.map_again(block)?;
         }
@@ -380,7 +462,7 @@ impl Arena {
         Ok(DataBlock {
             arena: self.id,
             address,
-            executor_address: self.data_start() + offset,
+            executor_address: self.start + offset,
             offset,
             len,
         })
@@ -397,11 +479,6 @@ impl Arena {
         }
     }
 
-    /// The address of data memory for generated code.
-    fn data_start(&self) -> usize {
-        self.near.base.as_ptr().expose_provenance()
-    }
-
     /// The address at which code at `offset` is written. Offsets beyond the end give the end.
     pub fn writable(&self, offset: usize) -> *mut u8 {
         let offset = offset.min(self.code_bytes);
@@ -409,16 +486,15 @@ impl Arena {
         unsafe { self.writable.base.add(offset) }.as_ptr()
     }
 
-    /// The address at which code at `offset` runs. Offsets beyond the end give the end.
+    /// The address at which code at `offset` runs, in the process that runs it. Offsets beyond the end give the end.
     pub fn executable(&self, offset: usize) -> *const u8 {
         let offset = self.data_bytes + offset.min(self.code_bytes);
-        // SAFETY: at most the end of the mapping.
-        unsafe { self.near.base.add(offset) }.as_ptr()
+        std::ptr::with_exposed_provenance(self.start + offset)
     }
 
     /// The offset of an address of the executable view.
     pub fn executable_offset(&self, address: usize) -> Option<usize> {
-        let start = self.near.base.as_ptr().addr() + self.data_bytes;
+        let start = self.start + self.data_bytes;
         address
             .checked_sub(start)
             .filter(|&offset| offset < self.code_bytes)
@@ -430,6 +506,11 @@ impl Arena {
         address
             .checked_sub(start)
             .filter(|&offset| offset < self.code_bytes)
+    }
+
+    /// Whether the calling process has made it, or has a copy of its own: not so in some children of a fork.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.mark.is_set()
     }
 
     /// How the memory is used at this moment.

@@ -10,6 +10,7 @@
 //!   epoch    who may be inside                              samples  where threads are seen
 //!   fork     what a child process gets                      locks    taken so that a fork waits for them
 //!   unwind   leaving frames for a handler of an exception
+//!   session  what whoever makes code asks for               remote   the same, of another process
 //! ```
 //!
 //! Invariants:
@@ -32,6 +33,7 @@
     )
 ))]
 
+mod address;
 mod arch;
 pub mod arena;
 mod atomic;
@@ -39,15 +41,22 @@ pub mod countdown;
 pub mod entry;
 pub mod epoch;
 pub mod errno;
+pub mod executor;
 pub mod fork;
 pub mod locks;
 pub mod priority;
 pub mod ranges;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod samples;
+pub mod session;
 mod signals;
 pub mod slots;
 pub mod stacks;
+pub mod symbols;
 pub mod trap;
 pub mod unwind;
 
+pub use address::ExecutorAddr;
 pub use arch::{Entered, Interrupted};
+pub use executor::Executor;

@@ -25,6 +25,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::ExecutorAddr;
 use crate::arch::{self, CELL_SIZE, Cell, HOT_DOOR, LAZY_DOOR, RUNTIME_CODE_SIZE, STUB_SIZE};
 use crate::arena::{Arena, ArenaError, CodeBlock, DataBlock};
 use crate::entry;
@@ -123,10 +124,58 @@ pub struct SlotAddresses {
     pub stub: usize,
 }
 
+/// Where generated code enters the runtime: addresses of the process that runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "remote", derive(serde::Serialize, serde::Deserialize))]
+pub struct EntryPoints {
+    /// What a counter below zero calls, with its cell.
+    hot: ExecutorAddr,
+    /// What a first call leads to, behind its door.
+    trampoline: ExecutorAddr,
+}
+
+impl EntryPoints {
+    /// Those of this process.
+    #[must_use]
+    pub fn here() -> Self {
+        Self {
+            hot: ExecutorAddr::new((regraft_hot as *const ()).expose_provenance()),
+            trampoline: ExecutorAddr::new(arch::trampoline_address()),
+        }
+    }
+}
+
+/// Who answers what generated code asks, in the process that runs it: what the cells of a table point to.
+pub struct Answerer(Box<Owner>);
+
+impl std::fmt::Debug for Answerer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Answerer").finish_non_exhaustive()
+    }
+}
+
+impl Answerer {
+    /// One for a table whose runtime code is at `trap`.
+    pub(crate) fn new(runtime: Box<dyn Runtime>, trap: ExecutorAddr) -> Self {
+        let trap = trap.get();
+        Self(Box::new(Owner { runtime, trap }))
+    }
+
+    /// What cells hold.
+    pub(crate) fn address(&self) -> ExecutorAddr {
+        ExecutorAddr::new(ptr::from_ref(&*self.0).expose_provenance())
+    }
+}
+
 /// All slots of one arena.
 pub struct SlotTable {
     arena: Arc<Arena>,
-    owner: Box<Owner>,
+    /// Where cells point to is in this process; `None` where code runs in another.
+    answerer: Option<Answerer>,
+    /// What cells hold: an address of the process that runs code.
+    owner: ExecutorAddr,
+    /// The trap stub, at the start of the runtime's code.
+    trap: usize,
     state: Mutex<State>,
 }
 
@@ -155,21 +204,38 @@ impl SlotTable {
     /// # Errors
     /// [`SlotError::Arena`], [`SlotError::Synchronize`]: no code memory for the trap stub.
     pub fn new(arena: Arc<Arena>, runtime: Box<dyn Runtime>) -> Result<Self, SlotError> {
+        let mut table = Self::answered_by(arena, EntryPoints::here(), ExecutorAddr::default())?;
+        let answerer = Answerer::new(runtime, ExecutorAddr::new(table.trap));
+        table.owner = answerer.address();
+        table.answerer = Some(answerer);
+        Ok(table)
+    }
+
+    /// Makes an empty table, whose cells say that `owner` answers them.
+    ///
+    /// # Errors
+    /// As [`SlotTable::new`].
+    pub(crate) fn answered_by(
+        arena: Arc<Arena>,
+        points: EntryPoints,
+        owner: ExecutorAddr,
+    ) -> Result<Self, SlotError> {
         let block = arena.alloc_code(RUNTIME_CODE_SIZE, STUB_SIZE)?;
-        let hot = (regraft_hot as *const ()).expose_provenance();
+        let writable = arena.writable(block.offset());
         // SAFETY: the block is at least `RUNTIME_CODE_SIZE` bytes.
-        unsafe { arch::write_runtime_code(arena.writable(block.offset()), hot) };
-        let trap = arena.executable(block.offset());
+        unsafe {
+            arch::write_runtime_code(writable, points.hot.get(), points.trampoline.get());
+        }
+        let trap = arena.executable(block.offset()).addr();
         if let Err(error) = arena.synchronize(&block) {
             arena.free_code(block);
             return Err(SlotError::Synchronize(error));
         }
         Ok(Self {
             arena,
-            owner: Box::new(Owner {
-                runtime,
-                trap: trap.expose_provenance(),
-            }),
+            answerer: None,
+            owner,
+            trap,
             state: Mutex::new(State {
                 trap: Some(block),
                 ..State::default()
@@ -179,20 +245,20 @@ impl SlotTable {
 
     /// Takes the slot from its unit: it traps from now on, and another unit may get it.
     ///
-    /// No code that may still run refers to it: this is the caller's to know. A slot that is already
-    /// free stays as it is.
+    /// No code that may still run refers to it: this is the caller's to know. It is freed once: its owner is dropped once.
     fn free(&self, slot: RawSlot) {
+        if !self.arena.is_ours() {
+            // A child of a fork: the memory is its parent's as well.
+            return;
+        }
         let mut state = self.state();
         let cell = slot.cell.as_ptr();
         // SAFETY: cells live as long as the table; `owner` of a cell changes under the lock, which
         // is held, and nobody resolves through a slot that is being freed.
         unsafe {
-            if (*cell).owner.is_null() {
-                return;
-            }
             (*cell).owner = ptr::null();
         }
-        slot.publish(self.owner.trap);
+        slot.publish(self.trap);
         state.free.push(slot);
         state.live -= 1;
     }
@@ -200,19 +266,22 @@ impl SlotTable {
     /// Code that raises a signal: what a slot leads to when there is nothing to call. The doors of the
     /// runtime are behind it.
     pub fn trap_stub_address(&self) -> usize {
-        self.owner.trap
+        self.trap
     }
 
     /// Where generated code reports a hot unit: a function of one argument, the address of the
     /// unit's cell, that returns an address or 0 (`system_v` or the host's own convention).
     pub fn hot_address(&self) -> usize {
-        self.owner.trap + HOT_DOOR
+        self.trap + HOT_DOOR
     }
 
-    /// What the first call of a slot of this table leads to: its resolver is asked.
+    /// What the first call of a slot of this table leads to: its resolver is asked. A trap where code runs in another process.
     pub fn resolve(&self, slot: &OwnedSlot) -> usize {
-        // SAFETY: a live slot, of a table that its owner keeps alive.
-        unsafe { regraft_resolve(slot.cell()) }
+        match self.answerer {
+            // SAFETY: a live slot, of a table that its owner keeps alive.
+            Some(_) => unsafe { regraft_resolve(slot.cell()) },
+            None => self.trap,
+        }
     }
 
     /// The number of slots that belong to a unit.
@@ -234,7 +303,7 @@ impl SlotTable {
         // SAFETY: the slot was free, so that nothing reads these fields of its cell until the
         // handle is returned.
         unsafe {
-            (*cell).owner = ptr::from_ref(&*self.owner).cast();
+            (*cell).owner = ptr::with_exposed_provenance(self.owner.get());
             (*cell).unit = unit;
         }
         slot.publish(entry(slot.addresses));
@@ -286,8 +355,8 @@ impl SlotTable {
             // SAFETY: the cell is in the block, which nobody else uses.
             unsafe {
                 cell.write(Cell {
-                    entry: AtomicUsize::new(self.owner.trap),
-                    trampoline: self.owner.trap + LAZY_DOOR,
+                    entry: AtomicUsize::new(self.trap),
+                    trampoline: self.trap + LAZY_DOOR,
                     owner: ptr::null(),
                     unit: 0,
                     pad: 0,
@@ -370,7 +439,7 @@ unsafe extern "C" fn regraft_hot(cell: *const Cell) -> usize {
 
 /// Runs what generated code has entered the runtime for: on a stack of its own, and so that nothing shows of it, in
 /// `errno` or floating-point state. 0 when it panics, or when there is no memory for a stack.
-fn entered(work: impl FnOnce() -> usize, unit: u32) -> usize {
+pub(crate) fn entered(work: impl FnOnce() -> usize, unit: u32) -> usize {
     let contained = || match catch_unwind(AssertUnwindSafe(work)) {
         Ok(address) => address,
         Err(payload) => {

@@ -48,6 +48,7 @@ pub struct Fault {
 
 /// What kind of fault ended a safe call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "remote", derive(serde::Serialize, serde::Deserialize))]
 pub enum FaultKind {
     /// At an instruction of generated code.
     Instruction,

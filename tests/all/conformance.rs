@@ -350,6 +350,23 @@ fn wrapped() {
     }
 }
 
+/// The same, in a process that was started for it, with a session for each file.
+#[test]
+fn wrapped_in_another_process() {
+    let config = Config {
+        check: true,
+        executor: crate::remote::spawn(),
+        ..eager_to_tier_up()
+    };
+    for tally in check("wrapped, another process", config, Some(8), 1) {
+        assert_eq!(
+            tally.entered_while_running, tally.loops,
+            "{:?}",
+            tally.states
+        );
+    }
+}
+
 /// With return addresses that are signed, and branch targets that are marked.
 #[cfg(target_arch = "aarch64")]
 #[test]

@@ -16,6 +16,7 @@ mod packages;
 mod publication;
 mod random;
 mod reclaim;
+mod remote;
 mod report;
 mod see;
 mod threads;

@@ -141,6 +141,13 @@ fn text() {
     assert!(stats.regions > 0, "{stats:?}");
 }
 
+/// Both ends of a connection are talked to, and lanes get as far as calls.
+#[test]
+fn messages() {
+    let stats = drive("messages");
+    assert!(stats.calls > 50 && stats.entered > 20, "{stats:?}");
+}
+
 #[test]
 fn the_checker_notices_sabotage() {
     for sabotage in [
@@ -205,6 +212,11 @@ fn counters_notice_sabotage() {
     for sabotage in [Sabotage::MiscountEdge, Sabotage::LoseCall] {
         notices("counters", sabotage);
     }
+}
+
+#[test]
+fn messages_notice_sabotage() {
+    notices("messages", Sabotage::DamageMessage);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! | [`changes::check`] | plain cranelift-jit and an engine as the case chooses it, with redefinition and removal |
 //! | [`modules::check`] | cranelift-jit's module and `regraft::jit`'s |
 //! | [`counters::check`] | counts of the engine and of an instrumentation of its own kind |
+//! | [`messages::check`] | nothing: no message makes either process panic or wait for ever |
 //! | [`text::check`] | nothing: no text makes the parser or the engine panic |
 //!
 //! An oracle takes an optional [`Sabotage`], a defect put in between transformation and check; the tests
@@ -23,6 +24,7 @@ pub mod counters;
 pub mod engines;
 pub mod instrumented;
 pub mod interpreter;
+pub mod messages;
 pub mod minimise;
 pub mod modules;
 pub mod outline;
@@ -96,7 +98,7 @@ pub struct Oracle {
 }
 
 /// All oracles.
-pub const ORACLES: [Oracle; 8] = [
+pub const ORACLES: [Oracle; 9] = [
     Oracle {
         name: "symbolic",
         check: outline::check_symbolically,
@@ -124,6 +126,10 @@ pub const ORACLES: [Oracle; 8] = [
     Oracle {
         name: "counters",
         check: counters::check,
+    },
+    Oracle {
+        name: "messages",
+        check: messages::check,
     },
     Oracle {
         name: "text",

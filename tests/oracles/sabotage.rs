@@ -34,6 +34,8 @@ pub enum Sabotage {
     KeepFunction,
     /// A function that is not called any more is not removed.
     KeepCaller,
+    /// A bit of a message is changed.
+    DamageMessage,
     /// A piece of text makes the parser panic.
     PanickingParser,
 }

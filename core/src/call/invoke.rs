@@ -36,12 +36,15 @@ use cranelift_codegen::{CodegenError, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
 use crate::call::trap::Trap;
-use crate::code::link::{LinkError, Linked, ObjectCode, link, place};
+use crate::code::codemap::{CodeLocation, CodeMap, locate};
+use crate::code::link::{LinkError, Linked, ObjectCode, library_call, link, place};
+use regraft_executor::ExecutorAddr;
+#[cfg(test)]
 use regraft_executor::arena::Arena;
 use regraft_executor::errno;
 use regraft_executor::locks::{Locked, lock};
+use regraft_executor::session::{EnterError, ExecutorError, Session};
 use regraft_executor::stacks::on_own_stack;
-use regraft_executor::trap::call_safely;
 
 /// Why a call was not made, or did not return.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +79,9 @@ pub enum InvokeError {
     /// The code trapped.
     #[error(transparent)]
     Trap(Box<Trap>),
+    /// The executor does not answer, or cannot make the call.
+    #[error(transparent)]
+    Executor(ExecutorError),
     /// The calling sequence did not compile.
     #[error("the calling sequence did not compile")]
     Compile(#[source] CodegenError),
@@ -87,12 +93,11 @@ pub enum InvokeError {
 /// Size of one value in the array that a calling sequence works on.
 const VALUE_SIZE: usize = 16;
 
-/// A calling sequence: callee and values.
-type Sequence = unsafe extern "C" fn(usize, *mut u8);
-
 /// Calls code by signature; keeps the calling sequences it generated.
 pub struct Invoker {
-    arena: Arc<Arena>,
+    session: Arc<dyn Session>,
+    /// Where traps are looked up; those of this process are known without.
+    codemap: Option<Arc<CodeMap>>,
     isa: OwnedTargetIsa,
     sequences: Mutex<HashMap<Signature, Linked>>,
 }
@@ -108,9 +113,25 @@ impl std::fmt::Debug for Invoker {
 impl Invoker {
     /// An invoker that compiles with `isa`, which must agree with the callees' on everything that
     /// shapes a calling convention: either tier of the same [`crate::code::isa::TierIsas`] does.
+    #[cfg(test)]
     pub fn new(arena: Arc<Arena>, isa: OwnedTargetIsa) -> Self {
         Self {
-            arena,
+            session: Arc::new(regraft_executor::session::Here::over(arena)),
+            codemap: None,
+            isa,
+            sequences: Mutex::default(),
+        }
+    }
+
+    /// The same for code that runs wherever the session is.
+    pub(crate) fn in_session(
+        session: Arc<dyn Session>,
+        codemap: Arc<CodeMap>,
+        isa: OwnedTargetIsa,
+    ) -> Self {
+        Self {
+            session,
+            codemap: Some(codemap),
             isa,
             sequences: Mutex::default(),
         }
@@ -140,19 +161,31 @@ impl Invoker {
             arg.write_to_slice_ne(&mut bytes);
             *value = u128::from_ne_bytes(bytes);
         }
-        let pointer = std::ptr::with_exposed_provenance::<()>(sequence);
-        // SAFETY: `sequence` is the entry of a calling sequence; it stays in memory while `self` lives.
-        let sequence = unsafe { std::mem::transmute::<*const (), Sequence>(pointer) };
-        // SAFETY: `values` holds a 16-byte cell for every parameter and every result; the rest is the
-        // caller's contract.
-        unsafe { call_safely(sequence, entry, values.as_mut_ptr().cast()) }
-            .map_err(|fault| InvokeError::Trap(Box::new(Trap::new(&fault))))?;
+        let [sequence, entry] = [sequence, entry].map(ExecutorAddr::new);
+        // SAFETY: `sequence` is the entry of a calling sequence; it stays in memory while `self` lives. `values` holds a
+        // 16-byte cell for every parameter and every result; the rest is the caller's contract.
+        let returned = unsafe { self.session.enter(sequence, entry, &mut values) };
+        returned.map_err(|error| match error {
+            EnterError::Fault(fault) => {
+                let location = match &self.codemap {
+                    Some(codemap) => codemap.locate(fault.pc).or_else(|| self.locate(fault.pc)),
+                    None => self.locate(fault.pc),
+                };
+                InvokeError::Trap(Box::new(Trap::at(&fault, location)))
+            }
+            EnterError::Executor(error) => InvokeError::Executor(error),
+        })?;
         let results = signature.returns.iter().zip(&values);
         Ok(results
             .map(|(result, value)| {
                 DataValue::read_from_slice_ne(&value.to_ne_bytes(), result.value_type)
             })
             .collect())
+    }
+
+    /// Of which engine's code of this process an address is; none, if code runs elsewhere.
+    fn locate(&self, pc: usize) -> Option<CodeLocation> {
+        self.session.is_here().then(|| locate(pc)).flatten()
     }
 
     /// The calling sequence for a signature, compiled at the first request.
@@ -199,12 +232,12 @@ impl Invoker {
         let name = format!("invoke {signature}");
         let resolve = |target: &_| match target {
             cranelift_module::ModuleRelocTarget::LibCall(libcall) => {
-                crate::code::link::default_libcall_address(*libcall)
+                library_call(&*self.session, *libcall)
             }
             _ => None,
         };
         let code = ObjectCode::of(code, &context.func, None);
-        let place = place(&self.arena, &code)?;
+        let place = place(self.session.arena(), &code)?;
         Ok(link(place, &self.isa, &name, &code, &resolve)?)
     }
 

@@ -103,7 +103,11 @@ impl std::error::Error for Trap {}
 impl Trap {
     /// What a fault in generated code means.
     pub(crate) fn new(fault: &Fault) -> Self {
-        let location = locate(fault.pc);
+        Self::at(fault, locate(fault.pc))
+    }
+
+    /// What a fault in generated code means, which is at this location.
+    pub(crate) fn at(fault: &Fault, location: Option<CodeLocation>) -> Self {
         let code = location.as_ref().and_then(|location| location.trap);
         let overflow = match fault.kind {
             FaultKind::StackOverflow => true,

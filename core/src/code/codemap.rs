@@ -317,7 +317,8 @@ impl CodeTables {
 pub(crate) struct CodeMap {
     start: usize,
     code: RwLock<BTreeMap<usize, Listed>>,
-    _range: ranges::Registration,
+    /// None where code runs in another process.
+    range: Option<ranges::Registration>,
     /// Unmapped after the range is forgotten: fields are dropped in order.
     _arena: Arc<Arena>,
 }
@@ -347,15 +348,25 @@ impl CodeMap {
         let map = Arc::new(Self {
             start,
             code: RwLock::default(),
-            _range: ranges::register(CodeRange {
+            range: Some(ranges::register(CodeRange {
                 start,
                 end,
                 runtime,
-            }),
+            })),
             _arena: arena,
         });
         write(&MAPS).insert(start, Arc::downgrade(&map));
         map
+    }
+
+    /// An empty map of the code of an arena that runs in another process: [`locate`] does not know it.
+    pub fn elsewhere(arena: Arc<Arena>) -> Arc<Self> {
+        Arc::new(Self {
+            start: arena.executable(0).addr(),
+            code: RwLock::default(),
+            range: None,
+            _arena: arena,
+        })
     }
 
     /// Where the engine's code starts.
@@ -389,7 +400,7 @@ impl CodeMap {
 
     /// What is known of an address. Takes no lock for an address outside of the arena.
     pub fn locate(&self, pc: usize) -> Option<CodeLocation> {
-        if find_range(pc)?.start != self.start {
+        if self.range.is_some() && find_range(pc)?.start != self.start {
             return None;
         }
         let code = read(&self.code);
@@ -451,7 +462,9 @@ impl Listed {
 
 impl Drop for CodeMap {
     fn drop(&mut self) {
-        write(&MAPS).remove(&self.start);
+        if self.range.is_some() {
+            write(&MAPS).remove(&self.start);
+        }
     }
 }
 

@@ -38,7 +38,7 @@ use self::relocate::{Resolved, resolve_all};
 use crate::passes::layout::CACHE_LINE;
 use regraft_executor::arena::{Arena, ArenaError, GRANULE, OwnedCode};
 
-pub use self::libcalls::{default_libcall_address, process_symbol};
+pub use self::libcalls::{default_libcall_address, library_call, process_symbol};
 pub use self::object::ObjectCode;
 
 mod libcalls;

@@ -2,13 +2,14 @@
 
 use crate::code::codemap::Origin;
 use crate::code::externals::OwnData;
-use crate::code::link::{default_libcall_address, process_symbol};
+use crate::code::link::library_call;
 use crate::context::{Inner, RUNTIME_UNIT};
 use crate::error::Error;
 use crate::passes::names;
 use crate::units::function::FunctionUnit;
 use crate::units::table::Unit;
 use cranelift_module::ModuleRelocTarget;
+use regraft_executor::ExecutorAddr;
 use regraft_executor::locks::read;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -73,7 +74,7 @@ impl Inner {
     /// The address of a host symbol: registered, or found by the dynamic linker.
     pub fn symbol_address(&self, name: &str) -> Option<usize> {
         let registered = read(&self.symbols).get(name).copied();
-        registered.or_else(|| process_symbol(name))
+        registered.or_else(|| self.session.symbol(name).map(ExecutorAddr::get))
     }
 
     /// Checks that everything `root` can reach by calls can be called.
@@ -147,7 +148,9 @@ impl Inner {
         }
         let (namespace, index) = match *target {
             ModuleRelocTarget::User { namespace, index } => (namespace, index),
-            ModuleRelocTarget::LibCall(libcall) => return default_libcall_address(libcall),
+            ModuleRelocTarget::LibCall(libcall) => {
+                return library_call(&*self.session, libcall);
+            }
             _ => return None,
         };
         let slot = |unit: u32| Some(read(&self.units).get(unit)?.slot());

@@ -114,15 +114,15 @@ pub unsafe fn write_stub(writable: *mut u8, executable: usize, cell: usize) -> O
 }
 
 /// Writes the trap stub, which raises a signal (`SIGILL`, `SIGTRAP`), and the doors: to `hot`, and to
-/// the trampoline.
+/// the trampoline, of the process that runs the code.
 ///
 /// # Safety
 /// `writable` is valid for writes of [`RUNTIME_CODE_SIZE`] bytes.
-pub unsafe fn write_runtime_code(writable: *mut u8, hot: usize) {
+pub unsafe fn write_runtime_code(writable: *mut u8, hot: usize, trampoline: usize) {
     let mut bytes = [imp::FILL; RUNTIME_CODE_SIZE];
     bytes[..TRAP_SIZE].copy_from_slice(&imp::TRAP);
     bytes[HOT_DOOR..LAZY_DOOR].copy_from_slice(&imp::doors::door(hot));
-    bytes[LAZY_DOOR..].copy_from_slice(&imp::doors::door(trampoline_address()));
+    bytes[LAZY_DOOR..].copy_from_slice(&imp::doors::door(trampoline));
     // SAFETY: the caller's contract.
     unsafe { writable.copy_from_nonoverlapping(bytes.as_ptr(), RUNTIME_CODE_SIZE) };
 }
@@ -177,7 +177,7 @@ pub unsafe fn fill_with_traps(writable: *mut u8, len: usize) {
 ///
 /// The code there is entered by a lazy stub only, through the door. It saves what can hold an argument, calls the
 /// resolver with the cell, and jumps to the address it gets.
-fn trampoline_address() -> usize {
+pub fn trampoline_address() -> usize {
     imp::prepare();
     (imp::trampoline as *const ()).expose_provenance()
 }

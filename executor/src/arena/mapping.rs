@@ -1,5 +1,6 @@
 //! Address space, and the file behind code memory: every system call of [`super::Arena`].
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -19,15 +20,25 @@ pub fn page_size() -> usize {
 
 /// A sparse, unnamed file of `len` bytes: the pages of code memory.
 pub fn code_file(len: usize) -> Result<File, ArenaError> {
+    sparse_file(c"regraft-code", len, 0)
+}
+
+/// A sparse, unnamed file of `len` bytes, whose size and use can be sealed.
+#[cfg(feature = "remote")]
+pub fn memory_file(name: &CStr, len: usize) -> Result<File, ArenaError> {
+    sparse_file(name, len, libc::MFD_ALLOW_SEALING)
+}
+
+fn sparse_file(name: &CStr, len: usize, flags: libc::c_uint) -> Result<File, ArenaError> {
     /// Since Linux 6.3; older kernels refuse it with `EINVAL`, and some settings with `EACCES`.
     const MFD_EXEC: libc::c_uint = 0x10;
     let create = |flags: libc::c_uint| {
         // SAFETY: the name is a C string.
-        unsafe { libc::memfd_create(c"regraft-code".as_ptr(), flags) }
+        unsafe { libc::memfd_create(name.as_ptr(), flags) }
     };
-    let mut fd = create(libc::MFD_CLOEXEC | MFD_EXEC);
+    let mut fd = create(flags | libc::MFD_CLOEXEC | MFD_EXEC);
     if fd < 0 {
-        fd = create(libc::MFD_CLOEXEC);
+        fd = create(flags | libc::MFD_CLOEXEC);
     }
     if fd < 0 {
         return Err(system("memfd_create"));

@@ -142,7 +142,8 @@ impl Lower<'_> {
         otherwise: &BlockCall,
     ) -> Result<(), Refusal> {
         let test = self.test(condition)?;
-        if !self.has_args(then) && !(self.is_next(then) && !self.has_args(otherwise)) {
+        let falls_through = self.is_next(then) && !self.has_args(otherwise);
+        if !self.has_args(then) && !falls_through {
             let target = self.target(then);
             self.branch_true(test, target);
             self.edge(otherwise)?;

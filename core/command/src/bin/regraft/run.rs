@@ -10,8 +10,8 @@ use cranelift_codegen::data_value::DataValue;
 use regraft::isa::TierIsas;
 use regraft::regions::{Profile, function_hash};
 use regraft::{
-    CompileMode, Config, Detection, FuncId, Mode, Observe, Pacing, REPORT_VERSION, Report,
-    Sampling, SavedProfileReport, WorkersReport,
+    CompileMode, Config, Detection, Executor, FuncId, Mode, Observe, Pacing, REPORT_VERSION,
+    Report, Sampling, SavedProfileReport, WorkersReport,
 };
 use regraft_command::clif::{Command, Program, Target, TestFile, Verdict};
 use std::collections::HashMap;
@@ -61,6 +61,11 @@ pub struct Args {
     /// Functions are known by a hash of their CLIF: one that has changed is run without its profile.
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
+
+    /// Where code runs: `in-process`, `spawn` for a process of its own (the `regraft-executor` program), or the socket at which
+    /// one listens
+    #[arg(long, value_name = "spawn|PATH", default_value = "in-process")]
+    executor: PathBuf,
 
     /// Run the body of every function N times per call, in a loop (once where it has side effects)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -217,6 +222,7 @@ fn config(args: &Args) -> Result<Config, CliError> {
             .map(input::profile)
             .transpose()?
             .map(Arc::new),
+        executor: executor(&args.executor)?,
         ..Config::default()
     };
     if let Some(threshold) = args.threshold {
@@ -224,6 +230,16 @@ fn config(args: &Args) -> Result<Config, CliError> {
         config.entry_threshold = threshold;
     }
     Ok(config)
+}
+
+/// The process that was asked for.
+fn executor(place: &Path) -> Result<Executor, CliError> {
+    let executor = match place.to_str() {
+        Some("in-process") => return Ok(Executor::in_process()),
+        Some("spawn") => Executor::spawn(),
+        _ => Executor::connect(place),
+    };
+    executor.map_err(|error| CliError::BadInput(error.to_string()))
 }
 
 /// Reads all files before anything runs; every bad one is named.

@@ -1,0 +1,210 @@
+//! The border between the process that makes code and the process that runs it.
+//!
+//! ```text
+//!   makes code: regraft                            runs code: the executor
+//!   Session ──── reserve ────────────────────────▶ maps what is shared
+//!     arena, slots: stores to shared memory ═════▶ code, cells, counters
+//!     barrier, symbol, enter ────────────────────▶ asked of it
+//!     Runtime ◀─── resolve, hot, host functions ── generated code asks
+//! ```
+//!
+//! An [`Executor`](crate::Executor) is a process that runs code; a [`Session`] is one engine's part of it, with memory of its own. What
+//! happens often (writing code, publishing a word, reading a counter) are accesses to memory that both see, through
+//! [`Arena`] and [`SlotTable`], and no part of the trait. What remains is rare, or is a call.
+//!
+//! Invariants:
+//!
+//! * Every address that code is made with is one of the executor: [`ExecutorAddr`], or a number that came from one.
+//! * What an executor answers is used as a number in code that *it* runs; never as an address or an index here.
+//!
+//! Limitations: both processes are on one machine, because memory is shared. An executor elsewhere needs a session whose
+//! arena sends what is written to it, and counters that are fetched.
+//!
+//! Not here: how another process is asked (`remote`).
+
+use crate::address::ExecutorAddr;
+use crate::arena::{Arena, ArenaConfig};
+use crate::slots::{Runtime, SlotError, SlotTable};
+use crate::trap::{Fault, call_safely};
+use crate::{arch::Entered, symbols};
+use std::fmt;
+use std::sync::Arc;
+
+/// Why an executor could not be had, or does not answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecutorError {
+    /// The executor ended, was killed, or sent what it must not send; the connection is closed. A new executor can be had.
+    #[error("the executor is gone: {reason}")]
+    Gone {
+        /// What was noticed first.
+        reason: Arc<str>,
+    },
+    /// The executor did not do what it was asked for, and goes on.
+    #[error("the executor refused: {reason}")]
+    Refused {
+        /// What it said.
+        reason: String,
+    },
+    /// A program for the executor could not be started, or nobody listens.
+    #[error("no executor at {program}: {reason}")]
+    Start {
+        /// The program or the socket.
+        program: String,
+        /// What the system answered.
+        reason: String,
+    },
+    /// A call has more arguments or results than fit into a message.
+    #[error("{bytes} bytes of arguments or results do not fit into a message of {limit}")]
+    TooLong {
+        /// Bytes of values.
+        bytes: usize,
+        /// The most there can be.
+        limit: usize,
+    },
+    /// The operating system refused.
+    #[error("{action} failed for the executor: {reason}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// What it answered.
+        reason: String,
+    },
+    /// An executor of this kind cannot do it.
+    #[error("{what} is not possible with this executor")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+    },
+}
+
+/// Why a call did not return.
+#[derive(Clone, Debug)]
+pub enum EnterError {
+    /// Generated code trapped.
+    Fault(Fault),
+    /// The executor does not answer any more, or cannot be asked.
+    Executor(ExecutorError),
+}
+
+/// What an engine has of an executor. See the module's page.
+pub trait Session: fmt::Debug + Send + Sync {
+    /// Whether code runs in this process.
+    fn is_here(&self) -> bool;
+
+    /// Code memory and data memory.
+    fn arena(&self) -> &Arc<Arena>;
+
+    /// Makes the table of slots, whose generated code asks `runtime`. Once, before anything else is allocated.
+    ///
+    /// # Errors
+    /// As [`SlotTable::new`].
+    fn slots(&self, runtime: Box<dyn Runtime>) -> Result<SlotTable, SlotError>;
+
+    /// The address of a symbol of the executor.
+    fn symbol(&self, name: &str) -> Option<ExecutorAddr>;
+
+    /// The address of a function that code generators call, by its name ([`symbols::library_call`]).
+    fn library_call(&self, name: &str) -> Option<ExecutorAddr>;
+
+    /// Calls `function(first, values)` on a thread of the executor: `values` is what generated code finds at its second
+    /// argument, and what it left there is in `values` afterwards. What it asks for meanwhile is done on the calling
+    /// thread.
+    ///
+    /// # Errors
+    /// [`EnterError`]; `values` are as they were, or anything.
+    ///
+    /// # Safety
+    /// `function` is code of this session that takes these arguments, and running it is sound: in this process, it can do
+    /// anything.
+    unsafe fn enter(
+        &self,
+        function: ExecutorAddr,
+        first: ExecutorAddr,
+        values: &mut [u128],
+    ) -> Result<(), EnterError>;
+
+    /// Makes `function` callable by generated code, through [`HostEntry`].
+    ///
+    /// # Errors
+    /// [`ExecutorError::Unsupported`] where code runs here and can call functions directly.
+    fn host_function(&self, function: Arc<HostFunction>) -> Result<HostEntry, ExecutorError>;
+}
+
+/// A function of the process that makes code, called with the values of arguments, 16 bytes each, and room for results.
+/// `false` makes the call a trap.
+pub type HostFunction = dyn Fn(&mut [u128]) -> bool + Send + Sync;
+
+/// How generated code calls a host function of another process: `entry(session, function, values, count)`, which returns 0 (a
+/// 32-bit number) unless the call is to trap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostEntry {
+    /// A function of the executor, with its convention.
+    pub entry: ExecutorAddr,
+    /// Its first argument, of 32 bits.
+    pub session: u32,
+    /// Its second argument, of 32 bits.
+    pub function: u32,
+}
+
+/// The session of code that runs in the process that makes it.
+#[derive(Debug)]
+pub struct Here(Arc<Arena>);
+
+impl Here {
+    /// Reserves memory.
+    ///
+    /// # Errors
+    /// As [`Arena::new`].
+    pub fn new(config: ArenaConfig) -> Result<Self, crate::arena::ArenaError> {
+        Ok(Self::over(Arena::new(config)?))
+    }
+
+    /// A session with this memory.
+    #[must_use]
+    pub fn over(arena: Arc<Arena>) -> Self {
+        Self(arena)
+    }
+}
+
+impl Session for Here {
+    fn is_here(&self) -> bool {
+        true
+    }
+
+    fn arena(&self) -> &Arc<Arena> {
+        &self.0
+    }
+
+    fn slots(&self, runtime: Box<dyn Runtime>) -> Result<SlotTable, SlotError> {
+        SlotTable::new(Arc::clone(&self.0), runtime)
+    }
+
+    fn symbol(&self, name: &str) -> Option<ExecutorAddr> {
+        symbols::symbol(name).map(ExecutorAddr::new)
+    }
+
+    fn library_call(&self, name: &str) -> Option<ExecutorAddr> {
+        symbols::library_call(name).map(ExecutorAddr::new)
+    }
+
+    unsafe fn enter(
+        &self,
+        function: ExecutorAddr,
+        first: ExecutorAddr,
+        values: &mut [u128],
+    ) -> Result<(), EnterError> {
+        let function = std::ptr::with_exposed_provenance::<()>(function.get());
+        // SAFETY: the caller's contract.
+        let function = unsafe { std::mem::transmute::<*const (), Entered>(function) };
+        // SAFETY: as above.
+        unsafe { call_safely(function, first.get(), values.as_mut_ptr().cast()) }
+            .map_err(EnterError::Fault)
+    }
+
+    fn host_function(&self, _: Arc<HostFunction>) -> Result<HostEntry, ExecutorError> {
+        Err(ExecutorError::Unsupported {
+            what: "forwarding a host function",
+        })
+    }
+}
