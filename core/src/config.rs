@@ -5,6 +5,7 @@ pub mod faults;
 
 use crate::config::detection::Detection;
 use crate::config::faults::Faults;
+use crate::optimize::Optimizer;
 use regraft_executor::arena::ArenaConfig;
 use regraft_executor::priority::WorkerPriority;
 use regraft_regions::{Mode as Counting, Policy, Profile};
@@ -160,6 +161,8 @@ pub struct Config {
     pub reclamation: Reclamation,
     /// What is made visible to people and tools: nothing by default.
     pub observe: Observe,
+    /// What is done to code before the code generator's own optimiser.
+    pub optimizer: Optimizer,
 }
 
 impl Default for Config {
@@ -192,6 +195,7 @@ impl Default for Config {
             templates: true,
             reclamation: Reclamation::default(),
             observe: Observe::default(),
+            optimizer: Optimizer::default(),
         }
     }
 }

@@ -56,6 +56,7 @@ cfg_if::cfg_if! {
         mod executor_tests;
         pub mod jit;
         mod observe;
+        mod optimize;
         mod pacing;
         mod passes;
         mod pipeline;
@@ -67,6 +68,7 @@ cfg_if::cfg_if! {
         pub mod typed;
         mod units;
 
+        pub use optimize::{Optimizer, SharedFuel};
         pub use code::isa;
 
         pub use code::codemap::{CodeLocation, CodeUnit, locate};
@@ -86,7 +88,7 @@ cfg_if::cfg_if! {
         pub use regraft_executor::slots::SlotError;
         pub use report::{
             BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport, ExitReport,
-            FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport, PartReport,
+            FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport, PartReport, PassReport,
             REPORT_VERSION, RangeReport, RegionReport, Report, SavedProfileReport, SideExitReport,
             TierMemoryReport, VersionReport, WorkersReport, report_exits, report_live_ins,
             report_live_outs,
@@ -104,6 +106,7 @@ cfg_if::cfg_if! {
     }
 }
 
+pub use regraft_optimizer as optimizer;
 pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;
 
