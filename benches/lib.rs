@@ -6,6 +6,7 @@
 //! thing measured against (cranelift-jit as anyone would use it), [`shapes`]
 //! are the functions.
 
+pub mod frontend;
 pub mod plain;
 pub mod shapes;
 

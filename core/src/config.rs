@@ -2,9 +2,11 @@
 
 pub mod detection;
 pub mod faults;
+pub mod optimizer;
 
 use crate::config::detection::Detection;
 use crate::config::faults::Faults;
+use crate::config::optimizer::Optimizer;
 use regraft_executor::Executor;
 use regraft_executor::arena::ArenaConfig;
 use regraft_executor::priority::WorkerPriority;
@@ -163,6 +165,9 @@ pub struct Config {
     pub observe: Observe,
     /// The process that runs the code: this one by default.
     pub executor: Executor,
+    /// What is done to code before the code generator's own optimiser: nothing by default, as no gain on real programs has
+    /// been measured yet.
+    pub optimizer: Optimizer,
 }
 
 impl Default for Config {
@@ -196,6 +201,7 @@ impl Default for Config {
             reclamation: Reclamation::default(),
             observe: Observe::default(),
             executor: Executor::default(),
+            optimizer: Optimizer::off(),
         }
     }
 }

@@ -68,6 +68,7 @@ cfg_if::cfg_if! {
         mod units;
 
         pub use call::unwind;
+        pub use config::optimizer::{Optimizer, SharedFuel};
         pub use code::isa;
 
         pub use code::codemap::{CodeLocation, CodeUnit, locate};
@@ -89,7 +90,7 @@ cfg_if::cfg_if! {
         pub use regraft_executor::{Executor, ExecutorAddr};
         pub use report::{
             BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport, ExitReport,
-            FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport, PartReport,
+            FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport, PartReport, PassReport,
             REPORT_VERSION, RangeReport, RegionReport, Report, SavedProfileReport, SideExitReport,
             TierMemoryReport, VersionReport, WorkersReport, report_exits, report_live_ins,
             report_live_outs,
@@ -107,6 +108,7 @@ cfg_if::cfg_if! {
     }
 }
 
+pub use regraft_optimizer as optimizer;
 pub use regraft_outliner as outliner;
 pub use regraft_regions as regions;
 

@@ -12,8 +12,8 @@ mod memory;
 pub use detail::{BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport};
 pub use format::{
     ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, PartReport,
-    REPORT_VERSION, RegionReport, Report, SavedProfileReport, SideExitReport, VersionReport,
-    WorkersReport,
+    PassReport, REPORT_VERSION, RegionReport, Report, SavedProfileReport, SideExitReport,
+    VersionReport, WorkersReport,
 };
 pub use interface::{report_exits, report_live_ins, report_live_outs};
 pub use memory::{MemoryReport, RangeReport, TierMemoryReport};

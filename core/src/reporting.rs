@@ -15,7 +15,7 @@ use crate::report::{
     FunctionReport, IrreducibleReport, PartReport, REPORT_VERSION, RegionReport, Report,
     SavedProfileReport, SideExitReport, VersionReport, WorkersReport,
 };
-use crate::report::{MemoryReport, RangeReport, TierMemoryReport};
+use crate::report::{MemoryReport, PassReport, RangeReport, TierMemoryReport};
 use crate::report::{report_exits, report_live_ins, report_live_outs};
 use crate::threads::queue::WorkerFigures;
 use crate::units::formed::Side;
@@ -29,6 +29,7 @@ use cranelift_codegen::ir::{Block, Function};
 use detail::report_detail;
 use indexmap::IndexMap;
 use regraft_executor::arena::RangeStats;
+use regraft_optimizer::Effort;
 use regraft_outliner::OutlineError;
 use regraft_regions::{Exit, FunctionProfile, LoopId, ProfileError, instruction_count as insts};
 use std::time::Duration;
@@ -206,6 +207,18 @@ fn share(executed: u64, total: u64) -> f64 {
     (executed as f64 / total as f64 * 1e4).round() / 1e4
 }
 
+fn pass_report(effort: &Effort) -> PassReport {
+    let (before, after) = (effort.before, effort.after);
+    PassReport {
+        pass: effort.pass.name().to_string(),
+        changes: effort.changes,
+        instructions: [before.instructions, after.instructions],
+        loads: [before.loads, after.loads],
+        stores: [before.stores, after.stores],
+        calls: [before.calls, after.calls],
+    }
+}
+
 fn add_version(list: &mut Vec<VersionReport>, total: &mut [u64; 2], version: &Version) {
     let report = VersionReport {
         tier: version.tier,
@@ -214,6 +227,7 @@ fn add_version(list: &mut Vec<VersionReport>, total: &mut [u64; 2], version: &Ve
         code_bytes: version.code_bytes,
         compile_micros: micros(version.compile_time),
         found_by: name_of(version.found_by),
+        passes: version.passes.iter().map(pass_report).collect(),
         code: version.text.as_deref().cloned(),
     };
     total[usize::from(version.tier.min(1))] += report.compile_micros;

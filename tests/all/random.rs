@@ -106,6 +106,12 @@ fn roundtrip() {
     assert!(stats.calls > 50, "{stats:?}");
 }
 
+#[test]
+fn optimized() {
+    let stats = drive("optimized");
+    assert!(stats.calls > 50 && stats.optimized > 500, "{stats:?}");
+}
+
 /// The engine's optimised code is what runs: regions are entered.
 #[test]
 fn engines() {

@@ -9,7 +9,9 @@ use crate::generate::host::Host;
 use crate::generate::{Program, Source};
 use cranelift_codegen::ir::Function;
 use regraft::regions::{Mode as Counting, Policy, Profile};
-use regraft::{Compilation, CompileMode, Config, Detection, Mode, Pacing, Reclamation, Sampling};
+use regraft::{
+    Compilation, CompileMode, Config, Detection, Mode, Optimizer, Pacing, Reclamation, Sampling,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,6 +115,10 @@ impl Choices {
             side_exit_threshold: source.pick(&[1, 4]),
             policy,
             templates: source.percent(70),
+            optimizer: match source.percent(50) {
+                true => Optimizer::default(),
+                false => Optimizer::off(),
+            },
             ..base(Mode::Tiered)
         };
         Self { config, saved }

@@ -8,6 +8,7 @@
 //! | [`outline::check_symbolically`] | source and outlined functions, by the symbolic checker |
 //! | [`outline::check_by_running`] | source and outlined functions, run under plain cranelift-jit |
 //! | [`outline::check_round_trip`] | source and residual with the region inlined again |
+//! | [`optimize::check`] | source and what any passes in any order make of it |
 //! | [`engines::check`] | interpreter, plain cranelift-jit and the engine in every mode |
 //! | [`changes::check`] | plain cranelift-jit and an engine as the case chooses it, with redefinition and removal |
 //! | [`modules::check`] | cranelift-jit's module and `regraft::jit`'s |
@@ -27,6 +28,7 @@ pub mod interpreter;
 pub mod messages;
 pub mod minimise;
 pub mod modules;
+pub mod optimize;
 pub mod outline;
 pub mod plain;
 pub mod sabotage;
@@ -55,6 +57,8 @@ pub struct Stats {
     pub calls: usize,
     /// Runs that Cranelift's interpreter took part in.
     pub interpreted: usize,
+    /// Changes that passes made.
+    pub optimized: u64,
     /// Cases in which the sabotage found something to spoil.
     pub sabotaged: usize,
 }
@@ -69,6 +73,7 @@ impl Stats {
         entered: 0,
         calls: 0,
         interpreted: 0,
+        optimized: 0,
         sabotaged: 0,
     };
 
@@ -81,6 +86,7 @@ impl Stats {
         self.entered += other.entered;
         self.calls += other.calls;
         self.interpreted += other.interpreted;
+        self.optimized += other.optimized;
         self.sabotaged += other.sabotaged;
     }
 }
@@ -98,7 +104,7 @@ pub struct Oracle {
 }
 
 /// All oracles.
-pub const ORACLES: [Oracle; 9] = [
+pub const ORACLES: [Oracle; 10] = [
     Oracle {
         name: "symbolic",
         check: outline::check_symbolically,
@@ -110,6 +116,10 @@ pub const ORACLES: [Oracle; 9] = [
     Oracle {
         name: "roundtrip",
         check: outline::check_round_trip,
+    },
+    Oracle {
+        name: "optimized",
+        check: optimize::check,
     },
     Oracle {
         name: "engines",

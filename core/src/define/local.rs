@@ -107,6 +107,7 @@ impl Inner {
         let fixed = has_places_that_matter(&context.func);
         let mut source = context.func.clone();
         if !fixed && self.config.mode != Mode::Eager {
+            self.promote(&function.name, &mut source);
             remove_constant_parameters(&mut source, &*self.isas.tier0);
         }
         let body = Arc::new(Body {
@@ -169,7 +170,10 @@ impl Inner {
             };
             tracing::warn!(function = %name, %error, "no tier 0; compiling it as it is");
         }
-        Ok((None, self.plain_code(function, body, context, control)?))
+        let mut source = body.source.clone();
+        self.optimize(&function.name, &mut source)?;
+        let generated = self.generate_in(1, name, context, source, control)?;
+        Ok((None, generated))
     }
 
     /// The function as it is, at the tier-1 settings.

@@ -79,6 +79,7 @@ impl Inner {
         let profiled = self.saved_profiles.is_some();
         let written_hash = profiled.then(|| regraft_regions::function_hash(&func));
         if self.config.mode != Mode::Eager {
+            self.promote(&function.name, &mut func);
             remove_constant_parameters(&mut func, &*self.isas.tier0);
         }
         let references =

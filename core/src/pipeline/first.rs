@@ -35,6 +35,7 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::Function;
 use regraft_executor::locks::write;
 use regraft_executor::slots::OwnedSlot;
+use regraft_optimizer::Summary;
 use regraft_outliner::{Hook, Interface, OutlineError, hookable_loop};
 use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Mode as Counting, Region, estimate};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -130,14 +131,25 @@ impl Inner {
         &self,
         tier: u8,
         origin: &Origin,
-        func: Function,
+        mut func: Function,
         own: &[OwnData],
     ) -> Result<Version, CompileError> {
+        let start = Instant::now();
+        let summary = match tier {
+            0 => Summary::default(),
+            _ => self.optimize(&origin.name(), &mut func)?,
+        };
+        let optimizing = start.elapsed();
         let context = &mut Context::for_function(func);
         let generated =
             self.generate(tier, &origin.name(), context, true, &mut Default::default())?;
         let place = place(&self.arena, &generated.code)?;
-        self.link(place, origin, generated, own)
+        let version = self.link(place, origin, generated, own)?;
+        Ok(Version {
+            passes: summary.efforts,
+            compile_time: version.compile_time + optimizing,
+            ..version
+        })
     }
 
     /// The first step of a compilation: machine code.

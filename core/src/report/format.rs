@@ -222,9 +222,29 @@ pub struct VersionReport {
     /// What had it compiled: `counters`, `sampling` or `profile`; empty for a
     /// first version.
     pub found_by: String,
+    /// What each pass did to its CLIF before the code generator got it; passes that changed nothing are not here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passes: Vec<PassReport>,
     /// Its text; absent unless it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<CodeReport>,
+}
+
+/// What one pass did to a version's CLIF.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassReport {
+    /// Its name.
+    pub pass: String,
+    /// The changes that it made.
+    pub changes: u64,
+    /// Instructions before and after.
+    pub instructions: [usize; 2],
+    /// Loads before and after.
+    pub loads: [usize; 2],
+    /// Stores before and after.
+    pub stores: [usize; 2],
+    /// Calls before and after.
+    pub calls: [usize; 2],
 }
 
 /// A cycle with several entries.

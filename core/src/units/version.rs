@@ -9,6 +9,7 @@ use crate::report::CodeReport;
 use crate::units::ledger::{Account, Code, Releasable};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_module::ModuleRelocTarget;
+use regraft_optimizer::Effort;
 use std::time::{Duration, Instant};
 
 /// One compiled body of a unit.
@@ -30,6 +31,8 @@ pub(crate) struct Version {
     pub compile_time: Duration,
     /// What found its part hot; nothing did for a first version.
     pub found_by: Option<FoundBy>,
+    /// What each pass did to its CLIF.
+    pub passes: Vec<Effort>,
     /// Its text, where that is kept.
     pub text: Option<Box<CodeReport>>,
 }
@@ -62,6 +65,7 @@ pub fn link_version(
         instructions_after: generated.instructions_after,
         compile_time: generated.compile_time + start.elapsed(),
         found_by: None,
+        passes: vec![],
         text: generated.text,
     };
     Ok((version, generated.tables))

@@ -18,12 +18,12 @@ impl Lower<'_> {
     pub(super) fn convert(&mut self, inst: Inst, opcode: Opcode) -> Result<(), Refusal> {
         match opcode {
             Opcode::Fpromote | Opcode::Fdemote => self.between_floats(inst),
-            Opcode::FcvtFromSint => self.from_signed(inst),
-            Opcode::FcvtFromUint => self.from_unsigned(inst),
-            Opcode::FcvtToSint => self.to_signed(inst, false),
-            Opcode::FcvtToSintSat => self.to_signed(inst, true),
-            Opcode::FcvtToUint => self.to_unsigned(inst, false),
-            Opcode::FcvtToUintSat => self.to_unsigned(inst, true),
+            Opcode::FcvtFromSint => self.signed_to_float(inst),
+            Opcode::FcvtFromUint => self.unsigned_to_float(inst),
+            Opcode::FcvtToSint => self.float_to_signed(inst, false),
+            Opcode::FcvtToSintSat => self.float_to_signed(inst, true),
+            Opcode::FcvtToUint => self.float_to_unsigned(inst, false),
+            Opcode::FcvtToUintSat => self.float_to_unsigned(inst, true),
             Opcode::Bitcast => self.bitcast(inst),
             _ => Err(Refusal::Opcode(opcode)),
         }
@@ -43,7 +43,7 @@ impl Lower<'_> {
         self.state.define(result, to)
     }
 
-    fn from_signed(&mut self, inst: Inst) -> Result<(), Refusal> {
+    fn signed_to_float(&mut self, inst: Inst) -> Result<(), Refusal> {
         let (a, result) = (self.arg(inst, 0)?, self.result(inst)?);
         let from = self.state.use_reg(a)?;
         let to = self.state.result(result)?;
@@ -56,7 +56,7 @@ impl Lower<'_> {
         self.state.define(result, to)
     }
 
-    fn from_unsigned(&mut self, inst: Inst) -> Result<(), Refusal> {
+    fn unsigned_to_float(&mut self, inst: Inst) -> Result<(), Refusal> {
         let (a, result) = (self.arg(inst, 0)?, self.result(inst)?);
         let from = self.state.use_reg(a)?;
         let to = self.state.result(result)?;
@@ -87,7 +87,7 @@ impl Lower<'_> {
         self.state.define(result, to)
     }
 
-    fn to_signed(&mut self, inst: Inst, saturates: bool) -> Result<(), Refusal> {
+    fn float_to_signed(&mut self, inst: Inst, saturates: bool) -> Result<(), Refusal> {
         let (a, result) = (self.arg(inst, 0)?, self.result(inst)?);
         let (from_ty, ty) = (self.ty(a), self.ty(result));
         let size = int_size(ty)?;
@@ -130,7 +130,7 @@ impl Lower<'_> {
         self.state.define(result, to)
     }
 
-    fn to_unsigned(&mut self, inst: Inst, saturates: bool) -> Result<(), Refusal> {
+    fn float_to_unsigned(&mut self, inst: Inst, saturates: bool) -> Result<(), Refusal> {
         let (a, result) = (self.arg(inst, 0)?, self.result(inst)?);
         let (from_ty, ty) = (self.ty(a), self.ty(result));
         let size = int_size(ty)?;

@@ -8,10 +8,11 @@ use crate::{html, input, story};
 use clap::ValueEnum;
 use cranelift_codegen::data_value::DataValue;
 use regraft::isa::TierIsas;
+use regraft::optimizer::{Pass, Passes};
 use regraft::regions::{Profile, function_hash};
 use regraft::{
-    CompileMode, Config, Detection, Executor, FuncId, Mode, Observe, Pacing, REPORT_VERSION,
-    Report, Sampling, SavedProfileReport, WorkersReport,
+    CompileMode, Config, Detection, Executor, FuncId, Mode, Observe, Optimizer, Pacing,
+    REPORT_VERSION, Report, Sampling, SavedProfileReport, SharedFuel, WorkersReport,
 };
 use regraft_command::clif::{Command, Program, Target, TestFile, Verdict};
 use std::collections::HashMap;
@@ -47,6 +48,14 @@ pub struct Args {
     /// Run every command N times; all must succeed
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
+
+    /// Passes that run before the code generator's own optimiser, separated by commas; `all` or `none`
+    #[arg(long, value_name = "PASSES", default_value = "none")]
+    passes: String,
+
+    /// Let the passes make N changes at most: to find the one that breaks a program
+    #[arg(long, value_name = "N")]
+    fuel: Option<u64>,
 
     /// What finds hot code while it runs
     #[arg(long, value_enum, default_value_t = DetectorArg::Counters)]
@@ -193,6 +202,25 @@ pub fn run(args: &Args, out: &mut Output) -> Result<(), CliError> {
     }
 }
 
+/// The passes that an argument names.
+fn passes(names: &str) -> Result<Passes, CliError> {
+    match names {
+        "all" => return Ok(Passes::all()),
+        "none" => return Ok(Passes::NONE),
+        _ => {}
+    }
+    names.split(',').try_fold(Passes::NONE, |passes, name| {
+        let known: Vec<&str> = Pass::ALL.iter().map(|pass| pass.name()).collect();
+        let pass = Pass::from_name(name).ok_or_else(|| {
+            CliError::BadInput(format!(
+                "there is no pass `{name}`, but {}",
+                known.join(", ")
+            ))
+        })?;
+        Ok(passes.with(pass))
+    })
+}
+
 fn config(args: &Args) -> Result<Config, CliError> {
     let settings = args.settings.iter();
     let settings: Vec<(&str, &str)> = settings.map(|(name, value)| (&**name, &**value)).collect();
@@ -223,6 +251,13 @@ fn config(args: &Args) -> Result<Config, CliError> {
             .transpose()?
             .map(Arc::new),
         executor: executor(&args.executor)?,
+        optimizer: Optimizer {
+            passes: passes(&args.passes)?,
+            fuel: args
+                .fuel
+                .map_or_else(SharedFuel::default, SharedFuel::limited),
+            ..Optimizer::default()
+        },
         ..Config::default()
     };
     if let Some(threshold) = args.threshold {
