@@ -45,3 +45,22 @@ pub(in crate::arch) unsafe extern "C" fn on_stack(
         ".option pop",
     )
 }
+
+/// See [`crate::unwind::resume`]. The payload of an exception is in a0 and a1.
+#[unsafe(naked)]
+pub(in crate::arch) unsafe extern "C" fn resume_at(
+    pc: usize,
+    sp: usize,
+    frame_pointer: usize,
+    first: u64,
+    second: u64,
+) -> ! {
+    core::arch::naked_asm!(
+        "mv sp, a1",
+        "mv s0, a2",
+        "mv t1, a0",
+        "mv a0, a3",
+        "mv a1, a4",
+        "jr t1",
+    )
+}

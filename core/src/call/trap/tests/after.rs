@@ -23,17 +23,24 @@ pub(super) fn ten_thousand_traps_leave_nothing() {
         };
         round(2000);
         engine.wait_idle();
-        let (stats, pages) = (engine.inner.arena.stats(), resident_pages());
-        round(10_000);
-        engine.wait_idle();
+        let stats = engine.inner.arena.stats();
+        // Twice: an emulator takes a large piece of memory for itself at times.
+        let grown = [(); 2].map(|()| {
+            let pages = resident_pages();
+            round(10_000);
+            engine.wait_idle();
+            resident_pages().saturating_sub(pages)
+        });
         let live = engine.inner.arena.stats().code.live;
         assert!(
             live < stats.code.live + 4096,
             "{live}, {stats:?}: {place:?}"
         );
         // A leak of 100 bytes a trap would be 250 pages.
-        let grown = resident_pages().saturating_sub(pages);
-        assert!(grown < 50, "{grown} pages more: {place:?}");
+        assert!(
+            grown.iter().any(|&pages| pages < 50),
+            "{grown:?} pages more: {place:?}"
+        );
     }
 }
 
