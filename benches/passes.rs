@@ -167,7 +167,7 @@ fn time() -> Result<()> {
                 let spent: u64 = report
                     .functions
                     .iter()
-                    .map(|f| f.compile_micros.get("tier1").copied().unwrap_or(0))
+                    .map(|(_, f)| f.compile_micros.get("tier1").copied().unwrap_or(0))
                     .sum();
                 micros.push(spent as f64);
             }

@@ -166,7 +166,7 @@ fn start() -> Result<()> {
     let started = || {
         elapsed(|| {
             let executor = spawn()?;
-            Ok(engine(&executor, Config::default())?)
+            engine(&executor, Config::default())
         })
     };
     let [time] = measure(ROUNDS, [&mut || started()])?;
