@@ -74,6 +74,7 @@ impl Drop for Inner {
     /// given up, which another engine may get.
     fn drop(&mut self) {
         drop(self.wanted.take());
+        self.observer.forget_stubs();
         for function in self.functions() {
             function.give_up();
         }
@@ -136,7 +137,11 @@ impl Engine {
         if config.workers == 0 && config.compile == CompileMode::Background {
             return Err(Error::NoWorkers);
         }
-        let arena = Arena::new(config.arena)?;
+        let observer = Observer::new(&config.observe)?;
+        let arena = match observer.has_debugger() {
+            true => Arena::with_breakpoints(config.arena)?,
+            false => Arena::new(config.arena)?,
+        };
         let callbacks = Callbacks::default();
         let slots = SlotTable::new(Arc::clone(&arena), Box::new(callbacks.clone()))?;
         let codemap = CodeMap::new(Arc::clone(&arena), slots.trap_stub_address());
@@ -148,11 +153,11 @@ impl Engine {
         runtime.publish(slots.hot_address());
         units.insert(number, Unit::Runtime(Arc::new(runtime)));
         let reclaimer = Reclaimer::new(config.reclamation);
-        let observer = Observer::new(config.observe.clone());
         let saved_profiles = config.profile.clone().map(SavedProfiles::new);
         let inner = Arc::new(Inner {
             workers: Workers::new(config.workers, config.worker_priority),
-            invoker: Invoker::new(Arc::clone(&arena), Arc::clone(&isas.tier0)),
+            invoker: Invoker::new(Arc::clone(&arena), Arc::clone(&isas.tier0))
+                .observed_by(&observer),
             config,
             isas,
             arena,

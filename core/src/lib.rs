@@ -92,6 +92,7 @@ cfg_if::cfg_if! {
         pub use call::trap::{Trap, TrapKind};
         pub use call::typed::TypedFn;
         pub use units::table::FuncId;
+        pub use regraft_symbols::{Perf, ToolError};
 
         const TIERS_UP: bool = true;
     } else {

@@ -1,23 +1,26 @@
 //! What people and tools see of an engine while it runs: events, the text of what was compiled.
 //!
 //! ```text
-//!   machine code ── link ──▶ listed in the code map ── seen ──▶ Seen, held with the code
-//!   detect, tierup, publish, redefine ── event ──▶ journal, tracing        │ dropped
-//!                                                                         ▼ "freed"
+//!   machine code ── link ──▶ seen ──▶ Seen, held with the code     name, lines, bytes ──▶ perf, gdb, unwinder (symbols)
+//!                              │ dropped: taken back, "freed"
+//!   detect, tierup, publish, redefine ── event ──▶ journal, tracing
 //! ```
 //!
 //! Invariants:
 //!
 //! * Off by default, and then nothing is collected, and generated code is the same, on or off.
-//! * A version is seen after it is in the code map and before it can run; that it goes is said before its
-//!   memory can be given again.
+//! * A version is seen when it is complete and before it can run; that it goes is said before its memory can be
+//!   given again.
 //!
 //! Limitations: entries into regions are counted ([`crate::report`]), not recorded as events: they happen in
 //! generated code. Of events, the first [`journal::LIMIT`] are kept.
 //!
-//! Not here: how a report is made of this ([`crate::report`]) or a page (`regraft-page`).
+//! Not here: how a report is made of this ([`crate::report`]) or a page (`regraft-page`); the formats of profilers and
+//! debuggers (`regraft-symbols`).
 
 mod journal;
+mod lines;
+mod symbols;
 mod text;
 
 use crate::code::codemap::CodeUnit;
@@ -27,7 +30,11 @@ use crate::tiering::tierup::HotPart;
 use crate::units::table::FunctionUnit;
 use crate::units::tiering::Tiering;
 use journal::Journal;
+pub(crate) use lines::Lines;
+use regraft_symbols::{Perf, Shown, ToolError};
+use std::path::PathBuf;
 use std::sync::Arc;
+use symbols::Served;
 pub(crate) use text::{CodeText, Texts};
 
 /// What is made visible of an engine; nothing by default.
@@ -37,6 +44,30 @@ pub struct Observe {
     /// compiled, what the optimiser left of it, and the machine code; and the events. Takes memory in proportion to
     /// all code that was ever compiled.
     pub inspect: bool,
+    /// The report has the events alone.
+    pub events: bool,
+    /// What a profiler is told of generated code: perf, samply and others then know names of functions, regions and
+    /// continuations. Also switched on by the environment, `REGRAFT_PERF=map` or `REGRAFT_PERF=jitdump`.
+    pub perf: Option<Perf>,
+    /// Whether a debugger knows generated code, by GDB's interface for compilers at run time: names, lines of the
+    /// CLIF, unwind information. Also switched on by the environment, `REGRAFT_GDB=1`. Needs the feature `debug`. Code
+    /// memory is writable where it runs, then, since breakpoints are written there.
+    pub debugger: bool,
+    /// Whether the unwinder of the system's runtime library knows generated code, so that backtraces in callbacks go through
+    /// it (`std::backtrace`, crash handlers). Needs the feature `debug`, and the GNU C library.
+    pub unwinder: bool,
+    /// Where jitdumps and the CLIF of functions are saved, for debugger and jitdump; by default the directory of
+    /// temporary files.
+    pub directory: Option<PathBuf>,
+}
+
+/// What is to be kept of a compilation.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Its text.
+    pub texts: Texts,
+    /// Its unwind information.
+    pub frames: bool,
 }
 
 /// What happened.
@@ -100,29 +131,35 @@ impl<'a> Event<'a> {
 /// Where an engine shows what it does.
 #[derive(Clone, Debug)]
 pub(crate) struct Observer {
-    config: Observe,
+    inspect: bool,
     journal: Option<Arc<Journal>>,
+    served: Option<Arc<Served>>,
 }
 
 impl Observer {
-    pub fn new(config: Observe) -> Self {
-        Self {
-            journal: config.inspect.then(Arc::default),
-            config,
-        }
+    pub fn new(config: &Observe) -> Result<Self, ToolError> {
+        Ok(Self {
+            inspect: config.inspect,
+            journal: (config.inspect || config.events).then(Arc::default),
+            served: Served::new(config)?.map(Arc::new),
+        })
     }
 
-    /// Which texts are to be kept of what is compiled.
-    pub fn texts(&self) -> Texts {
-        match self.config.inspect {
-            true => Texts::Keep,
-            false => Texts::None,
+    /// What is to be kept of what is compiled.
+    pub fn wanted(&self) -> Wanted {
+        let served = self.served.as_ref();
+        Wanted {
+            texts: match self.inspect {
+                true => Texts::Keep,
+                false => Texts::None,
+            },
+            frames: served.is_some_and(|served| served.wants_frames()),
         }
     }
 
     /// Whether the report has everything.
     pub fn inspects(&self) -> bool {
-        self.config.inspect
+        self.inspect
     }
 
     /// Takes note of an event.
@@ -135,17 +172,6 @@ impl Observer {
         if let Some(journal) = &self.journal {
             journal.record(event);
         }
-    }
-
-    /// What is to be kept as long as the code of a version.
-    pub fn seen(&self, function: &Arc<str>, unit: CodeUnit, tier: u8) -> Option<Seen> {
-        self.journal.as_ref()?;
-        Some(Seen {
-            observer: self.clone(),
-            function: Arc::clone(function),
-            unit,
-            tier,
-        })
     }
 
     /// The events so far.
@@ -186,6 +212,7 @@ pub(crate) struct Seen {
     function: Arc<str>,
     unit: CodeUnit,
     tier: u8,
+    _shown: Option<Shown>,
 }
 
 impl Drop for Seen {

@@ -235,6 +235,8 @@ pub struct Arena {
     data_bytes: usize,
     code_bytes: usize,
     page: usize,
+    /// Whether the executable view can be written, too.
+    breakpoints: bool,
     code: Mutex<Extents>,
     data: Mutex<Extents>,
     mark: Mark,
@@ -247,6 +249,19 @@ impl Arena {
     /// [`ArenaError::Reservation`] for sizes that cannot be, [`ArenaError::System`] when the operating
     /// system refuses.
     pub fn new(config: ArenaConfig) -> Result<Arc<Self>, ArenaError> {
+        Self::reserve(config, false)
+    }
+
+    /// As [`Arena::new`], but a debugger can put breakpoints into the executable view: a shared mapping that cannot be
+    /// written, it cannot write either. Nothing else writes there.
+    ///
+    /// # Errors
+    /// As [`Arena::new`]; also where the system allows no memory that is writable and executable.
+    pub fn with_breakpoints(config: ArenaConfig) -> Result<Arc<Self>, ArenaError> {
+        Self::reserve(config, true)
+    }
+
+    fn reserve(config: ArenaConfig, breakpoints: bool) -> Result<Arc<Self>, ArenaError> {
         static NEXT_ID: AtomicU32 = AtomicU32::new(0);
         let page = page_size();
         let round = |bytes: usize| bytes.checked_next_multiple_of(page);
@@ -271,6 +286,7 @@ impl Arena {
             data_bytes,
             code_bytes,
             page,
+            breakpoints,
             code: Mutex::new(Extents::new(code_bytes)),
             data: Mutex::new(Extents::new(data_bytes)),
             mark: Mark::new()?,
@@ -287,6 +303,12 @@ impl Arena {
     fn map_code(&self, file: &File) -> Result<(), ArenaError> {
         let rw = libc::PROT_READ | libc::PROT_WRITE;
         let rx = libc::PROT_READ | libc::PROT_EXEC;
+        let rx = rx
+            | if self.breakpoints {
+                libc::PROT_WRITE
+            } else {
+                0
+            };
         let len = self.code_bytes;
         self.writable.map(0, len, rw, Some(file))?;
         self.near.map(self.data_bytes, len, rx, Some(file))
@@ -336,6 +358,24 @@ impl Arena {
         // owns it: `CodeBlock` can neither be copied nor made elsewhere.
         unsafe { arch::fill_with_traps(self.writable(block.offset), block.len) };
         lock(&self.code).release(block.offset, block.len);
+    }
+
+    /// Copies `len` bytes of a block that start at an address of the executable view, as far as they lie in it.
+    ///
+    /// Nobody writes to the block meanwhile.
+    fn read_code(&self, block: &CodeBlock, address: usize, len: usize) -> Vec<u8> {
+        let end = block.offset + block.len;
+        let inside = |offset: &usize| (block.offset..end).contains(offset);
+        let Some(offset) = self.executable_offset(address).filter(inside) else {
+            return vec![];
+        };
+        let mut bytes = vec![0; len.min(end - offset)];
+        // SAFETY: the bytes lie in the block (checked above), which lies in the writable view; `bytes` is new.
+        unsafe {
+            let from = self.writable(offset);
+            from.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len());
+        }
+        bytes
     }
 
     /// Makes code that was written to a block visible to every thread that will run it: after its last byte was written,

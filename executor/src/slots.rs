@@ -123,6 +123,47 @@ pub struct SlotAddresses {
     pub stub: usize,
 }
 
+/// Machine code of a table, for tools that have names for code or walk stacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableCode {
+    /// What it is.
+    pub kind: TableCodeKind,
+    /// The address of its first byte.
+    pub start: usize,
+    /// Its bytes.
+    pub len: usize,
+}
+
+/// What machine code of a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableCodeKind {
+    /// Where calls end that have nothing to call.
+    TrapStub,
+    /// The way into the runtime for hot code.
+    HotDoor,
+    /// The way into the runtime for first calls.
+    LazyDoor,
+    /// A chunk of stubs, each with its lazy stub.
+    Stubs,
+}
+
+impl TableCodeKind {
+    /// How far the stack pointer is from where the caller of the code left it, if that does not change: bytes. Of
+    /// stubs, see [`PUSHED_FROM`].
+    pub fn pushed(self) -> usize {
+        match self {
+            Self::LazyDoor => arch::LAZY_PUSHES,
+            Self::TrapStub | Self::HotDoor | Self::Stubs => 0,
+        }
+    }
+}
+
+/// From which offset on, in each stub of [`STUB_BYTES`], a word is on the stack, if any ever is.
+pub const PUSHED_FROM: Option<usize> = arch::PUSHED_FROM;
+
+/// Bytes of a stub with its lazy stub; stubs start at multiples of it.
+pub const STUB_BYTES: usize = STUB_SIZE;
+
 /// All slots of one arena.
 pub struct SlotTable {
     arena: Arc<Arena>,
@@ -213,6 +254,34 @@ impl SlotTable {
     pub fn resolve(&self, slot: &OwnedSlot) -> usize {
         // SAFETY: a live slot, of a table that its owner keeps alive.
         unsafe { regraft_resolve(slot.cell()) }
+    }
+
+    /// The machine code of the table itself, where it runs: first the runtime's, then a chunk of stubs at a time. What
+    /// comes later is added at the end.
+    pub fn code(&self) -> Vec<TableCode> {
+        let state = self.state();
+        let at = |kind, block: &CodeBlock, len| TableCode {
+            kind,
+            start: self.arena.executable(block.offset()).addr(),
+            len,
+        };
+        let runtime = state.trap.iter().flat_map(|block| {
+            arch::RUNTIME_CODE.map(|(kind, offset, len)| {
+                let code = at(kind, block, len);
+                TableCode {
+                    start: code.start + offset,
+                    ..code
+                }
+            })
+        });
+        let chunks = state.chunks.iter();
+        let stubs = chunks.map(|(code, _)| at(TableCodeKind::Stubs, code, CHUNK * STUB_SIZE));
+        runtime.chain(stubs).collect()
+    }
+
+    /// How many pieces [`code`](Self::code) has.
+    pub fn code_pieces(&self) -> usize {
+        self.state().chunks.len() + arch::RUNTIME_CODE.len()
     }
 
     /// The number of slots that belong to a unit.

@@ -37,11 +37,13 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
 use crate::call::trap::Trap;
 use crate::code::link::{LinkError, Linked, ObjectCode, link, place};
+use crate::observe::Observer;
 use regraft_executor::arena::Arena;
 use regraft_executor::errno;
 use regraft_executor::locks::{Locked, lock};
 use regraft_executor::stacks::on_own_stack;
 use regraft_executor::trap::call_safely;
+use regraft_symbols::Shown;
 
 /// Why a call was not made, or did not return.
 #[derive(Debug, thiserror::Error)]
@@ -90,11 +92,18 @@ const VALUE_SIZE: usize = 16;
 /// A calling sequence: callee and values.
 type Sequence = unsafe extern "C" fn(usize, *mut u8);
 
+/// A calling sequence in memory, and what tools know of it, which goes first.
+struct Compiled {
+    _shown: Option<Shown>,
+    linked: Linked,
+}
+
 /// Calls code by signature; keeps the calling sequences it generated.
 pub struct Invoker {
     arena: Arc<Arena>,
     isa: OwnedTargetIsa,
-    sequences: Mutex<HashMap<Signature, Linked>>,
+    observer: Option<Observer>,
+    sequences: Mutex<HashMap<Signature, Compiled>>,
 }
 
 impl std::fmt::Debug for Invoker {
@@ -112,8 +121,15 @@ impl Invoker {
         Self {
             arena,
             isa,
+            observer: None,
             sequences: Mutex::default(),
         }
+    }
+
+    /// Shows what it generates.
+    pub fn observed_by(mut self, observer: &Observer) -> Self {
+        self.observer = Some(observer.clone());
+        self
     }
 
     /// Calls the function at `entry` and returns its results.
@@ -158,22 +174,22 @@ impl Invoker {
     /// The calling sequence for a signature, compiled at the first request.
     fn sequence(&self, signature: &Signature) -> Result<usize, InvokeError> {
         if let Some(sequence) = self.sequences().get(signature) {
-            return Ok(sequence.entry);
+            return Ok(sequence.linked.entry);
         }
         // The caller's stack may be too small for the code generator.
         let compile = || self.compile(signature);
-        let linked = errno::preserved(|| on_own_stack(compile).unwrap_or_else(compile))?;
+        let compiled = errno::preserved(|| on_own_stack(compile).unwrap_or_else(compile))?;
         // Another thread may have been faster: then its sequence stays, and this one goes.
         let mut sequences = self.sequences();
         if let Some(first) = sequences.get(signature) {
-            return Ok(first.entry);
+            return Ok(first.linked.entry);
         }
-        let entry = linked.entry;
-        sequences.insert(signature.clone(), linked);
+        let entry = compiled.linked.entry;
+        sequences.insert(signature.clone(), compiled);
         Ok(entry)
     }
 
-    fn compile(&self, signature: &Signature) -> Result<Linked, InvokeError> {
+    fn compile(&self, signature: &Signature) -> Result<Compiled, InvokeError> {
         let unsupported = |reason: String| InvokeError::Unsupported {
             signature: signature.to_string(),
             reason,
@@ -203,9 +219,18 @@ impl Invoker {
             }
             _ => None,
         };
-        let code = ObjectCode::of(code, &context.func, None);
-        let place = place(&self.arena, &code)?;
-        Ok(link(place, &self.isa, &name, &code, &resolve)?)
+        let object = ObjectCode::of(code, &context.func, None);
+        let place = place(&self.arena, &object)?;
+        let linked = link(place, &self.isa, &name, &object, &resolve)?;
+        let shown = self.observer.as_ref().and_then(|observer| {
+            let unwind = code.create_unwind_info(&*self.isa).ok().flatten();
+            let unwind = unwind.as_ref().map(|unwind| (unwind, &*self.isa));
+            observer.show_linked("regraft_call", &linked, unwind)
+        });
+        Ok(Compiled {
+            _shown: shown,
+            linked,
+        })
     }
 
     /// Why Cranelift would panic on a calling sequence for this signature, if it would.
@@ -253,7 +278,7 @@ impl Invoker {
     }
 
     /// Locks, whatever happened to an earlier holder: the map is never left half changed.
-    fn sequences(&self) -> Locked<'_, HashMap<Signature, Linked>> {
+    fn sequences(&self) -> Locked<'_, HashMap<Signature, Compiled>> {
         lock(&self.sequences)
     }
 }

@@ -26,6 +26,7 @@
 
 mod blocks;
 
+use crate::observe::Lines;
 use crate::units::externals::Externals;
 use crate::units::references::Stubs;
 use crate::units::table::{Body, FunctionUnit};
@@ -140,6 +141,7 @@ pub(crate) struct Origin {
     locations: Locations,
     externals: Option<Arc<Externals>>,
     stubs: Stubs,
+    lines: Option<Arc<Lines>>,
 }
 
 /// What the source locations of generated code are.
@@ -151,6 +153,8 @@ enum Locations {
     Blocks,
     /// Numbers of places.
     Places(Arc<Places>),
+    /// Numbers of instructions.
+    Lines(Arc<Lines>),
 }
 
 impl Locations {
@@ -163,6 +167,16 @@ impl Locations {
                 Some((block, location)) => (Some(block), location),
                 None => (None, None),
             },
+            Self::Lines(lines) => lines.find(location),
+        }
+    }
+
+    /// Whether traps are located by blocks.
+    fn are_blocks(&self) -> bool {
+        match self {
+            Self::Blocks => true,
+            Self::Lines(lines) => !lines.are_clients(),
+            Self::Client | Self::Places(_) => false,
         }
     }
 }
@@ -188,12 +202,14 @@ impl Origin {
             function: function.name.as_str().into(),
             number: function.unit,
             unit,
-            locations: match body.block_locations {
-                true => Locations::Blocks,
-                false => Locations::Client,
+            locations: match (&body.lines, body.block_locations) {
+                (Some(lines), _) => Locations::Lines(Arc::clone(lines)),
+                (None, true) => Locations::Blocks,
+                (None, false) => Locations::Client,
             },
             externals: body.externals.clone(),
             stubs: body.references.stubs.clone(),
+            lines: body.lines.clone(),
         }
     }
 
@@ -213,6 +229,32 @@ impl Origin {
     /// The stubs of the functions that the code refers to.
     pub fn stubs(&self) -> &Stubs {
         &self.stubs
+    }
+
+    /// The lines of its text, where somebody reads them.
+    pub fn lines(&self) -> Option<&Arc<Lines>> {
+        self.lines.as_ref()
+    }
+
+    /// A name for profilers and debuggers, which tells versions apart.
+    pub fn symbol(&self, tier: u8) -> String {
+        let function = &self.function;
+        match self.unit {
+            CodeUnit::Function => format!("{function}.tier{tier}"),
+            CodeUnit::Region { entry } => format!("{function}.tier{tier}.region.{entry}"),
+            CodeUnit::Continuation { region, start } => {
+                format!("{function}.tier{tier}.continuation.{region}.{start}")
+            }
+        }
+    }
+
+    /// The block of the client's CLIF where the code starts; `None` for the function's entry.
+    pub fn header(&self) -> Option<Block> {
+        match self.unit {
+            CodeUnit::Function => None,
+            CodeUnit::Region { entry } => Some(entry),
+            CodeUnit::Continuation { start, .. } => Some(start),
+        }
     }
 
     /// A name for the linker and for the log.
@@ -264,6 +306,11 @@ impl CodeTables {
             traps,
             locations: locations.into_boxed_slice(),
         }
+    }
+
+    /// Start, end and location of all code that has one: by start, disjoint.
+    pub fn locations(&self) -> &[(u32, u32, SourceLoc)] {
+        &self.locations
     }
 
     fn trap(&self, offset: u32) -> Option<TrapCode> {
@@ -372,7 +419,7 @@ impl CodeMap {
             tier: listed.tier,
             offset,
             source,
-            block: block.filter(|_| matches!(origin.locations, Locations::Blocks)),
+            block: block.filter(|_| origin.locations.are_blocks()),
             trap: tables.trap(offset),
         })
     }

@@ -6,7 +6,7 @@
 use crate::code::codemap::CodeTables;
 use crate::code::link::{ObjectCode, Place, link};
 use crate::error::CompileError;
-use crate::observe::{CodeText, Texts};
+use crate::observe::{CodeText, Wanted};
 use crate::reclaim::{Code, Releasable};
 use crate::report::CodeReport;
 use crate::tiering::detect::FoundBy;
@@ -14,6 +14,7 @@ use cranelift_codegen::binemit::CodeOffset;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{Function, GlobalValueData};
 use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::unwind::UnwindInfo;
 use cranelift_codegen::{CodegenError, CompiledCode, Context};
 use cranelift_module::ModuleRelocTarget;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,6 +55,7 @@ pub struct Generated {
     instructions_after: usize,
     compile_time: Duration,
     text: Option<Box<CodeReport>>,
+    unwind: Option<UnwindInfo>,
 }
 
 /// Why there is no machine code.
@@ -90,7 +92,7 @@ pub fn generate(
     isa: &OwnedTargetIsa,
     tier: u8,
     check: bool,
-    texts: Texts,
+    wanted: Wanted,
     control: &mut ControlPlane,
 ) -> Result<Generated, GenerateError> {
     let start = Instant::now();
@@ -100,7 +102,7 @@ pub fn generate(
     }
     let instructions_before = instruction_count(&context.func);
     reach_far(&mut context.func);
-    let text = CodeText::before(context, texts);
+    let text = CodeText::before(context, wanted.texts);
     let compiled = catch_unwind(AssertUnwindSafe(|| {
         context
             .compile(&**isa, control)
@@ -118,6 +120,8 @@ pub fn generate(
     let code = context
         .compiled_code()
         .ok_or_else(|| CompileError::Codegen("no machine code".to_string()))?;
+    // What has none is shown without.
+    let unwind = wanted.frames.then(|| code.create_unwind_info(&**isa));
     Ok(Generated {
         tier,
         code: ObjectCode::of(code, &context.func, innermost_loop(code)),
@@ -126,10 +130,12 @@ pub fn generate(
         instructions_after: instruction_count(&context.func),
         compile_time: start.elapsed(),
         text,
+        unwind: unwind.and_then(|unwind| unwind.ok().flatten()),
     })
 }
 
-/// Makes a version of machine code that has a place; the tables say what its addresses are.
+/// Makes a version of machine code that has a place; the tables say what its addresses are. The unwind information is there
+/// where it was wanted.
 ///
 /// # Errors
 ///
@@ -140,7 +146,7 @@ pub fn link_version(
     name: &str,
     generated: Generated,
     resolve: &dyn Fn(&ModuleRelocTarget) -> Option<usize>,
-) -> Result<(Version, CodeTables), CompileError> {
+) -> Result<(Version, CodeTables, Option<UnwindInfo>), CompileError> {
     let start = Instant::now();
     let linked = link(place, isa, name, &generated.code, resolve)?;
     let version = Version {
@@ -159,7 +165,7 @@ pub fn link_version(
         found_by: None,
         text: generated.text,
     };
-    Ok((version, generated.tables))
+    Ok((version, generated.tables, generated.unwind))
 }
 
 /// Where the innermost loop of the machine code starts: the target of the shortest backward edge.

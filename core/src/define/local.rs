@@ -21,6 +21,7 @@ use crate::code::link::{ObjectCode, Place, place};
 use crate::config::Mode;
 use crate::engine::Inner;
 use crate::error::{CompileError, Error};
+use crate::observe::Lines;
 use crate::passes::simplify::remove_constant_parameters;
 use crate::reclaim::Retired;
 use crate::units::externals::Externals;
@@ -107,10 +108,17 @@ impl Inner {
         if !fixed && self.config.mode != Mode::Eager {
             remove_constant_parameters(&mut source, &*self.isas.tier0);
         }
+        // A client that knows places in the code may look at its locations as well.
+        let lines = self.observer.lines(&function.name, &source);
+        let lines = lines.filter(|_| !fixed);
+        if lines.is_some() {
+            Lines::number(&mut source);
+        }
         let body = Arc::new(Body {
             source,
             written_hash: None,
             block_locations: false,
+            lines,
             references: References::default(),
             externals: Some(Arc::default()),
             baseline: Made::new(),

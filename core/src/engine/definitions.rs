@@ -4,6 +4,7 @@ use super::{Inner, lock, write};
 use crate::code::codemap::locate_by_block;
 use crate::config::{Compilation, Mode};
 use crate::error::Error;
+use crate::observe::Lines;
 use crate::passes::simplify::remove_constant_parameters;
 use crate::units::made::Made;
 use crate::units::table::{Body, FuncId, FunctionUnit, Unit};
@@ -79,16 +80,24 @@ impl Inner {
         if self.config.mode != Mode::Eager {
             remove_constant_parameters(&mut func, &*self.isas.tier0);
         }
+        let lines = self.observer.lines(&function.name, &func);
         let references =
             crate::units::references::number_references(self, &function.name, &mut func)?;
         if references.takes_address {
             self.reclaimer.pointer_left();
         }
-        let block_locations = self.config.block_locations && locate_by_block(&mut func);
+        let block_locations = match lines {
+            Some(_) => {
+                Lines::number(&mut func);
+                false
+            }
+            None => self.config.block_locations && locate_by_block(&mut func),
+        };
         Ok(Arc::new(Body {
             source: func,
             written_hash,
             block_locations,
+            lines,
             references,
             externals: None,
             baseline: Made::new(),

@@ -108,7 +108,9 @@ impl State {
                 let linked = linked.map_err(|error| ModuleError::Backend(error.into()))?;
                 let removed = |Removed| ModuleError::Undeclared(unit.name.clone());
                 unit.exchange(None, Some(linked.entry)).map_err(removed)?;
+                let observer = &engine.inner.observer;
                 Ok(Some(MachineCode {
+                    _shown: observer.show_linked(&unit.name, &linked, None),
                     _code: linked.code,
                     _externals: externals,
                 }))

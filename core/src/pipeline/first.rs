@@ -149,13 +149,13 @@ impl Inner {
             std::mem::take(control),
         );
         let (isa, check) = (Arc::clone(self.isa(tier)), self.config.check);
-        let texts = self.observer.texts();
+        let wanted = self.observer.wanted();
         let (faults, name) = (self.config.faults.clone(), name.to_string());
         let generated = compute(move || {
             let (context, control) = &mut working;
             let generated = fault(faults.as_ref(), Stage::Codegen(tier), &name)
                 .map_err(GenerateError::from)
-                .and_then(|()| generate(context, &isa, tier, check, texts, control));
+                .and_then(|()| generate(context, &isa, tier, check, wanted, control));
             (working, generated)
         });
         let (working, generated) = generated.ok_or(CompileError::Stopped)?;
@@ -175,11 +175,12 @@ impl Inner {
         let tier = generated.tier;
         self.fault(Stage::Link(tier), name)?;
         let resolve = |target: &_| self.address_of(target, origin, own);
-        let (version, tables) = link_version(place, self.isa(tier), name, generated, &resolve)?;
+        let (version, tables, unwind) =
+            link_version(place, self.isa(tier), name, generated, &resolve)?;
+        let seen = self.see(&version, origin, &tables, unwind);
         let listing = self
             .codemap
             .list(version.entry, tier, origin.clone(), tables);
-        let seen = self.observer.seen(&origin.function, origin.unit, tier);
         let compiled = Event::new(Happened::Compiled, &origin.function, origin.unit);
         self.observer.event(Event {
             tier: Some(tier),
@@ -271,11 +272,12 @@ impl Inner {
             pointer: self.isas.tier0.pointer_type(),
             call_conv: self.isas.tier0.default_call_conv(),
         };
-        let numbered = (placement.is_none() && !body.block_locations).then(|| {
-            let mut numbered = func.clone();
-            let places = Arc::new(Places::number(&mut numbered));
-            (numbered, places)
-        });
+        let numbered =
+            (placement.is_none() && !body.block_locations && body.lines.is_none()).then(|| {
+                let mut numbered = func.clone();
+                let places = Arc::new(Places::number(&mut numbered));
+                (numbered, places)
+            });
         let (numbered, places) = numbered.unzip();
         let (instrumented, layout) = instrument(numbered.as_ref().unwrap_or(func), &plan)?;
         let counters = Counters::new(&self.arena, layout, hooks.len())?;

@@ -4,6 +4,7 @@
 //! index of an entry is what a cell holds, and what CLIF names refer to.
 
 use crate::define::lazy::Lazy;
+use crate::observe::Lines;
 use crate::pipeline::formed::Formed;
 use crate::units::exchange::{self, Current, Publish, Removed, Slot};
 use crate::units::externals::Externals;
@@ -17,6 +18,7 @@ use regraft_executor::locks::lock;
 use regraft_executor::locks::{read, write};
 use regraft_executor::slots::{OwnedSlot, SlotAddresses};
 use regraft_regions::function_hash;
+use regraft_symbols::Shown;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -198,6 +200,8 @@ impl Slot for OwnedSlot {
 /// Machine code that the client brought along, published as a function.
 #[derive(Debug)]
 pub(crate) struct MachineCode {
+    /// What tools know of it, which goes first.
+    pub _shown: Option<Shown>,
     pub _code: OwnedCode,
     /// What it refers to, kept as long as it.
     pub _externals: Externals,
@@ -212,6 +216,8 @@ pub(crate) struct Body {
     pub written_hash: Option<u64>,
     /// Whether its source locations are the numbers of its blocks.
     pub block_locations: bool,
+    /// The lines of its text, whose source locations are the numbers of its instructions then.
+    pub lines: Option<Arc<Lines>>,
     /// The functions it refers to.
     pub references: References,
     /// What its names lead to, where they are not the engine's.
@@ -248,8 +254,10 @@ impl Body {
     pub fn client_source(&self) -> Function {
         let mut source = self.source.clone();
         self.references.restore(&mut source);
-        if self.block_locations {
-            source.srclocs.clear();
+        match &self.lines {
+            Some(lines) => lines.restore(&mut source),
+            None if self.block_locations => source.srclocs.clear(),
+            None => {}
         }
         source
     }

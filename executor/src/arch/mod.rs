@@ -29,6 +29,7 @@
 //!
 //! Not here: what an entry means and when it changes ([`crate::slots`]).
 
+use crate::slots::TableCodeKind;
 use std::sync::atomic::AtomicUsize;
 
 #[cfg(target_arch = "aarch64")]
@@ -83,6 +84,20 @@ pub const RUNTIME_CODE_SIZE: usize = LAZY_DOOR + DOOR_SIZE;
 pub const HOT_DOOR: usize = 16;
 /// Where the door to the trampoline is in it.
 pub const LAZY_DOOR: usize = HOT_DOOR + DOOR_SIZE;
+
+/// The parts of the runtime's code: what, where in it, and how long.
+pub const RUNTIME_CODE: [(TableCodeKind, usize, usize); 3] = [
+    (TableCodeKind::TrapStub, 0, HOT_DOOR),
+    (TableCodeKind::HotDoor, HOT_DOOR, DOOR_SIZE),
+    (TableCodeKind::LazyDoor, LAZY_DOOR, DOOR_SIZE),
+];
+/// From which offset on a lazy stub has its cell on the stack, from the stub, if it puts it there.
+pub const PUSHED_FROM: Option<usize> = imp::PUSHED_FROM;
+/// Bytes on the stack in the lazy door that the caller did not put there.
+pub const LAZY_PUSHES: usize = match PUSHED_FROM {
+    Some(_) => size_of::<usize>(),
+    None => 0,
+};
 
 /// Bytes of a door.
 const DOOR_SIZE: usize = 32;

@@ -210,6 +210,7 @@ fn config(args: &Args) -> Result<Config, CliError> {
         },
         observe: Observe {
             inspect: args.inspect || args.html.is_some(),
+            ..Observe::default()
         },
         profile: args
             .profile
