@@ -138,10 +138,7 @@ impl Engine {
             return Err(Error::NoWorkers);
         }
         let observer = Observer::new(&config.observe)?;
-        let arena = match observer.has_debugger() {
-            true => Arena::with_breakpoints(config.arena)?,
-            false => Arena::new(config.arena)?,
-        };
+        let arena = Arena::for_tools(config.arena, observer.arena_tools())?;
         let callbacks = Callbacks::default();
         let slots = SlotTable::new(Arc::clone(&arena), Box::new(callbacks.clone()))?;
         let codemap = CodeMap::new(Arc::clone(&arena), slots.trap_stub_address());

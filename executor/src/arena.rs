@@ -224,6 +224,17 @@ pub struct ArenaStats {
     pub data: RangeStats,
 }
 
+/// What tools need of code memory that nobody else does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArenaTools {
+    /// The executable view is writable: a debugger puts breakpoints there, and what is mapped as shared and cannot be
+    /// written, it cannot write either. Nothing else writes there.
+    pub breakpoints: bool,
+    /// No file is behind the views, not even one without a name: profilers look for the names of a file's code in
+    /// that file, and for others in the perf map.
+    pub anonymous: bool,
+}
+
 /// Code memory in two views, and data memory next to the executable one. See the module's page.
 #[derive(Debug)]
 pub struct Arena {
@@ -235,8 +246,7 @@ pub struct Arena {
     data_bytes: usize,
     code_bytes: usize,
     page: usize,
-    /// Whether the executable view can be written, too.
-    breakpoints: bool,
+    tools: ArenaTools,
     code: Mutex<Extents>,
     data: Mutex<Extents>,
     mark: Mark,
@@ -249,19 +259,15 @@ impl Arena {
     /// [`ArenaError::Reservation`] for sizes that cannot be, [`ArenaError::System`] when the operating
     /// system refuses.
     pub fn new(config: ArenaConfig) -> Result<Arc<Self>, ArenaError> {
-        Self::reserve(config, false)
+        Self::for_tools(config, ArenaTools::default())
     }
 
-    /// As [`Arena::new`], but a debugger can put breakpoints into the executable view: a shared mapping that cannot be
-    /// written, it cannot write either. Nothing else writes there.
+    /// As [`Arena::new`], for a process that is looked at by tools.
     ///
     /// # Errors
-    /// As [`Arena::new`]; also where the system allows no memory that is writable and executable.
-    pub fn with_breakpoints(config: ArenaConfig) -> Result<Arc<Self>, ArenaError> {
-        Self::reserve(config, true)
-    }
-
-    fn reserve(config: ArenaConfig, breakpoints: bool) -> Result<Arc<Self>, ArenaError> {
+    /// As [`Arena::new`]; also where the system allows no memory that is writable and executable, and a debugger
+    /// needs that.
+    pub fn for_tools(config: ArenaConfig, tools: ArenaTools) -> Result<Arc<Self>, ArenaError> {
         static NEXT_ID: AtomicU32 = AtomicU32::new(0);
         let page = page_size();
         let round = |bytes: usize| bytes.checked_next_multiple_of(page);
@@ -276,7 +282,6 @@ impl Arena {
             });
         };
 
-        let file = code_file(code_bytes)?;
         let near = Mapping::reserve(total)?;
         near.map(0, data_bytes, libc::PROT_READ | libc::PROT_WRITE, None)?;
         let arena = Arc::new(Self {
@@ -286,12 +291,15 @@ impl Arena {
             data_bytes,
             code_bytes,
             page,
-            breakpoints,
+            tools,
             code: Mutex::new(Extents::new(code_bytes)),
             data: Mutex::new(Extents::new(data_bytes)),
             mark: Mark::new()?,
         });
-        arena.map_code(&file)?;
+        match tools.anonymous {
+            true => arena.map_anonymous_code()?,
+            false => arena.map_code(&code_file(code_bytes)?)?,
+        }
         fork::register_arena(&arena).map_err(|source| ArenaError::System {
             action: "pthread_atfork",
             source,
@@ -302,16 +310,26 @@ impl Arena {
     /// Maps `file` as both views.
     fn map_code(&self, file: &File) -> Result<(), ArenaError> {
         let rw = libc::PROT_READ | libc::PROT_WRITE;
-        let rx = libc::PROT_READ | libc::PROT_EXEC;
-        let rx = rx
-            | if self.breakpoints {
-                libc::PROT_WRITE
-            } else {
-                0
-            };
+        let executable = self.executable_protection();
         let len = self.code_bytes;
         self.writable.map(0, len, rw, Some(file))?;
-        self.near.map(self.data_bytes, len, rx, Some(file))
+        self.near.map(self.data_bytes, len, executable, Some(file))
+    }
+
+    /// Maps both views without a file.
+    fn map_anonymous_code(&self) -> Result<(), ArenaError> {
+        self.writable.map_shared()?;
+        let executable = self.executable_protection();
+        self.near
+            .map_again(self.data_bytes, &self.writable, executable)
+    }
+
+    fn executable_protection(&self) -> libc::c_int {
+        let executable = libc::PROT_READ | libc::PROT_EXEC;
+        match self.tools.breakpoints {
+            true => executable | libc::PROT_WRITE,
+            false => executable,
+        }
     }
 
     /// Takes `size` bytes of code memory at a multiple of `align`.

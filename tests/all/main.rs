@@ -17,4 +17,5 @@ mod report;
 mod see;
 mod threads;
 mod tiering;
+mod tools;
 mod workers;

@@ -12,7 +12,7 @@ use crate::engine::Inner;
 use cranelift_codegen::ir::Function;
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::isa::unwind::UnwindInfo;
-use regraft_executor::arena::OwnedCode;
+use regraft_executor::arena::{ArenaTools, OwnedCode};
 use regraft_executor::locks::lock;
 use regraft_executor::slots::{SlotTable, TableCode, TableCodeKind};
 use regraft_symbols::{Code, Perf, Row, Shown, Source, Symbols, ToolError, Tools};
@@ -168,10 +168,13 @@ impl Observer {
         }))
     }
 
-    /// Whether a debugger is served.
-    pub fn has_debugger(&self) -> bool {
-        let served = self.served.as_ref();
-        served.is_some_and(|served| served.symbols.tools().debugger)
+    /// What the tools need of code memory.
+    pub fn arena_tools(&self) -> ArenaTools {
+        let tools = self.served.as_ref().map(|served| served.symbols.tools());
+        ArenaTools {
+            breakpoints: tools.is_some_and(|tools| tools.debugger),
+            anonymous: tools.is_some_and(|tools| tools.perf == Some(Perf::Map)),
+        }
     }
 
     /// Takes the runtime's code back: the memory goes.
