@@ -71,51 +71,15 @@ impl Abi {
             CallConv::SystemV | CallConv::Fast => false,
             other => return Err(Refusal::CallConv(other)),
         };
-        let results: &[Reg] = if tail {
+        let registers: &[Reg] = if tail {
             &TAIL_INT_RESULTS
         } else {
             &INT_RESULTS
         };
-        let mut ints = results.iter().copied();
-        let limit = if tail { FLOAT_REGISTERS } else { FLOAT_RESULTS };
-        let mut floats = (0..limit).map(Reg::xmm);
-        let mut area = 0u32;
-        let mut results = Vec::with_capacity(signature.returns.len());
-        for param in &signature.returns {
-            let reg = if is_float(param)? {
-                floats.next()
-            } else {
-                ints.next()
-            };
-            let place = match reg {
-                Some(reg) => Place::Reg(reg),
-                None => {
-                    area += 8;
-                    Place::Stack(i32::try_from(area - 8).map_err(|_| Refusal::Size)?)
-                }
-            };
-            results.push(passed(param, place));
-        }
+        let floats = if tail { FLOAT_REGISTERS } else { FLOAT_RESULTS };
+        let (results, area) = place(&signature.returns, registers, floats)?;
         let hidden = usize::from(area != 0);
-        let mut ints = INT_PARAMS.into_iter().skip(hidden);
-        let mut floats = (0..FLOAT_REGISTERS).map(Reg::xmm);
-        let mut stack = 0u32;
-        let mut params = Vec::with_capacity(signature.params.len());
-        for param in &signature.params {
-            let reg = if is_float(param)? {
-                floats.next()
-            } else {
-                ints.next()
-            };
-            let place = match reg {
-                Some(reg) => Place::Reg(reg),
-                None => {
-                    stack += 8;
-                    Place::Stack(i32::try_from(stack - 8).map_err(|_| Refusal::Size)?)
-                }
-            };
-            params.push(passed(param, place));
-        }
+        let (params, stack) = place(&signature.params, &INT_PARAMS[hidden..], FLOAT_REGISTERS)?;
         Ok(Self {
             params,
             results,
@@ -132,6 +96,30 @@ impl Abi {
             false => Ok(0),
         }
     }
+}
+
+/// Puts values into registers as long as there are any, then into memory; says how many bytes of that.
+fn place(params: &[AbiParam], ints: &[Reg], floats: u8) -> Result<(Vec<Passed>, u32), Refusal> {
+    let mut ints = ints.iter().copied();
+    let mut floats = (0..floats).map(Reg::xmm);
+    let mut bytes = 0u32;
+    let mut all = Vec::with_capacity(params.len());
+    for param in params {
+        let reg = if is_float(param)? {
+            floats.next()
+        } else {
+            ints.next()
+        };
+        let place = match reg {
+            Some(reg) => Place::Reg(reg),
+            None => {
+                bytes += 8;
+                Place::Stack(i32::try_from(bytes - 8).map_err(|_| Refusal::Size)?)
+            }
+        };
+        all.push(passed(param, place));
+    }
+    Ok((all, bytes))
 }
 
 fn passed(param: &AbiParam, place: Place) -> Passed {
