@@ -9,6 +9,7 @@ use crate::config::detection::Detection;
 use crate::config::{CompileMode, Config, Mode, Pacing};
 use crate::error::Error;
 use crate::observe::{Event, Happened, Observer};
+use crate::pacing::{PRUNE_AFTER, PRUNE_FROM};
 use crate::threads::workers::Workers;
 use crate::units::function::{FuncId, FunctionUnit};
 use crate::units::part::HotPart;
@@ -17,11 +18,13 @@ use crate::units::saved::SavedProfiles;
 use crate::units::table::{Unit, UnitTable};
 use crate::units::tiering::Tiering;
 use cranelift_codegen::isa::OwnedTargetIsa;
+use regraft_executor::ExecutorAddr;
 use regraft_executor::arena::Arena;
 use regraft_executor::locks::read;
 use regraft_executor::samples::Wanted;
 use regraft_executor::session::Session;
 use regraft_executor::slots::SlotTable;
+use regraft_regions::Policy;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock};
@@ -137,5 +140,22 @@ impl Inner {
 
     pub fn tiers_up(&self) -> bool {
         self.config.mode == Mode::Tiered
+    }
+
+    /// What decides which region a part becomes.
+    pub fn formation_policy(&self) -> Policy {
+        let mut policy = self.config.policy.clone();
+        if self.paces_by_cost() {
+            policy.prune_from = policy.prune_from.max(PRUNE_FROM);
+            policy.prune_after = policy.prune_after.max(PRUNE_AFTER);
+            policy.max_region_instructions = usize::MAX;
+        }
+        policy
+    }
+
+    /// The address of a host symbol: registered, or found by the dynamic linker.
+    pub fn symbol_address(&self, name: &str) -> Option<usize> {
+        let registered = read(&self.symbols).get(name).copied();
+        registered.or_else(|| self.session.symbol(name).map(ExecutorAddr::get))
     }
 }

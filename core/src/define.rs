@@ -1,6 +1,10 @@
 //! Declaring, defining, replacing and removing functions.
 
+pub mod declare;
+pub mod definitions;
 pub mod lazy;
 pub mod local;
 pub mod numbering;
+pub mod prepare;
 pub mod redefine;
+pub mod resolvable;

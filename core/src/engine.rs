@@ -2,7 +2,7 @@
 //!
 //! Entry points for a client: [`Engine::new`], [`Engine::declare`],
 //! [`Engine::define`], [`Engine::get`], [`Engine::report`]. What happens when
-//! code gets hot is in `tierup`.
+//! code gets hot is in `tiering`.
 //!
 //! Invariants:
 //!
@@ -12,10 +12,9 @@
 //!
 //! Not here: CLIF text (`clif`), instrumentation, placement in memory.
 
-mod addresses;
 mod calls;
-mod definitions;
 pub mod elsewhere;
+mod reclamation;
 
 use crate::call::invoke::{InvokeError, Invoker};
 use crate::code::codemap::CodeMap;
@@ -23,10 +22,16 @@ use crate::code::isa::TierIsas;
 use crate::config::detection::Detection;
 use crate::config::{CompileMode, Config};
 use crate::context::{Engine, Inner, RUNTIME_UNIT};
+use crate::define::declare::declare;
+use crate::define::definitions::define_now;
+use crate::define::resolvable::check_resolvable;
+use crate::enter::pinned;
 use crate::error::Error;
 use crate::observe::Observer;
 use crate::passes::names;
+use crate::runtime::Callbacks;
 use crate::threads::workers::Workers;
+use crate::tiering::detect::want_samples;
 use crate::typed::{ClifArgs, ClifReturn, TypedFn};
 use crate::units::function::FuncId;
 use crate::units::retired::Reclaimer;
@@ -38,38 +43,11 @@ use cranelift_codegen::isa::TargetIsa;
 use regraft_executor::fork;
 use regraft_executor::locks::{read, write};
 use regraft_executor::session::ExecutorError;
-use regraft_executor::slots::{OwnedSlot, Runtime};
+use regraft_executor::slots::OwnedSlot;
 use regraft_executor::{Executor, ExecutorAddr};
 use regraft_regions::{Profile, SavedFunction};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock, Weak};
-
-/// What cells call back: the engine, as long as it exists.
-#[derive(Clone, Default)]
-struct Callbacks(Arc<OnceLock<Weak<Inner>>>);
-
-impl Callbacks {
-    fn engine(&self) -> Option<Arc<Inner>> {
-        self.0.get()?.upgrade()
-    }
-}
-
-impl Runtime for Callbacks {
-    fn resolve(&self, unit: u32) -> usize {
-        // The section ends before the engine may be dropped, which waits for threads.
-        self.engine().map_or(0, |inner| {
-            let _section = fork::section();
-            inner.resolve(unit)
-        })
-    }
-
-    fn hot(&self, unit: u32) -> usize {
-        self.engine().map_or(0, |inner| {
-            let _section = fork::section();
-            inner.hot(unit)
-        })
-    }
-}
 
 impl Engine {
     /// An engine for the host.
@@ -151,11 +129,10 @@ impl Engine {
             saved_profiles,
             wanted: OnceLock::new(),
         });
-        // Nothing has set it before: the callbacks are new.
-        let _ = callbacks.0.set(Arc::downgrade(&inner));
+        callbacks.set(&inner);
         let forked: Weak<Inner> = Arc::downgrade(&inner);
         fork::register_engine(forked);
-        inner.want_samples();
+        want_samples(&inner);
         Ok(Self { inner })
     }
 
@@ -197,7 +174,7 @@ impl Engine {
     ///
     /// `IncompatibleSignature` where it was declared differently before.
     pub fn declare(&self, name: &str, signature: &Signature) -> Result<FuncId, Error> {
-        let function = self.inner.declare(name, signature)?;
+        let function = declare(&self.inner, name, signature)?;
         Ok(FuncId::from_u32(function.unit))
     }
 
@@ -231,7 +208,7 @@ impl Engine {
                 function: function.name.clone(),
             });
         }
-        self.inner.define_now(id, func)
+        define_now(&self.inner, id, func)
     }
 
     /// Declares and defines a function under the name that it carries.
@@ -276,9 +253,9 @@ impl Engine {
     /// reaches through calls, is neither defined nor a symbol; `Executor` where code runs in another process
     /// ([`Engine::executor_address`]).
     pub fn pointer(&self, id: FuncId) -> Result<*const u8, Error> {
-        self.inner.runs_here("a pointer to a function")?;
+        runs_here(&self.inner, "a pointer to a function")?;
         let function = self.inner.function(id)?;
-        self.inner.check_resolvable(&function)?;
+        check_resolvable(&self.inner, &function)?;
         self.inner.reclaimer.pointer_left();
         Ok(std::ptr::with_exposed_provenance(
             function.slot.stub_address(),
@@ -292,7 +269,7 @@ impl Engine {
     /// As [`Engine::pointer`].
     pub fn executor_address(&self, id: FuncId) -> Result<ExecutorAddr, Error> {
         let function = self.inner.function(id)?;
-        self.inner.check_resolvable(&function)?;
+        check_resolvable(&self.inner, &function)?;
         self.inner.reclaimer.pointer_left();
         Ok(ExecutorAddr::new(function.slot.stub_address()))
     }
@@ -304,9 +281,9 @@ impl Engine {
     /// As [`Engine::pointer`]; `Typed` where the Rust types are not those of
     /// the signature.
     pub fn get<A: ClifArgs, R: ClifReturn>(&self, id: FuncId) -> Result<TypedFn<A, R>, Error> {
-        self.inner.runs_here("a typed callable")?;
+        runs_here(&self.inner, "a typed callable")?;
         let function = self.inner.function(id)?;
-        self.inner.check_resolvable(&function)?;
+        check_resolvable(&self.inner, &function)?;
         let host = self.inner.isas.tier1.default_call_conv();
         // The function first: its slot goes back to the engine's table.
         let keepalive = Arc::new((Arc::clone(&function), Arc::<Inner>::clone(&self.inner)));
@@ -332,14 +309,14 @@ impl Engine {
     /// As [`Engine::pointer`]; `Invoke` where the arguments do not fit; `Trap`; `Executor` where that is gone.
     pub unsafe fn call(&self, id: FuncId, args: &[DataValue]) -> Result<Vec<DataValue>, Error> {
         let function = self.inner.function(id)?;
-        self.inner.check_resolvable(&function)?;
+        check_resolvable(&self.inner, &function)?;
         let entry = function.slot.stub_address();
         let invoke = || {
             // SAFETY: the stub is callable with the function's signature; the rest
             // is the caller's contract.
             unsafe { self.inner.invoker.invoke(&function.signature, entry, args) }
         };
-        let results = self.inner.pinned(invoke);
+        let results = pinned(&self.inner, invoke);
         results.map_err(|source| match source {
             InvokeError::Trap(trap) => Error::Trap(trap),
             InvokeError::Executor(error) => Error::Executor(error),
@@ -395,12 +372,10 @@ pub(crate) fn unsupported(what: &'static str) -> Error {
     Error::Executor(ExecutorError::Unsupported { what })
 }
 
-impl Inner {
-    /// Fails where code runs in another process.
-    fn runs_here(&self, what: &'static str) -> Result<(), Error> {
-        match self.session.is_here() {
-            true => Ok(()),
-            false => Err(unsupported(what)),
-        }
+/// Fails where code runs in another process.
+fn runs_here(engine: &Inner, what: &'static str) -> Result<(), Error> {
+    match engine.session.is_here() {
+        true => Ok(()),
+        false => Err(unsupported(what)),
     }
 }

@@ -51,6 +51,7 @@ cfg_if::cfg_if! {
         mod context;
         mod define;
         mod engine;
+        mod enter;
         mod error;
         #[cfg(test)]
         mod executor_tests;
@@ -62,6 +63,7 @@ cfg_if::cfg_if! {
         mod reclaim;
         mod report;
         mod reporting;
+        mod runtime;
         mod threads;
         mod tiering;
         pub mod typed;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   machine code ── link ──▶ listed in the code map ── seen ──▶ Seen, held with the code
-//!   detect, tierup, publish, redefine ── event ──▶ journal, tracing        │ dropped
+//!   tiering, pipeline, define ── event ──▶ journal, tracing                │ dropped
 //!                                                                         ▼ "freed"
 //! ```
 //!

@@ -22,6 +22,7 @@ use std::sync::Arc;
 pub use crate::call::mismatch::SignatureMismatch;
 use crate::call::trap::Trap;
 use crate::context::Inner;
+use crate::enter;
 use cranelift_codegen::ir::{AbiParam, ArgumentExtension, ArgumentPurpose, Signature, Type, types};
 use cranelift_codegen::isa::CallConv;
 use regraft_executor::trap;
@@ -281,7 +282,7 @@ impl<A: ClifArgs, R: ClifReturn> TypedFn<A, R> {
     /// Runs `body`, which calls the function.
     pub(crate) fn pinned<T>(&self, body: impl FnOnce() -> T) -> T {
         match &self.engine {
-            Some(engine) => engine.pinned(body),
+            Some(engine) => enter::pinned(engine, body),
             None => body(),
         }
     }

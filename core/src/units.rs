@@ -11,6 +11,7 @@ pub mod part;
 pub mod retired;
 pub mod samples;
 pub mod saved;
+pub mod subject;
 pub mod table;
 pub mod tiering;
 pub mod version;

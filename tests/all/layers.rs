@@ -2,7 +2,7 @@
 //!
 //! The graph is made of the sources: a module imports another where a path in its code begins with `crate::`, `super::` or
 //! `self::` and goes through it. Tests are left out. Methods that are called are not paths: a type with `impl` blocks in
-//! several modules can hide an import.
+//! several modules can hide an import. The engine's state has none: what is done with it are functions.
 //!
 //! The executor has circles left, which are listed ([`KNOWN`]).
 //!
@@ -203,6 +203,17 @@ fn no_import_leads_in_a_circle() {
     let folders = imports.folders();
     let circles = folders.circles();
     assert!(circles.is_empty(), "folders: {circles:#?}");
+}
+
+#[test]
+fn the_state_of_an_engine_has_methods_in_one_place() {
+    let sources = sources(&root().join("core/src"));
+    let with_methods = sources.iter().filter(|(_, text)| {
+        let code = code(text);
+        code.lines().any(|line| line.starts_with("impl Inner"))
+    });
+    let with_methods: Vec<_> = with_methods.map(|(module, _)| module).collect();
+    assert_eq!(with_methods, ["context"]);
 }
 
 /// Circles that are still there. The list may only get shorter.

@@ -15,6 +15,7 @@
 //! missing symbol shows when it is called.
 
 use crate::context::{Engine, Inner};
+use crate::define::definitions::define_now;
 use crate::error::Error;
 use crate::units::function::{FuncId, FunctionUnit};
 use crate::units::lazy::Defined;
@@ -71,30 +72,28 @@ impl Engine {
     }
 }
 
-impl Inner {
-    /// Defines a function by its closure, if it has one.
-    pub fn define_pending(self: &Arc<Self>, function: &FunctionUnit) {
-        // Held on purpose: who comes second waits, and finds the body.
-        let mut closure = lock(&function.lazy.closure);
-        let Some(definition) = closure.take() else {
-            return;
-        };
-        let made = catch_unwind(AssertUnwindSafe(definition));
-        let failure = match made {
-            Ok(Ok(func)) => {
-                let id = FuncId::from_u32(function.unit);
-                self.define_now(id, func)
-                    .err()
-                    .map(|error| error.to_string())
-            }
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("its definition panicked".to_string()),
-        };
-        if let Some(error) = &failure {
-            tracing::error!(function = %function.name, %error, "cannot be defined");
+/// Defines a function by its closure, if it has one.
+pub(crate) fn define_pending(engine: &Arc<Inner>, function: &FunctionUnit) {
+    // Held on purpose: who comes second waits, and finds the body.
+    let mut closure = lock(&function.lazy.closure);
+    let Some(definition) = closure.take() else {
+        return;
+    };
+    let made = catch_unwind(AssertUnwindSafe(definition));
+    let failure = match made {
+        Ok(Ok(func)) => {
+            let id = FuncId::from_u32(function.unit);
+            define_now(engine, id, func)
+                .err()
+                .map(|error| error.to_string())
         }
-        *function.lazy.last_failure() = failure;
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("its definition panicked".to_string()),
+    };
+    if let Some(error) = &failure {
+        tracing::error!(function = %function.name, %error, "cannot be defined");
     }
+    *function.lazy.last_failure() = failure;
 }
 
 #[cfg(test)]

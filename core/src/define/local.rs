@@ -22,19 +22,24 @@ use crate::code::generate::{GenerateError, Generated, panic_message};
 use crate::code::link::{ObjectCode, Place, place};
 use crate::config::Mode;
 use crate::context::Inner;
+use crate::define::declare::forget_local;
+use crate::define::definitions::replace_definition;
 use crate::error::Error;
 use crate::passes::simplify::remove_constant_parameters;
+use crate::pipeline::compile::{check_reserve, generate, link};
+use crate::pipeline::first::starts_at_speed;
+use crate::pipeline::instrument::instrument;
+use crate::pipeline::optimize::{optimize, promote};
+use crate::reclaim::{forget_hooks, forget_regions, free};
 use crate::units::function::References;
 use crate::units::function::{Body, FunctionUnit};
 use crate::units::made::Made;
 use crate::units::retired::Retired;
-use crate::units::table::Unit;
 use crate::units::tiering::{Baseline, Tiering};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::{Function, Opcode, Signature};
-use regraft_executor::locks::{lock, write};
-use regraft_executor::slots::OwnedSlot;
+use cranelift_codegen::ir::{Function, Opcode};
+use regraft_executor::locks::lock;
 use std::collections::HashSet;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,232 +69,216 @@ impl Prepared {
     }
 }
 
-impl Inner {
-    /// Gives a module's function a unit and a slot. Until something is published there, calls trap.
-    pub fn declare_local(
-        &self,
-        name: &str,
-        signature: &Signature,
-    ) -> Result<Arc<FunctionUnit>, Error> {
-        let mut units = write(&self.units);
-        let unit = units.number().ok_or(Error::TooManyUnits)?;
-        let slot = OwnedSlot::lazy(&self.slots, unit)?;
-        let mut function = FunctionUnit::new(unit, name.to_string(), signature.clone(), slot);
-        function.local = true;
-        let function = Arc::new(function);
-        units.insert(unit, Unit::Function(Arc::clone(&function)));
-        Ok(function)
+/// Takes back what a definition has that was not published.
+pub(crate) fn abandon(engine: &Inner, prepared: Prepared) {
+    if let Some(tiering) = &prepared.tiering {
+        forget_hooks(engine, tiering);
     }
+}
 
-    /// Takes a function out of the table that was never published, or that nobody can call any more.
-    pub fn forget_local(&self, function: &FunctionUnit) {
-        write(&self.units).remove(function.unit);
+/// Compiles the first version of a module's function, up to the link.
+///
+/// `context` is the client's: it gets the machine code that will run, and keeps its own function,
+/// with the names that the machine code refers to.
+pub(crate) fn prepare(
+    engine: &Inner,
+    function: &FunctionUnit,
+    context: &mut Context,
+    control: &mut ControlPlane,
+) -> Result<Prepared, GenerateError> {
+    check_reserve(engine)?;
+    let fixed = needs_fixed_code(&context.func);
+    let mut source = context.func.clone();
+    if !fixed && engine.config.mode != Mode::Eager {
+        promote(engine, &function.name, &mut source);
+        remove_constant_parameters(&mut source, &*engine.isas.tier0);
     }
+    let body = Arc::new(Body {
+        source,
+        written_hash: None,
+        block_locations: false,
+        references: References::default(),
+        externals: Some(Arc::default()),
+        baseline: Made::new(),
+        begun: AtomicBool::new(false),
+    });
+    let (tiering, generated) = match fixed {
+        true => (None, plain_code(engine, function, &body, context, control)?),
+        false => first_code(engine, function, &body, context, control)?,
+    };
+    let placed = place(&engine.arena, &generated.code);
+    let place = placed.map_err(|error| {
+        tiering
+            .iter()
+            .for_each(|tiering| forget_hooks(engine, tiering));
+        CompileError::Memory(error.to_string())
+    })?;
+    Ok(Prepared {
+        body,
+        tiering,
+        generated,
+        place,
+        fixed,
+    })
+}
 
-    /// Takes back what a definition has that was not published.
-    pub fn abandon(&self, prepared: Prepared) {
-        if let Some(tiering) = &prepared.tiering {
-            self.forget_hooks(tiering);
-        }
-    }
-
-    /// Compiles the first version of a module's function, up to the link.
-    ///
-    /// `context` is the client's: it gets the machine code that will run, and keeps its own function,
-    /// with the names that the machine code refers to.
-    pub fn prepare(
-        &self,
-        function: &FunctionUnit,
-        context: &mut Context,
-        control: &mut ControlPlane,
-    ) -> Result<Prepared, GenerateError> {
-        self.check_reserve()?;
-        let fixed = has_places_that_matter(&context.func);
-        let mut source = context.func.clone();
-        if !fixed && self.config.mode != Mode::Eager {
-            self.promote(&function.name, &mut source);
-            remove_constant_parameters(&mut source, &*self.isas.tier0);
-        }
-        let body = Arc::new(Body {
-            source,
-            written_hash: None,
-            block_locations: false,
-            references: References::default(),
-            externals: Some(Arc::default()),
-            baseline: Made::new(),
-            begun: AtomicBool::new(false),
-        });
-        let (tiering, generated) = match fixed {
-            true => (None, self.plain_code(function, &body, context, control)?),
-            false => self.first_code(function, &body, context, control)?,
-        };
-        let placed = place(&self.arena, &generated.code);
-        let place = placed.map_err(|error| {
-            tiering
-                .iter()
-                .for_each(|tiering| self.forget_hooks(tiering));
-            CompileError::Memory(error.to_string())
-        })?;
-        Ok(Prepared {
-            body,
-            tiering,
-            generated,
-            place,
-            fixed,
-        })
-    }
-
-    /// Tier 0 with counters, or where that cannot be had, the function as it is at the tier-1
-    /// settings.
-    fn first_code(
-        &self,
-        function: &FunctionUnit,
-        body: &Arc<Body>,
-        context: &mut Context,
-        control: &mut ControlPlane,
-    ) -> Result<(Option<Tiering>, Generated), GenerateError> {
-        let name = &function.name;
-        if self.config.mode != Mode::Eager && !self.starts_at_speed(body) {
-            let instrument = AssertUnwindSafe(|| self.instrument(function, body));
-            let instrumented = catch_unwind(instrument)
-                .unwrap_or_else(|payload| Err(CompileError::Panic(panic_message(&*payload))));
-            let error = match instrumented {
-                Ok((instrumented, tiering)) => {
-                    match self.generate_in(0, name, context, instrumented, control) {
-                        Ok(generated) => return Ok((Some(tiering), generated)),
-                        Err(error) => {
-                            self.forget_hooks(&tiering);
-                            error.into()
-                        }
+/// Tier 0 with counters, or where that cannot be had, the function as it is at the tier-1
+/// settings.
+fn first_code(
+    engine: &Inner,
+    function: &FunctionUnit,
+    body: &Arc<Body>,
+    context: &mut Context,
+    control: &mut ControlPlane,
+) -> Result<(Option<Tiering>, Generated), GenerateError> {
+    let name = &function.name;
+    if engine.config.mode != Mode::Eager && !starts_at_speed(engine, body) {
+        let attempt = AssertUnwindSafe(|| instrument(engine, function, body));
+        let instrumented = catch_unwind(attempt)
+            .unwrap_or_else(|payload| Err(CompileError::Panic(panic_message(&*payload))));
+        let error = match instrumented {
+            Ok((instrumented, tiering)) => {
+                match generate_in(engine, 0, name, context, instrumented, control) {
+                    Ok(generated) => return Ok((Some(tiering), generated)),
+                    Err(error) => {
+                        forget_hooks(engine, &tiering);
+                        error.into()
                     }
                 }
-                Err(error) => {
-                    self.forget_regions(body);
-                    error
-                }
-            };
-            tracing::warn!(function = %name, %error, "no tier 0; compiling it as it is");
-        }
-        let mut source = body.source.clone();
-        self.optimize(&function.name, &mut source)?;
-        let generated = self.generate_in(1, name, context, source, control)?;
-        Ok((None, generated))
-    }
-
-    /// The function as it is, at the tier-1 settings.
-    fn plain_code(
-        &self,
-        function: &FunctionUnit,
-        body: &Body,
-        context: &mut Context,
-        control: &mut ControlPlane,
-    ) -> Result<Generated, GenerateError> {
-        self.generate_in(1, &function.name, context, body.source.clone(), control)
-    }
-
-    /// Compiles `func` in a client's context, whose own function stays.
-    fn generate_in(
-        &self,
-        tier: u8,
-        name: &str,
-        context: &mut Context,
-        func: Function,
-        control: &mut ControlPlane,
-    ) -> Result<Generated, GenerateError> {
-        let own = mem::replace(&mut context.func, func);
-        let generated = self.generate(tier, name, context, false, control);
-        let compiled = mem::replace(&mut context.func, own);
-        if matches!(generated, Err(GenerateError::Other(CompileError::Panic(_)))) {
-            let func = mem::replace(&mut context.func, Function::new());
-            let want_disasm = context.want_disasm;
-            *context = Context::for_function(func);
-            context.want_disasm = want_disasm;
-        }
-        // They are those of the other function.
-        context.cfg.clear();
-        context.domtree.clear();
-        context.loop_analysis.clear();
-        for name in compiled.params.user_named_funcs().values() {
-            context.func.declare_imported_user_function(name.clone());
-        }
-        generated
-    }
-
-    /// Links and publishes a prepared definition, in the place of what the function had. `externals` are
-    /// what its names lead to.
-    pub fn finish(
-        self: &Arc<Self>,
-        function: &Arc<FunctionUnit>,
-        prepared: Prepared,
-        externals: impl FnOnce(&Externals),
-    ) -> Result<(), Error> {
-        let Prepared {
-            body,
-            tiering,
-            generated,
-            place,
-            fixed: _,
-        } = prepared;
-        body.externals.as_deref().map(externals);
-        let own = tiering.as_ref();
-        let places = own.and_then(|tiering| tiering.places.as_ref());
-        let origin = body
-            .origin(function, CodeUnit::Function)
-            .with_places(places);
-        let own = own.map(|tiering| tiering.own_data(function.unit));
-        let linked = self.link(place, &origin, generated, own.as_slice());
-        let version = linked.map_err(|source| {
-            tiering
-                .iter()
-                .for_each(|tiering| self.forget_hooks(tiering));
-            Error::Compile {
-                function: function.name.clone(),
-                source,
             }
-        })?;
-        // The body is new: nobody has compiled it.
-        let made = || Ok(Baseline { version, tiering });
-        let _ = body.baseline.get_or_make(made, drop);
-        // A module hands out nothing but raw pointers.
-        self.reclaimer.pointer_left();
+            Err(error) => {
+                forget_regions(engine, body);
+                error
+            }
+        };
+        tracing::warn!(function = %name, %error, "no tier 0; compiling it as it is");
+    }
+    let mut source = body.source.clone();
+    optimize(engine, &function.name, &mut source)?;
+    let generated = generate_in(engine, 1, name, context, source, control)?;
+    Ok((None, generated))
+}
+
+/// The function as it is, at the tier-1 settings.
+fn plain_code(
+    engine: &Inner,
+    function: &FunctionUnit,
+    body: &Body,
+    context: &mut Context,
+    control: &mut ControlPlane,
+) -> Result<Generated, GenerateError> {
+    generate_in(
+        engine,
+        1,
+        &function.name,
+        context,
+        body.source.clone(),
+        control,
+    )
+}
+
+/// Compiles `func` in a client's context, whose own function stays.
+fn generate_in(
+    engine: &Inner,
+    tier: u8,
+    name: &str,
+    context: &mut Context,
+    func: Function,
+    control: &mut ControlPlane,
+) -> Result<Generated, GenerateError> {
+    let own = mem::replace(&mut context.func, func);
+    let generated = generate(engine, tier, name, context, false, control);
+    let compiled = mem::replace(&mut context.func, own);
+    if matches!(generated, Err(GenerateError::Other(CompileError::Panic(_)))) {
+        let func = mem::replace(&mut context.func, Function::new());
+        let want_disasm = context.want_disasm;
+        *context = Context::for_function(func);
+        context.want_disasm = want_disasm;
+    }
+    // They are those of the other function.
+    context.cfg.clear();
+    context.domtree.clear();
+    context.loop_analysis.clear();
+    for name in compiled.params.user_named_funcs().values() {
+        context.func.declare_imported_user_function(name.clone());
+    }
+    generated
+}
+
+/// Links and publishes a prepared definition, in the place of what the function had. `externals` are
+/// what its names lead to.
+pub(crate) fn finish(
+    engine: &Arc<Inner>,
+    function: &Arc<FunctionUnit>,
+    prepared: Prepared,
+    externals: impl FnOnce(&Externals),
+) -> Result<(), Error> {
+    let Prepared {
+        body,
+        tiering,
+        generated,
+        place,
+        fixed: _,
+    } = prepared;
+    body.externals.as_deref().map(externals);
+    let own = tiering.as_ref();
+    let places = own.and_then(|tiering| tiering.places.as_ref());
+    let origin = body
+        .origin(function, CodeUnit::Function)
+        .with_places(places);
+    let own = own.map(|tiering| tiering.own_data(function.unit));
+    let linked = link(engine, place, &origin, generated, own.as_slice());
+    let version = linked.map_err(|source| {
+        tiering
+            .iter()
+            .for_each(|tiering| forget_hooks(engine, tiering));
+        Error::Compile {
+            function: function.name.clone(),
+            source,
+        }
+    })?;
+    // The body is new: nobody has compiled it.
+    let made = || Ok(Baseline { version, tiering });
+    let _ = body.baseline.get_or_make(made, drop);
+    // A module hands out nothing but raw pointers.
+    engine.reclaimer.pointer_left();
+    let _changing = lock(&function.changing);
+    replace_definition(engine, function, body)
+}
+
+/// Frees functions at once, and `older` definitions of them that were retired.
+///
+/// Nobody is inside of them or calls them any more: the caller's contract.
+pub(crate) fn free_functions(
+    engine: &Inner,
+    functions: impl IntoIterator<Item = Arc<FunctionUnit>>,
+    older: &[Weak<Body>],
+) {
+    let mut bodies: HashSet<*const Body> = older.iter().map(Weak::as_ptr).collect();
+    let mut newest = vec![];
+    for function in functions {
         let _changing = lock(&function.changing);
-        self.replace_definition(function, body)
-    }
-
-    /// Frees functions at once, and `older` definitions of them that were retired.
-    ///
-    /// Nobody is inside of them or calls them any more: the caller's contract.
-    pub fn free_functions(
-        &self,
-        functions: impl IntoIterator<Item = Arc<FunctionUnit>>,
-        older: &[Weak<Body>],
-    ) {
-        let mut bodies: HashSet<*const Body> = older.iter().map(Weak::as_ptr).collect();
-        let mut newest = vec![];
-        for function in functions {
-            let _changing = lock(&function.changing);
-            self.forget_local(&function);
-            if let Some(body) = function.remove() {
-                if let Some(tiering) = body.tiering() {
-                    tiering.state().freed = true;
-                }
-                bodies.insert(Arc::as_ptr(&body));
-                newest.push(body);
+        forget_local(engine, &function);
+        if let Some(body) = function.remove() {
+            if let Some(tiering) = body.tiering() {
+                tiering.state().freed = true;
             }
+            bodies.insert(Arc::as_ptr(&body));
+            newest.push(body);
         }
-        let waiting = self
-            .reclaimer
-            .take(|body| bodies.contains(&Arc::as_ptr(body)));
-        let newest = newest.into_iter().map(Retired::Body);
-        for retired in waiting.into_iter().chain(newest) {
-            self.free(retired);
-        }
+    }
+    let waiting = engine
+        .reclaimer
+        .take(|body| bodies.contains(&Arc::as_ptr(body)));
+    let newest = newest.into_iter().map(Retired::Body);
+    for retired in waiting.into_iter().chain(newest) {
+        free(engine, retired);
     }
 }
 
 /// Whether clients find places in the code by offsets from its start, which would not fit another
 /// version: safepoints with stack maps, and calls with exception handlers.
-fn has_places_that_matter(func: &Function) -> bool {
+fn needs_fixed_code(func: &Function) -> bool {
     let mut insts = func
         .layout
         .blocks()

@@ -6,6 +6,7 @@
 
 use crate::code::externals::Stubs;
 use crate::context::Inner;
+use crate::define::declare::declare;
 use crate::error::Error;
 use crate::passes::names;
 use crate::units::function::FunctionUnit;
@@ -38,7 +39,7 @@ pub(crate) fn number_references(
         let function = match &data.name {
             ExternalName::TestCase(callee) => {
                 let callee = String::from_utf8_lossy(callee.raw()).into_owned();
-                engine.declare(&callee, &signature)?
+                declare(engine, &callee, &signature)?
             }
             ExternalName::User(reference) => {
                 let user = func.params.user_named_funcs().get(*reference);

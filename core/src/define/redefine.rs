@@ -16,10 +16,13 @@
 //! ([`crate::reclaim`]).
 
 use crate::context::{Engine, Inner};
+use crate::define::definitions::replace_definition;
+use crate::define::prepare::prepare;
+use crate::define::resolvable::definition_changed;
 use crate::error::Error;
 use crate::observe::Happened;
-use crate::units::exchange::Removed;
-use crate::units::function::{Body, FuncId, FunctionUnit};
+use crate::reclaim::retire;
+use crate::units::function::{FuncId, FunctionUnit};
 use crate::units::retired::Retired;
 use cranelift_codegen::ir::Function;
 use regraft_executor::locks::{lock, write};
@@ -39,8 +42,8 @@ impl Engine {
     pub fn redefine(&self, id: FuncId, func: Function) -> Result<(), Error> {
         let function = self.inner.function(id)?;
         let _changing = lock(&function.changing);
-        let body = self.inner.make_body(&function, func)?;
-        self.inner.replace_definition(&function, body)
+        let body = prepare(&self.inner, &function, func)?;
+        replace_definition(&self.inner, &function, body)
     }
 
     /// Removes a function and everything that was compiled of it.
@@ -55,74 +58,30 @@ impl Engine {
     /// `UnknownFunction`: also for a function that was removed before.
     pub fn remove(&self, id: FuncId) -> Result<(), Error> {
         let function = self.inner.function(id)?;
-        self.inner.remove_function(&function);
+        remove_function(&self.inner, &function);
         Ok(())
     }
 }
 
-impl Inner {
-    /// Compiles `body` and lets calls reach it; retires what it replaces. The caller holds
-    /// [`FunctionUnit::changing`].
-    pub(crate) fn replace_definition(
-        self: &Arc<Self>,
-        function: &Arc<FunctionUnit>,
-        body: Arc<Body>,
-    ) -> Result<(), Error> {
-        self.compile_body(function, &body)?;
-        let entry = body.compiled().map(|baseline| baseline.version.entry);
-        function.lazy.forget();
-        if let Some(old) = self.exchange_body(function, &body, entry)? {
-            self.retire(Retired::Body(old));
+/// Lets calls of the function trap, takes it out of the tables and retires it.
+pub(crate) fn remove_function(engine: &Inner, function: &Arc<FunctionUnit>) {
+    let _changing = lock(&function.changing);
+    function.lazy.forget();
+    {
+        let mut units = write(&engine.units);
+        units.remove(function.unit);
+        let named = units.functions.get(&function.name);
+        if named.is_some_and(|named| Arc::ptr_eq(named, function)) {
+            units.functions.remove(&function.name);
         }
-        self.detect_saved(function, &body);
-        Ok(())
     }
-
-    /// Makes `body` the definition and `entry` what calls reach, or asks for one; returns the definition before.
-    pub(crate) fn exchange_body(
-        &self,
-        function: &FunctionUnit,
-        body: &Arc<Body>,
-        entry: Option<usize>,
-    ) -> Result<Option<Arc<Body>>, Error> {
-        let old = function.exchange(Some(Arc::clone(body)), entry);
-        let old = old.map_err(|Removed| {
-            // Nobody has seen it.
-            self.free(Retired::Body(Arc::clone(body)));
-            Error::UnknownFunction {
-                index: function.unit,
-                referenced_by: None,
-            }
-        })?;
-        self.definition_changed(function);
-        let happened = match old {
-            Some(_) => Happened::Redefined,
-            None => Happened::Defined,
-        };
-        self.happened(happened, function);
-        Ok(old)
+    let old = function.remove();
+    definition_changed(engine, function);
+    engine.happened(Happened::Removed, function);
+    if let Some(old) = old {
+        retire(engine, Retired::Body(old));
     }
-
-    /// Lets calls of the function trap, takes it out of the tables and retires it.
-    pub(crate) fn remove_function(&self, function: &Arc<FunctionUnit>) {
-        let _changing = lock(&function.changing);
-        function.lazy.forget();
-        {
-            let mut units = write(&self.units);
-            units.remove(function.unit);
-            let named = units.functions.get(&function.name);
-            if named.is_some_and(|named| Arc::ptr_eq(named, function)) {
-                units.functions.remove(&function.name);
-            }
-        }
-        let old = function.remove();
-        self.definition_changed(function);
-        self.happened(Happened::Removed, function);
-        if let Some(old) = old {
-            self.retire(Retired::Body(old));
-        }
-        self.retire(Retired::Function(Arc::clone(function)));
-    }
+    retire(engine, Retired::Function(Arc::clone(function)));
 }
 
 #[cfg(test)]
@@ -130,8 +89,12 @@ mod tests {
     use super::*;
     use crate::code::error::CompileError;
     use crate::config::{Compilation, CompileMode, Config};
-    use crate::pipeline::tier1::whole_region;
+    use crate::pipeline;
+    use crate::pipeline::first::first_version;
+    use crate::tiering::decide::whole_region;
+    use crate::units::function::Body;
     use crate::units::part::HotPart;
+    use crate::units::subject::Subject;
     use regraft_regions::FunctionProfile;
 
     /// A loop, which has a hook; `number` is the result.
@@ -168,16 +131,16 @@ block2:
 
     /// Compiles and publishes all of a body, as a thread does that has it in its hands.
     fn publish_all(engine: &Inner, function: &FunctionUnit, body: &Arc<Body>) {
-        let first = match engine.compile_baseline(function, body) {
+        let first = match first_version(engine, function, body) {
             Ok(first) => first,
             Err(error) => return assert!(matches!(error, CompileError::Replaced), "{error}"),
         };
         function.publish_first(body, first.version.entry);
-        let tiering = body.tiering().unwrap();
-        let region = whole_region(engine, body, tiering, &FunctionProfile::default()).unwrap();
-        engine.publish_function(function, body, tiering, region);
-        let hook = tiering.hooks[0].region.clone();
-        engine.publish_region(function, body, tiering, 0, hook);
+        let subject = Subject::of(function, body).unwrap();
+        let region = whole_region(engine, subject, &FunctionProfile::default()).unwrap();
+        pipeline::whole_function(engine, subject, region);
+        let hook = subject.tiering.hooks[0].region.clone();
+        pipeline::region(engine, subject, 0, hook);
     }
 
     #[test]
@@ -185,7 +148,7 @@ block2:
         for (removed, compiled) in [(false, false), (false, true), (true, false), (true, true)] {
             let (engine, id, function, old) = defined();
             if compiled {
-                engine.inner.compile_baseline(&function, &old).unwrap();
+                first_version(&engine.inner, &function, &old).unwrap();
             }
             let f = engine.get::<(), i32>(id).unwrap();
             let pinned = engine.inner.reclaimer.epochs.clone();
@@ -218,7 +181,7 @@ block2:
         engine.collect();
         assert_eq!(engine.memory().waiting, 0);
         let (slots, live) = (engine.inner.slots.live(), engine.memory().tiers[0].live);
-        let late = engine.inner.compile_baseline(&function, &old);
+        let late = first_version(&engine.inner, &function, &old);
         assert!(matches!(late, Err(CompileError::Replaced)));
         assert_eq!(engine.inner.slots.live(), slots);
         assert_eq!(engine.memory().tiers[0].live, live);
@@ -229,8 +192,8 @@ block2:
         let (engine, id, function, _) = defined();
         engine.remove(id).unwrap();
         let slots = engine.inner.slots.live();
-        let body = engine.inner.make_body(&function, definition(2)).unwrap();
-        let late = engine.inner.replace_definition(&function, body);
+        let body = prepare(&engine.inner, &function, definition(2)).unwrap();
+        let late = replace_definition(&engine.inner, &function, body);
         assert!(late.is_err());
         assert!(function.body().is_none());
         assert_eq!(engine.inner.slots.live(), slots);

@@ -5,6 +5,7 @@
 use crate::call::trap::Trap;
 use crate::code::codemap::CodeLocation;
 use crate::context::Engine;
+use crate::enter::pinned;
 use regraft_executor::trap;
 use std::panic::resume_unwind;
 
@@ -39,7 +40,7 @@ impl Engine {
             // SAFETY: the caller's contract.
             unsafe { trap::catch(body) }
         };
-        match self.inner.pinned(safely) {
+        match pinned(&self.inner, safely) {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(payload)) => resume_unwind(payload),
             Err(fault) => Err(Trap::new(&fault)),

@@ -4,6 +4,8 @@ use super::data::{Contents, DataObject};
 use super::function::{Definition, State, generate_error, out_of_memory, place_bytes};
 use super::module::{JITModule, declared};
 use crate::code::link::ObjectCode;
+use crate::define::declare::{declare_local, forget_local};
+use crate::define::local::prepare;
 use crate::error::Error;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -117,10 +119,10 @@ impl Module for JITModule {
         tracing::debug!(function = %name, "define");
         self.verify(ctx)?;
         let engine = &self.engine()?.inner;
-        let unit = engine.declare_local(&name, &ctx.func.signature);
+        let unit = declare_local(engine, &name, &ctx.func.signature);
         let unit = unit.map_err(unit_error)?;
-        let prepared = engine.prepare(&unit, ctx, ctrl_plane).map_err(|error| {
-            engine.forget_local(&unit);
+        let prepared = prepare(engine, &unit, ctx, ctrl_plane).map_err(|error| {
+            forget_local(engine, &unit);
             generate_error(error)
         })?;
         let definition = Definition {
@@ -151,7 +153,7 @@ impl Module for JITModule {
         let engine = self.engine()?;
         let place = place_bytes(engine, &code)?;
         let signature = &self.declarations.get_function_decl(id).signature;
-        let unit = engine.inner.declare_local(&name, signature);
+        let unit = declare_local(&engine.inner, &name, signature);
         let unit = unit.map_err(unit_error)?;
         let definition = Definition {
             unit,

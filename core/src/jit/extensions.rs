@@ -3,6 +3,7 @@
 use super::function::{FixedCodeError, State, engine_error, generate_error};
 use super::module::JITModule;
 use crate::context::Engine;
+use crate::define::local::{abandon, prepare};
 use crate::units::function::FuncId as EngineFuncId;
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
@@ -56,12 +57,10 @@ impl JITModule {
         }
         self.verify(ctx)?;
         let engine = self.engine()?.clone();
-        let prepared = engine
-            .inner
-            .prepare(&unit, ctx, &mut ControlPlane::default());
+        let prepared = prepare(&engine.inner, &unit, ctx, &mut ControlPlane::default());
         let prepared = prepared.map_err(generate_error)?;
         if prepared.fixed {
-            engine.inner.abandon(prepared);
+            abandon(&engine.inner, prepared);
             let function = unit.name.clone();
             return Err(ModuleError::Backend(FixedCodeError { function }.into()));
         }

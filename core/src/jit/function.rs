@@ -5,9 +5,12 @@ use crate::code::externals::{Externals, Kept};
 use crate::code::generate::GenerateError;
 use crate::code::link::{LinkError, ObjectCode, Place, link, place};
 use crate::context::Engine;
-use crate::define::local::Prepared;
+use crate::define::declare::forget_local;
+use crate::define::local::{self, Prepared};
+use crate::define::redefine::remove_function;
 use crate::error::Error;
 use crate::passes::names::is_own;
+use crate::pipeline::compile::check_reserve;
 use crate::units::exchange::Removed;
 use crate::units::function::{Body, FunctionUnit, MachineCode};
 use cranelift_codegen::CodegenError;
@@ -76,7 +79,7 @@ impl State {
     /// Takes back what was never published.
     pub fn abandon(self, engine: &Engine) {
         if let Self::Prepared(prepared) = self {
-            engine.inner.abandon(*prepared);
+            local::abandon(&engine.inner, *prepared);
         }
     }
 
@@ -94,7 +97,7 @@ impl State {
         match self {
             Self::Prepared(prepared) => {
                 let settle = |externals: &Externals| names.settle(externals);
-                let finished = engine.inner.finish(unit, *prepared, settle);
+                let finished = local::finish(&engine.inner, unit, *prepared, settle);
                 finished.map_err(|error| match error {
                     Error::Compile { source, .. } => compile_error(source),
                     error => ModuleError::Backend(error.into()),
@@ -159,7 +162,7 @@ impl Definition {
     /// Takes back what was never published.
     pub fn abandon(self, engine: &Engine) {
         self.state.abandon(engine);
-        engine.inner.forget_local(&self.unit);
+        forget_local(&engine.inner, &self.unit);
     }
 
     /// Leaves what is published to the engine.
@@ -174,7 +177,7 @@ impl Definition {
         match self.state {
             State::Finalized(code) => {
                 self.unit.keep(code);
-                engine.inner.remove_function(&self.unit);
+                remove_function(&engine.inner, &self.unit);
             }
             State::Prepared(_) | State::Placed(_) => self.abandon(engine),
         }
@@ -183,7 +186,7 @@ impl Definition {
 
 /// Finds a place for machine code of the client.
 pub(super) fn place_bytes(engine: &Engine, code: &ObjectCode) -> ModuleResult<Place> {
-    engine.inner.check_reserve().map_err(compile_error)?;
+    check_reserve(&engine.inner).map_err(compile_error)?;
     place(&engine.inner.arena, code).map_err(|error| match error {
         LinkError::Arena(error) => out_of_memory(error),
         error => ModuleError::Backend(error.into()),

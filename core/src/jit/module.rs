@@ -14,6 +14,8 @@ use super::function::{Definition, engine_error};
 use super::symbols::Symbols;
 use super::{SystemMemoryProvider, engines};
 use crate::context::Engine;
+use crate::define::declare::forget_local;
+use crate::define::local;
 use crate::error::Error;
 use crate::units::function::FunctionUnit;
 use cranelift_codegen::isa::OwnedTargetIsa;
@@ -149,7 +151,7 @@ impl JITModule {
             .map(|definition| Arc::clone(&definition.unit));
         let older = definitions.iter().flat_map(|definition| &definition.older);
         let older: Vec<_> = older.cloned().collect();
-        engine.inner.free_functions(units, &older);
+        local::free_functions(&engine.inner, units, &older);
     }
 
     /// The address that a name in this module stands for.
@@ -252,7 +254,7 @@ impl JITModule {
         };
         let finished = definition.finish(engine, names);
         if finished.is_err() {
-            engine.inner.forget_local(&definition.unit);
+            forget_local(&engine.inner, &definition.unit);
             self.functions.remove(&id);
         }
         finished

@@ -28,7 +28,7 @@
 //! decrement; see ARCHITECTURE.md.
 //!
 //! Not here: where counters go (`regraft_regions::counters`), what the
-//! runtime does when asked (`tierup`), how code is compiled (`compile`).
+//! runtime does when asked (`tiering::hot`), how code is compiled (`pipeline`).
 
 use crate::passes::layout::CounterLayout;
 use crate::passes::names;

@@ -1,434 +1,104 @@
-//! The first version of a function: analysed, instrumented, compiled.
+//! The first version of a function.
 //!
 //! Invariants:
 //!
 //! * It is compiled once, and kept: regions are outlined from the same CLIF.
-//! * Every natural loop has a hook, or a typed reason why it has none.
 //!
-//! Not here: what hooks do when they fire (`tierup`).
+//! Not here: what is published of it, and when (`define`, `runtime`).
 
-use crate::code::codemap::{CodeUnit, Origin, Places};
+use crate::code::codemap::CodeUnit;
 use crate::code::error::CompileError;
-use crate::code::externals::OwnData;
-use crate::code::generate::{GenerateError, Generated, generate};
-use crate::code::link::{Place, place};
 use crate::config::Mode;
-use crate::config::detection::Detection;
-use crate::config::faults::{Faults, Stage};
 use crate::context::Inner;
-use crate::observe::{Event, Happened};
-use crate::pacing::{compile_time, starts_at_speed, weigh};
-use crate::passes::instrument::{Plan, instrument};
-use crate::threads::background::compute;
-use crate::units::counters::Counters;
+use crate::pacing;
+use crate::pipeline::compile::{Code, compile};
+use crate::pipeline::instrument::instrument;
+use crate::reclaim::{forget_hooks, forget_regions};
 use crate::units::function::{Body, FunctionUnit};
-use crate::units::ledger::Releasable;
-use crate::units::part::NEVER;
-use crate::units::samples::FunctionSamples;
-use crate::units::table::Unit;
-use crate::units::tiering::{
-    Analysis, Baseline, HotState, LoopHook, TierState, Tiering, known_counts,
-};
-use crate::units::version::{Version, link_version};
-use cranelift_codegen::Context;
-use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::Function;
-use regraft_executor::locks::write;
-use regraft_executor::slots::OwnedSlot;
-use regraft_optimizer::Summary;
-use regraft_outliner::{Hook, Interface, OutlineError, hookable_loop};
-use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Mode as Counting, Region, estimate};
-use std::sync::{Arc, Mutex, OnceLock};
+use crate::units::tiering::Baseline;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a thread sleeps that waits for another's first version.
 const GLANCE: Duration = Duration::from_micros(50);
 
-/// The share of code memory, as a divisor, that is kept for continuations.
-const RESERVE_SHARE: usize = 32;
-
-impl Inner {
-    /// Compiles the first version of a function, once.
-    pub(crate) fn compile_baseline<'b>(
-        self: &Inner,
-        function: &FunctionUnit,
-        body: &'b Arc<Body>,
-    ) -> Result<&'b Baseline, CompileError> {
-        self.await_baseline(body);
-        let make = || match self.config.mode {
-            Mode::Eager => self.eager_version(function, body),
-            Mode::Tiered if self.starts_at_speed(body) => self.eager_version(function, body),
-            Mode::Tiered | Mode::Tier0 => self.instrumented_version(function, body),
-        };
-        // Who waited for another thread's would wait for as long as that is kept from a processor.
-        body.baseline.get_or_make(make, |second| {
-            if let Some(tiering) = &second.tiering {
-                self.forget_hooks(tiering);
-            }
-        })
-    }
-
-    /// Waits for the first version if another thread makes it now and has a processor for that.
-    fn await_baseline(&self, body: &Body) {
-        if body.baseline.get().is_some() || !body.begin() {
-            return;
+/// Compiles the first version of a function, once.
+pub(crate) fn first_version<'b>(
+    engine: &Inner,
+    function: &FunctionUnit,
+    body: &'b Arc<Body>,
+) -> Result<&'b Baseline, CompileError> {
+    await_other(engine, body);
+    let make = || match engine.config.mode {
+        Mode::Eager => eager(engine, function, body),
+        Mode::Tiered if starts_at_speed(engine, body) => eager(engine, function, body),
+        Mode::Tiered | Mode::Tier0 => counted(engine, function, body),
+    };
+    // Who waited for another thread's would wait for as long as that is kept from a processor.
+    body.baseline.get_or_make(make, |second| {
+        if let Some(tiering) = &second.tiering {
+            forget_hooks(engine, tiering);
         }
-        let since = Instant::now();
-        let patience = compile_time(&body.source);
-        while body.baseline.get().is_none()
-            && body.baseline.failure().is_none()
-            && since.elapsed() < patience
-            && !self.workers.load().contended
-        {
-            std::thread::sleep(GLANCE);
-        }
+    })
+}
+
+/// Waits for the first version if another thread makes it now and has a processor for that.
+fn await_other(engine: &Inner, body: &Body) {
+    if body.baseline.get().is_some() || !body.begin() {
+        return;
     }
-
-    /// Whether the first version of a definition is its last: compiled at tier 1, without counters.
-    pub(crate) fn starts_at_speed(&self, body: &Body) -> bool {
-        self.paces_by_cost() && starts_at_speed(&body.source)
-    }
-
-    fn eager_version(
-        &self,
-        function: &FunctionUnit,
-        body: &Body,
-    ) -> Result<Baseline, CompileError> {
-        let origin = body.origin(function, CodeUnit::Function);
-        let version = self.compile(1, &origin, body.source.clone(), &[])?;
-        Ok(Baseline {
-            version,
-            tiering: None,
-        })
-    }
-
-    /// Compiles a version of a unit, unless code memory is so full that what
-    /// is left must be kept for continuations.
-    pub(crate) fn compile(
-        &self,
-        tier: u8,
-        origin: &Origin,
-        func: Function,
-        own: &[OwnData],
-    ) -> Result<Version, CompileError> {
-        self.check_reserve()?;
-        self.compile_from_reserve(tier, origin, func, own)
-    }
-
-    /// Fails where code memory is so full that what is left must be kept for continuations.
-    pub(crate) fn check_reserve(&self) -> Result<(), CompileError> {
-        let free = self.arena.stats().code.free;
-        if free < self.config.arena.code_bytes / RESERVE_SHARE {
-            let what =
-                format!("code memory is full: {free} bytes are left, kept for continuations");
-            return Err(CompileError::Memory(what));
-        }
-        Ok(())
-    }
-
-    /// Compiles a version that running code waits for.
-    pub(crate) fn compile_from_reserve(
-        &self,
-        tier: u8,
-        origin: &Origin,
-        mut func: Function,
-        own: &[OwnData],
-    ) -> Result<Version, CompileError> {
-        let start = Instant::now();
-        let summary = match tier {
-            0 => Summary::default(),
-            _ => self.optimize(&origin.name(), &mut func)?,
-        };
-        let optimizing = start.elapsed();
-        let context = &mut Context::for_function(func);
-        let generated =
-            self.generate(tier, &origin.name(), context, true, &mut Default::default())?;
-        let place = place(&self.arena, &generated.code)?;
-        let version = self.link(place, origin, generated, own)?;
-        Ok(Version {
-            passes: summary.efforts,
-            compile_time: version.compile_time + optimizing,
-            ..version
-        })
-    }
-
-    /// The first step of a compilation: machine code.
-    pub(crate) fn generate(
-        &self,
-        tier: u8,
-        name: &str,
-        context: &mut Context,
-        templates: bool,
-        control: &mut ControlPlane,
-    ) -> Result<Generated, GenerateError> {
-        // All that is needed goes along: it may be done on a thread that nobody should wait for with a lock in hand.
-        let mut working = (
-            std::mem::replace(context, Context::new()),
-            std::mem::take(control),
-        );
-        let (isa, check) = (Arc::clone(self.isa(tier)), self.config.check);
-        let texts = self.observer.texts();
-        let template = match tier {
-            0 if templates && self.config.templates => self.isas.template,
-            _ => None,
-        };
-        let (faults, name) = (self.config.faults.clone(), name.to_string());
-        let generated = compute(move || {
-            let (context, control) = &mut working;
-            let generated = fault(faults.as_ref(), Stage::Codegen(tier), &name)
-                .map_err(GenerateError::from)
-                .and_then(|()| {
-                    generate(
-                        context,
-                        &isa,
-                        tier,
-                        check,
-                        texts,
-                        template.as_ref(),
-                        control,
-                    )
-                });
-            (working, generated)
-        });
-        let (working, generated) = generated.ok_or(CompileError::Stopped)?;
-        (*context, *control) = working;
-        generated
-    }
-
-    /// The second step of a compilation: a version that can run.
-    pub(crate) fn link(
-        &self,
-        place: Place,
-        origin: &Origin,
-        generated: Generated,
-        own: &[OwnData],
-    ) -> Result<Version, CompileError> {
-        let name = &origin.name();
-        let tier = generated.tier;
-        self.fault(Stage::Link(tier), name)?;
-        let resolve = |target: &_| self.address_of(target, origin, own);
-        let (version, tables) = link_version(place, self.isa(tier), name, generated, &resolve)?;
-        let listing = self
-            .codemap
-            .list(version.entry, tier, origin.clone(), tables);
-        let seen = self.observer.seen(&origin.function, origin.unit, tier);
-        let compiled = Event::new(Happened::Compiled, &origin.function, origin.unit);
-        self.observer.event(Event {
-            tier: Some(tier),
-            micros: u64::try_from(version.compile_time.as_micros()).unwrap_or(u64::MAX),
-            ..compiled
-        });
-        version.code.with(|code| {
-            code.seen = seen;
-            code.account = Some(self.reclaimer.ledger.open(tier, code.memory.size()));
-            code.listing = Some(listing);
-        });
-        Ok(version)
-    }
-
-    /// Fails where the configuration asks for it.
-    pub(crate) fn fault(&self, stage: Stage, name: &str) -> Result<(), CompileError> {
-        fault(self.config.faults.as_ref(), stage, name)
-    }
-
-    fn instrumented_version(
-        &self,
-        function: &FunctionUnit,
-        body: &Arc<Body>,
-    ) -> Result<Baseline, CompileError> {
-        let instrumented = self.instrument(function, body);
-        let (instrumented, tiering) = instrumented.inspect_err(|_| self.forget_regions(body))?;
-        let origin = body.origin(function, CodeUnit::Function);
-        let origin = origin.with_places(tiering.places.as_ref());
-        let own = [tiering.own_data(function.unit)];
-        let version = self.compile(0, &origin, instrumented, &own);
-        let version = version.inspect_err(|_| self.forget_hooks(&tiering))?;
-        tracing::debug!(
-            function = %function.name, hooks = tiering.hooks.len(), refused = tiering.refused.len(),
-            micros = version.compile_time.as_micros(), "tier 0"
-        );
-        Ok(Baseline {
-            version,
-            tiering: Some(tiering),
-        })
-    }
-
-    /// The CLIF of a function's tier 0, and what tiering up needs; its counters are armed.
-    pub(crate) fn instrument(
-        &self,
-        function: &FunctionUnit,
-        body: &Arc<Body>,
-    ) -> Result<(Function, Tiering), CompileError> {
-        let func = &body.source;
-        self.fault(Stage::Transform, &function.name)?;
-        let flow = Flow::compute(func).map_err(OutlineError::from)?;
-        let loops = LoopForest::compute(func, &flow);
-        let liveness = Liveness::compute(func, &flow);
-        let analysis = Analysis {
-            flow,
-            loops,
-            liveness,
-        };
-        let mut hooks = vec![];
-        let mut refused = vec![];
-        for loop_id in analysis.loops.loops() {
-            let Analysis {
-                flow,
-                loops,
-                liveness,
-            } = &analysis;
-            match hookable_loop(func, flow, loops, liveness, loop_id) {
-                Ok((region, interface)) => hooks.push((loop_id, region, interface)),
-                Err(reason) => refused.push((loop_id, reason)),
-            }
-        }
-        let hooks = self.allocate_regions(function, body, hooks)?;
-
-        let frequencies = estimate(func, &analysis.flow, &analysis.loops);
-        let weights = weigh(func, &analysis.flow, &analysis.loops, &frequencies);
-        let known = known_counts(&analysis.flow, hooks.iter().map(|hook| &hook.region));
-        let counting = self.counting(weights.function.instructions);
-        let count = || regraft_regions::place(func, &analysis.flow, &frequencies, &known, counting);
-        let placement = (self.config.detection == Detection::Counters).then(count);
-        let spliced: Vec<Hook<'_>> = hooks
-            .iter()
-            .map(|hook| Hook {
-                region: &hook.region,
-                interface: &hook.interface,
-            })
-            .collect();
-        let units: Vec<u32> = hooks.iter().map(|hook| hook.unit).collect();
-        let plan = Plan {
-            flow: &analysis.flow,
-            hooks: &spliced,
-            hook_units: &units,
-            placement: placement.as_ref(),
-            unit: function.unit,
-            copies: self.config.counter_copies,
-            pointer: self.isas.tier0.pointer_type(),
-            call_conv: self.isas.tier0.default_call_conv(),
-        };
-        let numbered = (placement.is_none() && !body.block_locations).then(|| {
-            let mut numbered = func.clone();
-            let places = Arc::new(Places::number(&mut numbered));
-            (numbered, places)
-        });
-        let (numbered, places) = numbered.unzip();
-        let (instrumented, layout) = instrument(numbered.as_ref().unwrap_or(func), &plan)?;
-        let counters = Counters::new(&self.arena, layout, hooks.len())?;
-        let (calls, executions) = if self.tiers_up() {
-            let config = &self.config;
-            (config.entry_threshold.into(), config.loop_threshold.into())
-        } else {
-            (NEVER, NEVER)
-        };
-        counters.arm_entry(calls);
-        for hook in 0..hooks.len() {
-            counters.arm_hook(hook, executions);
-        }
-        let mut state = TierState::default();
-        state.hooks.resize_with(hooks.len(), HotState::default);
-        let samples = match self.config.detection {
-            Detection::Sampling(sampling) => Some(FunctionSamples::new(sampling, hooks.len())),
-            Detection::Counters => None,
-        };
-        let tiering = Tiering {
-            analysis,
-            hooks,
-            refused,
-            placement,
-            counters,
-            samples,
-            places,
-            weights,
-            saved_use: OnceLock::new(),
-            state: Mutex::new(state),
-        };
-        Ok((instrumented, tiering))
-    }
-
-    /// What tier 0 counts in a function of so many instructions.
-    fn counting(&self, instructions: usize) -> Counting {
-        // Nobody asks which blocks are cold where none is left out.
-        match self.config.counting {
-            Counting::SpanningTree if self.formation_policy().prune_from > instructions => {
-                Counting::Loops
-            }
-            counting => counting,
-        }
-    }
-
-    /// Gives each hook's region a unit with an empty slot.
-    fn allocate_regions(
-        &self,
-        function: &FunctionUnit,
-        body: &Arc<Body>,
-        hooks: Vec<(LoopId, Region, Interface)>,
-    ) -> Result<Vec<LoopHook>, CompileError> {
-        let mut units = write(&self.units);
-        let owner = units.function(function.unit).cloned();
-        let owner = owner.ok_or(CompileError::Replaced)?;
-        let mut allocated = Vec::with_capacity(hooks.len());
-        for (hook, (loop_id, region, interface)) in hooks.into_iter().enumerate() {
-            let unit = units
-                .number()
-                .ok_or_else(|| CompileError::Memory("the unit table is full".into()))?;
-            let slot = OwnedSlot::empty(&self.slots, unit)?;
-            let region_unit = Unit::Region {
-                function: Arc::clone(&owner),
-                body: Arc::downgrade(body),
-                hook,
-                slot: slot.addresses(),
-            };
-            units.insert(unit, region_unit);
-            allocated.push(LoopHook {
-                loop_id,
-                region,
-                interface,
-                unit,
-                slot: Releasable::new(slot),
-            });
-        }
-        Ok(allocated)
+    let since = Instant::now();
+    let patience = pacing::compile_time(&body.source);
+    while body.baseline.get().is_none()
+        && body.baseline.failure().is_none()
+        && since.elapsed() < patience
+        && !engine.workers.load().contended
+    {
+        std::thread::sleep(GLANCE);
     }
 }
 
-/// Fails where it is asked for.
-fn fault(faults: Option<&Faults>, stage: Stage, name: &str) -> Result<(), CompileError> {
-    match faults {
-        Some(faults) if faults.strikes(stage, name) => Err(CompileError::Injected(stage)),
-        _ => Ok(()),
-    }
+/// Whether the first version of a definition is its last: compiled at tier 1, without counters.
+pub(crate) fn starts_at_speed(engine: &Inner, body: &Body) -> bool {
+    engine.paces_by_cost() && pacing::starts_at_speed(&body.source)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{CompileMode, Config};
-    use crate::context::Engine;
-    use crate::pacing::PRUNE_FROM;
+/// The function as it is, at tier 1.
+fn eager(engine: &Inner, function: &FunctionUnit, body: &Body) -> Result<Baseline, CompileError> {
+    let code = Code {
+        tier: 1,
+        origin: body.origin(function, CodeUnit::Function),
+        func: body.source.clone(),
+        own: vec![],
+    };
+    Ok(Baseline {
+        version: compile(engine, code)?,
+        tiering: None,
+    })
+}
 
-    #[test]
-    fn blocks_are_counted_where_somebody_asks_which_are_cold() {
-        let counting = |config: Config, instructions| {
-            let engine = Engine::new(config).unwrap();
-            engine.inner.counting(instructions)
-        };
-        let small = PRUNE_FROM - 1;
-        assert_eq!(counting(Config::default(), small), Counting::Loops);
-        assert_eq!(
-            counting(Config::default(), PRUNE_FROM),
-            Counting::SpanningTree
-        );
-        let by_counts = Config {
-            compile: CompileMode::Synchronous,
-            ..Config::default()
-        };
-        assert_eq!(counting(by_counts, small), Counting::SpanningTree);
-        let every = Config {
-            counting: Counting::EveryBlock,
-            ..Config::default()
-        };
-        assert_eq!(counting(every, small), Counting::EveryBlock);
-    }
+/// The function with hooks and counters, at tier 0.
+fn counted(
+    engine: &Inner,
+    function: &FunctionUnit,
+    body: &Arc<Body>,
+) -> Result<Baseline, CompileError> {
+    let instrumented = instrument(engine, function, body);
+    let (func, tiering) = instrumented.inspect_err(|_| forget_regions(engine, body))?;
+    let origin = body.origin(function, CodeUnit::Function);
+    let code = Code {
+        tier: 0,
+        origin: origin.with_places(tiering.places.as_ref()),
+        func,
+        own: vec![tiering.own_data(function.unit)],
+    };
+    let version = compile(engine, code).inspect_err(|_| forget_hooks(engine, &tiering))?;
+    tracing::debug!(
+        function = %function.name, hooks = tiering.hooks.len(), refused = tiering.refused.len(),
+        micros = version.compile_time.as_micros(), "tier 0"
+    );
+    Ok(Baseline {
+        version,
+        tiering: Some(tiering),
+    })
 }

@@ -21,75 +21,72 @@ use regraft_executor::locks::lock;
 use regraft_optimizer::{Fuel, Pass, Passes, Summary};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-impl Inner {
-    /// Makes values of a definition's private stack slots.
-    pub(crate) fn promote(&self, name: &str, func: &mut Function) {
-        let passes = Passes::NONE.with(Pass::Promote);
-        if !self.config.optimizer.passes.contains(Pass::Promote)
-            || func.sized_stack_slots.is_empty()
-        {
-            return;
-        }
-        if let Err(error) = self.run_passes(name, func, passes) {
-            tracing::error!(function = %name, %error, "a definition is not optimized");
-        }
+/// Makes values of a definition's private stack slots.
+pub(crate) fn promote(engine: &Inner, name: &str, func: &mut Function) {
+    let passes = Passes::NONE.with(Pass::Promote);
+    if !engine.config.optimizer.passes.contains(Pass::Promote) || func.sized_stack_slots.is_empty()
+    {
+        return;
     }
-
-    /// Optimizes what is compiled at tier 1.
-    ///
-    /// # Errors
-    /// [`CompileError::Check`], where everything is checked.
-    pub(crate) fn optimize(
-        &self,
-        name: &str,
-        func: &mut Function,
-    ) -> Result<Summary, CompileError> {
-        if self.config.mode == Mode::Eager || self.config.optimizer.passes == Passes::NONE {
-            return Ok(Summary::default());
-        }
-        self.run_passes(name, func, self.config.optimizer.passes)
+    if let Err(error) = run_passes(engine, name, func, passes) {
+        tracing::error!(function = %name, %error, "a definition is not optimized");
     }
+}
 
-    fn run_passes(
-        &self,
-        name: &str,
-        func: &mut Function,
-        passes: Passes,
-    ) -> Result<Summary, CompileError> {
-        let before = func.clone();
-        let Optimizer { policy, fuel, .. } = &self.config.optimizer;
-        let run = AssertUnwindSafe(|| {
-            let mut optimize =
-                |fuel: &mut Fuel| regraft_optimizer::optimize(func, passes, policy, fuel);
-            match &fuel.0 {
-                Some(shared) => optimize(&mut lock(shared)),
-                None => optimize(&mut Fuel::UNLIMITED.clone()),
+/// Optimizes what is compiled at tier 1.
+///
+/// # Errors
+/// [`CompileError::Check`], where everything is checked.
+pub(crate) fn optimize(
+    engine: &Inner,
+    name: &str,
+    func: &mut Function,
+) -> Result<Summary, CompileError> {
+    if engine.config.mode == Mode::Eager || engine.config.optimizer.passes == Passes::NONE {
+        return Ok(Summary::default());
+    }
+    run_passes(engine, name, func, engine.config.optimizer.passes)
+}
+
+fn run_passes(
+    engine: &Inner,
+    name: &str,
+    func: &mut Function,
+    passes: Passes,
+) -> Result<Summary, CompileError> {
+    let before = func.clone();
+    let Optimizer { policy, fuel, .. } = &engine.config.optimizer;
+    let run = AssertUnwindSafe(|| {
+        let mut optimize =
+            |fuel: &mut Fuel| regraft_optimizer::optimize(func, passes, policy, fuel);
+        match &fuel.0 {
+            Some(shared) => optimize(&mut lock(shared)),
+            None => optimize(&mut Fuel::UNLIMITED.clone()),
+        }
+    });
+    let failed = match catch_unwind(run) {
+        Ok(Ok(summary)) => match verify_optimized(engine, func) {
+            Ok(()) => return Ok(summary),
+            Err(error) => {
+                *func = before;
+                return Err(error);
             }
-        });
-        let failed = match catch_unwind(run) {
-            Ok(Ok(summary)) => match self.verify_optimized(func) {
-                Ok(()) => return Ok(summary),
-                Err(error) => {
-                    *func = before;
-                    return Err(error);
-                }
-            },
-            Ok(Err(error)) => error.to_string(),
-            Err(payload) => panic_message(&*payload),
-        };
-        *func = before;
-        if self.config.check {
-            return Err(CompileError::Check(failed));
-        }
-        tracing::error!(function = %name, error = %failed, "not optimized");
-        Ok(Summary::default())
+        },
+        Ok(Err(error)) => error.to_string(),
+        Err(payload) => panic_message(&*payload),
+    };
+    *func = before;
+    if engine.config.check {
+        return Err(CompileError::Check(failed));
     }
+    tracing::error!(function = %name, error = %failed, "not optimized");
+    Ok(Summary::default())
+}
 
-    fn verify_optimized(&self, func: &Function) -> Result<(), CompileError> {
-        if !self.config.check {
-            return Ok(());
-        }
-        let verified = cranelift_codegen::verify_function(func, &*self.isas.tier1);
-        verified.map_err(|errors| CompileError::Check(format!("optimized: {errors}")))
+fn verify_optimized(engine: &Inner, func: &Function) -> Result<(), CompileError> {
+    if !engine.config.check {
+        return Ok(());
     }
+    let verified = cranelift_codegen::verify_function(func, &*engine.isas.tier1);
+    verified.map_err(|errors| CompileError::Check(format!("optimized: {errors}")))
 }

@@ -15,7 +15,7 @@
 //!   cold, as often as a part's backoff allows.
 //! * A part is compiled once, whoever finds it, and the report says who did.
 //!
-//! Not here: what becomes of what was found (`tierup`).
+//! Not here: what becomes of what was found (`decide`).
 
 mod counters;
 mod sampling;
@@ -23,11 +23,14 @@ mod saved;
 
 pub(crate) use counters::Countdown;
 pub use sampling::SampledThread;
+pub(crate) use sampling::want_samples;
+pub(crate) use saved::detect_saved;
 
 use crate::config::detection::FoundBy;
 use crate::context::Inner;
 use crate::observe::Happened;
 use crate::tiering::finding::{Cause, Evidence, Finding};
+use crate::tiering::job::compile_later;
 use crate::units::function::{Body, FunctionUnit};
 use crate::units::part::HotPart;
 use crate::units::tiering::{Status, Tiering};
@@ -45,52 +48,56 @@ pub(crate) trait Detector {
     fn evidence(&self, part: HotPart) -> Evidence;
 }
 
-impl Inner {
-    /// Has everything compiled that a detector finds in a function and that is not compiled yet.
-    pub(crate) fn detected(
-        self: &Arc<Self>,
-        function: &Arc<FunctionUnit>,
-        body: &Arc<Body>,
-        detector: &dyn Detector,
-    ) {
-        let Some(tiering) = body.tiering() else {
-            return;
-        };
-        for part in detector.hot_parts(tiering) {
-            let current = function.is_current(body);
-            if !self.tiers_up() || !self.request(tiering, part, current, detector.found_by()) {
-                continue;
-            }
-            let finding = Finding {
-                by: detector.found_by(),
-                evidence: detector.evidence(part),
-            };
-            tracing::debug!(function = %function.name, ?part, by = %finding.by, "found hot");
-            self.happened_to(Happened::Hot, function, tiering, part);
-            let (function, body) = (Arc::clone(function), Arc::clone(body));
-            self.compile_later(function, body, part, Cause::Found(finding));
+/// Has everything compiled that a detector finds in a function and that is not compiled yet.
+pub(crate) fn detected(
+    engine: &Arc<Inner>,
+    function: &Arc<FunctionUnit>,
+    body: &Arc<Body>,
+    detector: &dyn Detector,
+) {
+    let Some(tiering) = body.tiering() else {
+        return;
+    };
+    for part in detector.hot_parts(tiering) {
+        let current = function.is_current(body);
+        if !engine.tiers_up() || !request(engine, tiering, part, current, detector.found_by()) {
+            continue;
         }
+        let finding = Finding {
+            by: detector.found_by(),
+            evidence: detector.evidence(part),
+        };
+        tracing::debug!(function = %function.name, ?part, by = %finding.by, "found hot");
+        engine.happened_to(Happened::Hot, function, tiering, part);
+        let (function, body) = (Arc::clone(function), Arc::clone(body));
+        compile_later(engine, function, body, part, Cause::Found(finding));
     }
+}
 
-    /// Puts a part into the compiler's hands, unless it is there or decided already.
-    fn request(&self, tiering: &Tiering, part: HotPart, current: bool, found_by: FoundBy) -> bool {
-        let mut state = tiering.state();
-        if matches!(part, HotPart::Loop(hook) if hook >= state.hooks.len()) {
-            return false;
-        }
-        let hot = state.part_mut(part);
-        hot.asked += 1;
-        let free = match &hot.status {
-            Status::Cold | Status::Skipped(_) => true,
-            Status::Failed(_) => hot.failures < self.config.max_attempts,
-            // The activation that asks runs on in the first version: only its loop can help it.
-            Status::WholeFunction => self.paces_by_cost() && current,
-            Status::Compiling | Status::Published | Status::Stopped => false,
-        };
-        if free {
-            hot.status = Status::Compiling;
-            hot.found_by = Some(found_by);
-        }
-        free
+/// Puts a part into the compiler's hands, unless it is there or decided already.
+fn request(
+    engine: &Inner,
+    tiering: &Tiering,
+    part: HotPart,
+    current: bool,
+    found_by: FoundBy,
+) -> bool {
+    let mut state = tiering.state();
+    if matches!(part, HotPart::Loop(hook) if hook >= state.hooks.len()) {
+        return false;
     }
+    let hot = state.part_mut(part);
+    hot.asked += 1;
+    let free = match &hot.status {
+        Status::Cold | Status::Skipped(_) => true,
+        Status::Failed(_) => hot.failures < engine.config.max_attempts,
+        // The activation that asks runs on in the first version: only its loop can help it.
+        Status::WholeFunction => engine.paces_by_cost() && current,
+        Status::Compiling | Status::Published | Status::Stopped => false,
+    };
+    if free {
+        hot.status = Status::Compiling;
+        hot.found_by = Some(found_by);
+    }
+    free
 }

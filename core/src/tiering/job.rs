@@ -1,24 +1,55 @@
-//! The job of compiling a part at tier 1.
+//! The job of compiling a part at tier 1: queued for a compile thread, or run at once in synchronous mode.
 
 use crate::code::error::CompileError;
 use crate::code::generate::panic_message;
+use crate::config::faults::Stage;
 use crate::context::Inner;
+use crate::observe::Happened;
 use crate::pacing::urgency;
+use crate::pipeline::compile::fault;
 use crate::threads::job::{Afterwards, Ended, Job};
+use crate::tiering::decide::tier_up;
 use crate::tiering::finding::Cause;
 use crate::units::function::{Body, FunctionUnit};
 use crate::units::part::HotPart;
+use crate::units::subject::Subject;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
+/// Has a part compiled whose state says that it is in the compiler's hands.
+pub(crate) fn compile_later(
+    engine: &Arc<Inner>,
+    function: Arc<FunctionUnit>,
+    body: Arc<Body>,
+    part: HotPart,
+    cause: Cause,
+) {
+    if let Some(tiering) = body.tiering()
+        && !engine.synchronous()
+    {
+        engine.happened_to(Happened::Queued, &function, tiering, part);
+    }
+    let job = Box::new(TierUp {
+        engine: Arc::downgrade(engine),
+        function,
+        body,
+        part,
+        cause,
+    });
+    match engine.synchronous() {
+        true => engine.workers.run(job),
+        false => engine.workers.send(job),
+    }
+}
+
 /// A part that is to be compiled at tier 1. It does not keep its engine in existence.
 #[derive(Debug)]
-pub(crate) struct TierUp {
-    pub engine: Weak<Inner>,
-    pub function: Arc<FunctionUnit>,
-    pub body: Arc<Body>,
-    pub part: HotPart,
-    pub cause: Cause,
+struct TierUp {
+    engine: Weak<Inner>,
+    function: Arc<FunctionUnit>,
+    body: Arc<Body>,
+    part: HotPart,
+    cause: Cause,
 }
 
 impl Job for TierUp {
@@ -37,21 +68,24 @@ impl Job for TierUp {
             part,
             cause,
         } = *self;
-        let Some(engine) = engine.upgrade() else {
+        let (Some(engine), Some(subject)) = (engine.upgrade(), Subject::of(&function, &body))
+        else {
             return Ended::Done;
         };
+        let tiering = subject.tiering;
         if stopped {
-            if let Some(tiering) = body.tiering() {
-                tiering.stop(part);
-            }
+            tiering.stop(part);
             return Ended::Done;
         }
-        let work = AssertUnwindSafe(|| engine.run_job(&function, &body, part, cause));
+        let work = AssertUnwindSafe(|| match fault(&engine, Stage::Job, &function.name) {
+            Ok(()) => tier_up(&engine, subject, part, cause),
+            Err(error) => tiering.record_failure(part, error, &engine.config),
+        });
         if let Err(payload) = catch_unwind(work) {
             let error = CompileError::Panic(panic_message(&*payload));
             // Dropping what was thrown may throw again.
             std::mem::forget(payload);
-            engine.record_failure(&body, part, error);
+            tiering.record_failure(part, error, &engine.config);
             return Ended::Panicked;
         }
         Ended::Done

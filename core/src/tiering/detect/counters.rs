@@ -1,7 +1,7 @@
 //! The detector that tier-0 code carries: countdowns at hooked headers and at the function's entry.
 //!
 //! Not here: the countdowns themselves (`instrument`, `cells`), and when they are armed again
-//! (`tierup`).
+//! (`hot`).
 
 use super::{Detector, Evidence, FoundBy};
 use crate::units::part::HotPart;

@@ -25,7 +25,7 @@
 //!
 //! Not here: signals and timers (`timer`).
 
-use super::Detector;
+use super::{Detector, detected};
 use crate::config::Mode;
 use crate::config::detection::{Detection, FoundBy};
 use crate::context::{Engine, Inner};
@@ -66,28 +66,17 @@ impl Detector for Sampled {
     }
 }
 
-impl Inner {
-    /// Asks for the samples of this engine's code, if it is to be sampled.
-    pub(crate) fn want_samples(self: &Arc<Self>) {
-        let sampling = matches!(self.config.detection, Detection::Sampling(_));
-        if !sampling || self.config.mode == Mode::Eager {
-            return;
-        }
-        let weak: Weak<Self> = Arc::downgrade(self);
-        match Wanted::register(self.codemap.start(), weak) {
-            // Nothing has set it before: the engine is new.
-            Ok(wanted) => drop(self.wanted.set(wanted)),
-            Err(error) => tracing::error!(%error, "no thread for samples; nothing gets hot"),
-        }
+/// Asks for the samples of this engine's code, if it is to be sampled.
+pub(crate) fn want_samples(engine: &Arc<Inner>) {
+    let sampling = matches!(engine.config.detection, Detection::Sampling(_));
+    if !sampling || engine.config.mode == Mode::Eager {
+        return;
     }
-
-    /// Samples the calling thread, if this engine samples.
-    pub(crate) fn sample_thread(&self) {
-        if let Detection::Sampling(sampling) = self.config.detection
-            && self.wanted.get().is_some()
-        {
-            samples::start(sampling.interval);
-        }
+    let weak: Weak<Inner> = Arc::downgrade(engine);
+    match Wanted::register(engine.codemap.start(), weak) {
+        // Nothing has set it before: the engine is new.
+        Ok(wanted) => drop(engine.wanted.set(wanted)),
+        Err(error) => tracing::error!(%error, "no thread for samples; nothing gets hot"),
     }
 }
 
@@ -113,7 +102,7 @@ impl samples::Sampled for Inner {
             samples.add(part_of(tiering, block), block)
         });
         if let Some(part) = found {
-            self.detected(&function, &body, &Sampled { part });
+            detected(&self, &function, &body, &Sampled { part });
         }
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! Limitations: counts are those of the earlier run's tier 0, which saw little of what was hot then.
 
-use super::Detector;
+use super::{Detector, detected};
 use crate::config::Config;
 use crate::config::detection::FoundBy;
 use crate::context::Inner;
@@ -52,37 +52,35 @@ impl Detector for SavedHot {
     }
 }
 
-impl Inner {
-    /// Has the parts of a function compiled that its saved profile shows hot, once.
-    pub(crate) fn detect_saved(self: &Arc<Self>, function: &Arc<FunctionUnit>, body: &Arc<Body>) {
-        let (Some(profiles), Some(tiering)) = (&self.saved_profiles, body.tiering()) else {
-            return;
-        };
-        let mut hot = None;
-        tiering.saved_use.get_or_init(|| {
-            let source = body.client_source();
-            let hash = function_hash(&source);
-            // Tools know a function by what the client wrote, the engine by what it made of that.
-            let written = body.written_hash.and_then(|written| {
-                let found = profiles.find(&function.name, written)?;
-                (found.hash == written).then(|| SavedFunction {
-                    hash,
-                    ..found.clone()
-                })
-            });
-            let saved = match &written {
-                Some(saved) => saved,
-                None => profiles.find(&function.name, hash)?,
-            };
-            let fitted = saved_hot(&self.config, tiering, &source, saved);
-            Some(fitted.map(|fitted| hot = Some(fitted)))
+/// Has the parts of a function compiled that its saved profile shows hot, once.
+pub(crate) fn detect_saved(engine: &Arc<Inner>, function: &Arc<FunctionUnit>, body: &Arc<Body>) {
+    let (Some(profiles), Some(tiering)) = (&engine.saved_profiles, body.tiering()) else {
+        return;
+    };
+    let mut hot = None;
+    tiering.saved_use.get_or_init(|| {
+        let source = body.client_source();
+        let hash = function_hash(&source);
+        // Tools know a function by what the client wrote, the engine by what it made of that.
+        let written = body.written_hash.and_then(|written| {
+            let found = profiles.find(&function.name, written)?;
+            (found.hash == written).then(|| SavedFunction {
+                hash,
+                ..found.clone()
+            })
         });
-        if let Some(Some(Err(error))) = tiering.saved_use.get() {
-            tracing::warn!(function = %function.name, %error, "its saved profile is ignored");
-        }
-        if let Some(hot) = hot {
-            self.detected(function, body, &hot);
-        }
+        let saved = match &written {
+            Some(saved) => saved,
+            None => profiles.find(&function.name, hash)?,
+        };
+        let fitted = saved_hot(&engine.config, tiering, &source, saved);
+        Some(fitted.map(|fitted| hot = Some(fitted)))
+    });
+    if let Some(Some(Err(error))) = tiering.saved_use.get() {
+        tracing::warn!(function = %function.name, %error, "its saved profile is ignored");
+    }
+    if let Some(hot) = hot {
+        detected(engine, function, body, &hot);
     }
 }
 

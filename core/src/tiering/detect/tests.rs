@@ -52,7 +52,7 @@ fn survives(parts: &[HotPart], evidence: &Evidence) -> String {
         parts: parts.to_vec(),
         evidence: evidence.clone(),
     };
-    engine.inner.detected(&function, &body, &saboteur);
+    detected(&engine.inner, &function, &body, &saboteur);
     let nest = engine.get::<(i32, i32), i32>(id).unwrap();
     for (n, m) in [(0, 0), (1, 5), (7, 0), (50, 20), (3000, 3)] {
         // SAFETY: the function touches no memory.

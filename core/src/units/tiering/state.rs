@@ -154,6 +154,13 @@ impl Tiering {
         }
     }
 
+    /// How often a side exit of a part's next region may be taken; `back` formations are not counted.
+    pub(crate) fn side_exit_threshold(&self, part: HotPart, back: usize, config: &Config) -> u64 {
+        let formations = self.state().part_mut(part).formed.len();
+        let shift = u32::try_from(formations.saturating_sub(back)).unwrap_or(8);
+        u64::from(config.side_exit_threshold) << (shift.min(8) * BACKOFF_SHIFT)
+    }
+
     pub(crate) fn back_off(&self, part: HotPart, tries: u32, config: &Config) {
         let threshold = match part {
             HotPart::Loop(_) => config.loop_threshold,

@@ -29,7 +29,7 @@ block2:
 fn ask(engine: &Engine, functions: &[FuncId]) -> usize {
     let ask = |&id: &FuncId| {
         let function = engine.inner.function(id).unwrap();
-        engine.inner.check_resolvable(&function).unwrap()
+        super::check_resolvable(&engine.inner, &function).unwrap()
     };
     functions.iter().map(ask).sum()
 }

@@ -15,9 +15,11 @@
 //!
 //! Limitations: callees are those that a function refers to by name. What is behind `call_indirect` is not seen.
 //!
-//! Not here: the order in which jobs are taken (`worker`), at which tier a first version is compiled (`tier0`).
+//! Not here: the order in which jobs are taken (`threads`), at which tier a first version is compiled (`pipeline::first`).
 
 use crate::context::Inner;
+use crate::define::lazy::define_pending;
+use crate::pipeline::first::first_version;
 use crate::threads::job::{Ended, Job};
 use crate::units::function::{Body, FunctionUnit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -50,7 +52,7 @@ impl Job for Ahead {
         let Some(engine) = engine else {
             return Ended::Done;
         };
-        let work = AssertUnwindSafe(|| engine.compile_ahead(&self.function, self.distance));
+        let work = AssertUnwindSafe(|| compile_ahead(&engine, &self.function, self.distance));
         match catch_unwind(work) {
             Ok(()) => Ended::Done,
             Err(payload) => {
@@ -62,57 +64,55 @@ impl Job for Ahead {
     }
 }
 
-impl Inner {
-    /// The function that has this definition runs for the first time: has its callees compiled.
-    pub(crate) fn expect_callees(self: &Arc<Self>, body: &Body) {
-        if self.compiles_ahead() {
-            self.queue_callees(body, 1);
+/// The function that has this definition runs for the first time: has its callees compiled.
+pub(crate) fn expect_callees(engine: &Arc<Inner>, body: &Body) {
+    if compiles_ahead(engine) {
+        queue_callees(engine, body, 1);
+    }
+}
+
+fn compiles_ahead(engine: &Inner) -> bool {
+    engine.config.ahead && engine.paces_by_cost()
+}
+
+fn queue_callees(engine: &Arc<Inner>, body: &Body, distance: u32) {
+    for callee in body.references.callees.iter().take(MOST_CALLEES) {
+        let compiled = callee.body().is_some_and(|body| body.is_begun());
+        let known = callee.lazy.is_pending() || callee.body().is_some();
+        if compiled || !known || callee.expected.swap(true, Ordering::Relaxed) {
+            continue;
         }
+        engine.workers.send_ahead(Box::new(Ahead {
+            engine: Arc::downgrade(engine),
+            function: Arc::clone(callee),
+            distance,
+        }));
     }
+}
 
-    fn compiles_ahead(&self) -> bool {
-        self.config.ahead && self.paces_by_cost()
+/// Compiles the first version of a function that has not been called.
+fn compile_ahead(engine: &Arc<Inner>, function: &FunctionUnit, distance: u32) {
+    if function.lazy.is_running() {
+        return;
     }
-
-    fn queue_callees(self: &Arc<Self>, body: &Body, distance: u32) {
-        for callee in body.references.callees.iter().take(MOST_CALLEES) {
-            let compiled = callee.body().is_some_and(|body| body.is_begun());
-            let known = callee.lazy.is_pending() || callee.body().is_some();
-            if compiled || !known || callee.expected.swap(true, Ordering::Relaxed) {
-                continue;
+    if function.body().is_none() {
+        define_pending(engine, function);
+    }
+    let Some(body) = function.body() else {
+        return;
+    };
+    if body.is_begun() {
+        return;
+    }
+    match first_version(engine, function, &body) {
+        Ok(baseline) => {
+            let micros = baseline.version.compile_time.as_micros();
+            tracing::debug!(function = %function.name, distance, micros, "compiled ahead");
+            if distance < FARTHEST {
+                queue_callees(engine, &body, distance + 1);
             }
-            self.workers.send_ahead(Box::new(Ahead {
-                engine: Arc::downgrade(self),
-                function: Arc::clone(callee),
-                distance,
-            }));
         }
-    }
-
-    /// Compiles the first version of a function that has not been called.
-    pub(crate) fn compile_ahead(self: &Arc<Self>, function: &FunctionUnit, distance: u32) {
-        if function.lazy.is_running() {
-            return;
-        }
-        if function.body().is_none() {
-            self.define_pending(function);
-        }
-        let Some(body) = function.body() else {
-            return;
-        };
-        if body.is_begun() {
-            return;
-        }
-        match self.compile_baseline(function, &body) {
-            Ok(baseline) => {
-                let micros = baseline.version.compile_time.as_micros();
-                tracing::debug!(function = %function.name, distance, micros, "compiled ahead");
-                if distance < FARTHEST {
-                    self.queue_callees(&body, distance + 1);
-                }
-            }
-            // The first call finds the error, and says so.
-            Err(error) => tracing::debug!(function = %function.name, %error, "not compiled ahead"),
-        }
+        // The first call finds the error, and says so.
+        Err(error) => tracing::debug!(function = %function.name, %error, "not compiled ahead"),
     }
 }

@@ -1,0 +1,170 @@
+//! From CLIF to a version, at either tier: optimise, generate, place, link.
+//!
+//! Invariants:
+//!
+//! * Code memory is kept in reserve for continuations, which running code waits for.
+//! * A version is in the code map before it can run.
+//! * What fails leaves nothing behind.
+//!
+//! Not here: the code generator and the linker themselves (`code`), which address a name has (`addresses`).
+
+use crate::code::codemap::Origin;
+use crate::code::error::CompileError;
+use crate::code::externals::OwnData;
+use crate::code::generate::{self, GenerateError, Generated};
+use crate::code::link::{Place, place};
+use crate::config::faults::{Faults, Stage};
+use crate::context::Inner;
+use crate::observe::{Event, Happened};
+use crate::pipeline::addresses::address_of;
+use crate::pipeline::optimize::optimize;
+use crate::threads::background::compute;
+use crate::units::version::{Version, link_version};
+use cranelift_codegen::Context;
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::Function;
+use regraft_optimizer::Summary;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The share of code memory, as a divisor, that is kept for continuations.
+const RESERVE_SHARE: usize = 32;
+
+/// CLIF that is to become a version.
+#[derive(Clone, Debug)]
+pub(crate) struct Code {
+    pub tier: u8,
+    /// What it was made of.
+    pub origin: Origin,
+    pub func: Function,
+    /// Data that only this code knows.
+    pub own: Vec<OwnData>,
+}
+
+/// Compiles a version, unless code memory is so full that what is left must be kept for continuations.
+pub(crate) fn compile(engine: &Inner, code: Code) -> Result<Version, CompileError> {
+    check_reserve(engine)?;
+    compile_from_reserve(engine, code)
+}
+
+/// Compiles a version that running code waits for.
+pub(crate) fn compile_from_reserve(engine: &Inner, code: Code) -> Result<Version, CompileError> {
+    let Code {
+        tier,
+        origin,
+        mut func,
+        own,
+    } = code;
+    let name = origin.name();
+    let start = Instant::now();
+    let summary = match tier {
+        0 => Summary::default(),
+        _ => optimize(engine, &name, &mut func)?,
+    };
+    let optimizing = start.elapsed();
+    let context = &mut Context::for_function(func);
+    let generated = generate(engine, tier, &name, context, true, &mut Default::default())?;
+    let place = place(&engine.arena, &generated.code)?;
+    let version = link(engine, place, &origin, generated, &own)?;
+    Ok(Version {
+        passes: summary.efforts,
+        compile_time: version.compile_time + optimizing,
+        ..version
+    })
+}
+
+/// Fails where code memory is so full that what is left must be kept for continuations.
+pub(crate) fn check_reserve(engine: &Inner) -> Result<(), CompileError> {
+    let free = engine.arena.stats().code.free;
+    if free < engine.config.arena.code_bytes / RESERVE_SHARE {
+        let what = format!("code memory is full: {free} bytes are left, kept for continuations");
+        return Err(CompileError::Memory(what));
+    }
+    Ok(())
+}
+
+/// The step to machine code.
+pub(crate) fn generate(
+    engine: &Inner,
+    tier: u8,
+    name: &str,
+    context: &mut Context,
+    templates: bool,
+    control: &mut ControlPlane,
+) -> Result<Generated, GenerateError> {
+    // All that is needed goes along: it may be done on a thread that nobody should wait for with a lock in hand.
+    let mut working = (
+        std::mem::replace(context, Context::new()),
+        std::mem::take(control),
+    );
+    let (isa, check) = (Arc::clone(engine.isa(tier)), engine.config.check);
+    let texts = engine.observer.texts();
+    let template = match tier {
+        0 if templates && engine.config.templates => engine.isas.template,
+        _ => None,
+    };
+    let (faults, name) = (engine.config.faults.clone(), name.to_string());
+    let generated = compute(move || {
+        let (context, control) = &mut working;
+        let generated = strike(faults.as_ref(), Stage::Codegen(tier), &name)
+            .map_err(GenerateError::from)
+            .and_then(|()| {
+                generate::generate(
+                    context,
+                    &isa,
+                    tier,
+                    check,
+                    texts,
+                    template.as_ref(),
+                    control,
+                )
+            });
+        (working, generated)
+    });
+    let (working, generated) = generated.ok_or(CompileError::Stopped)?;
+    (*context, *control) = working;
+    generated
+}
+
+/// The step to a version that can run.
+pub(crate) fn link(
+    engine: &Inner,
+    place: Place,
+    origin: &Origin,
+    generated: Generated,
+    own: &[OwnData],
+) -> Result<Version, CompileError> {
+    let name = &origin.name();
+    let tier = generated.tier;
+    fault(engine, Stage::Link(tier), name)?;
+    let resolve = |target: &_| address_of(engine, target, origin, own);
+    let (version, tables) = link_version(place, engine.isa(tier), name, generated, &resolve)?;
+    let listing = engine
+        .codemap
+        .list(version.entry, tier, origin.clone(), tables);
+    let seen = engine.observer.seen(&origin.function, origin.unit, tier);
+    let compiled = Event::new(Happened::Compiled, &origin.function, origin.unit);
+    engine.observer.event(Event {
+        tier: Some(tier),
+        micros: u64::try_from(version.compile_time.as_micros()).unwrap_or(u64::MAX),
+        ..compiled
+    });
+    version.code.with(|code| {
+        code.seen = seen;
+        code.account = Some(engine.reclaimer.ledger.open(tier, code.memory.size()));
+        code.listing = Some(listing);
+    });
+    Ok(version)
+}
+
+/// Fails where the configuration asks for it.
+pub(crate) fn fault(engine: &Inner, stage: Stage, name: &str) -> Result<(), CompileError> {
+    strike(engine.config.faults.as_ref(), stage, name)
+}
+
+fn strike(faults: Option<&Faults>, stage: Stage, name: &str) -> Result<(), CompileError> {
+    match faults {
+        Some(faults) if faults.strikes(stage, name) => Err(CompileError::Injected(stage)),
+        _ => Ok(()),
+    }
+}
