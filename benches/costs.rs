@@ -9,6 +9,7 @@
 //! default. Aims that are missed are printed as missed.
 
 use regraft::regions::{Mode as Counting, Policy};
+use regraft::report::PartState;
 use regraft::{CompileMode, Config, Engine, Mode, Report, TypedFn};
 use regraft_benches::plain::{Level, Plain};
 use regraft_benches::{
@@ -344,7 +345,7 @@ fn publish() -> Result<()> {
             let report = engine.report();
             let function = &report.functions[&name];
             for region in &function.regions {
-                if region.part.state != "published" {
+                if region.part.state != PartState::Published {
                     return Err(format!("{name} is {}", region.part.state).into());
                 }
                 instructions = region.versions[0].instructions_before;

@@ -8,6 +8,7 @@
 //! compilation is on another thread.
 
 use regraft::regions::Profile;
+use regraft::report::PartState;
 use regraft::{Config, Detection, Engine, Mode, Sampling, TypedFn};
 use regraft_benches::plain::{Level, Plain};
 use regraft_benches::{Contender, Result, measure, nanos_each, ratio, run, shapes, timed};
@@ -100,7 +101,7 @@ fn found() -> Result<()> {
             let published = || {
                 let report = engine.report();
                 let mut regions = report.functions[name].regions.iter();
-                regions.any(|region| region.part.state == "published")
+                regions.any(|region| region.part.state == PartState::Published)
             };
             let start = Instant::now();
             while !published() {
@@ -221,7 +222,7 @@ impl Program {
         let all_published = || {
             let functions = engine.report().functions;
             let mut regions = functions.values().flat_map(|function| &function.regions);
-            regions.all(|region| region.part.state == "published")
+            regions.all(|region| region.part.state == PartState::Published)
         };
         // The report takes time: it is asked rarely, and then rounds go on until all are fast.
         while rounds.len() % 64 != 63 || !all_published() {

@@ -7,6 +7,7 @@
 //! Sections: `contention`, `workers`; both by default. Aims that are missed are printed as missed. All times are by
 //! the wall clock, as it is about what happens at the same time; the machine should have nothing else to do.
 
+use regraft::report::PartState;
 use regraft::{Config, Engine, Mode, TypedFn};
 use regraft_benches::plain::{Level, Plain};
 use regraft_benches::{Result, measure, ratio, run, shapes, verdict};
@@ -154,7 +155,7 @@ fn workers() -> Result<()> {
         let report = engine.report();
         let published = |name: &String| {
             let mut regions = report.functions[name].regions.iter();
-            regions.any(|region| region.part.state == "published")
+            regions.any(|region| region.part.state == PartState::Published)
         };
         match report.functions.keys().all(published) {
             true => Ok(time),

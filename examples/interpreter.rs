@@ -14,7 +14,8 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I32, I64};
 use cranelift_codegen::ir::{Block, Function, InstBuilder, JumpTableData, MemFlagsData, Value};
 use cranelift_frontend::FunctionBuilder;
-use regraft::{Engine, Error, FunctionReport, Mode, TypedFn};
+use regraft::report::FunctionReport;
+use regraft::{Engine, Error, Mode, TypedFn};
 use regraft_examples::{Aim, build, engine, fastest, print_regions, ratio, timed, verdict};
 use std::time::Duration;
 

@@ -6,7 +6,8 @@
 
 use cranelift_codegen::ir::{AbiParam, Function, Signature, Type, UserFuncName, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use regraft::{Config, Engine, Error, FunctionReport, Mode};
+use regraft::report::FunctionReport;
+use regraft::{Config, Engine, Error, Mode};
 use std::time::{Duration, Instant};
 
 /// An engine in this mode, all else as it comes.

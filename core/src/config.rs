@@ -11,6 +11,7 @@ use regraft_executor::Executor;
 use regraft_executor::arena::ArenaConfig;
 use regraft_executor::priority::WorkerPriority;
 use regraft_regions::{Mode as Counting, Policy, Profile};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// When parts are compiled at tier 1, and at which tier a function starts.
@@ -27,7 +28,8 @@ pub enum Pacing {
 }
 
 /// How functions are compiled and when they are compiled again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Tier 0 with counters first, tier 1 for what gets hot.
     #[default]

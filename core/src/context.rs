@@ -8,8 +8,9 @@ use crate::code::isa::TierIsas;
 use crate::config::detection::Detection;
 use crate::config::{CompileMode, Config, Mode, Pacing};
 use crate::error::Error;
-use crate::observe::{Event, Happened, Observer};
+use crate::observe::{Event, Observer};
 use crate::pacing::{PRUNE_AFTER, PRUNE_FROM};
+use crate::report::EventKind;
 use crate::threads::workers::Workers;
 use crate::units::function::{FuncId, FunctionUnit};
 use crate::units::part::HotPart;
@@ -31,7 +32,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 impl Inner {
     /// Something happened to a function.
-    pub fn happened(&self, what: Happened, function: &FunctionUnit) {
+    pub fn happened(&self, what: EventKind, function: &FunctionUnit) {
         let event = Event::new(what, &function.name, CodeUnit::Function);
         self.observer.event(event);
     }
@@ -39,7 +40,7 @@ impl Inner {
     /// Something happened to a part of a function.
     pub fn happened_to(
         &self,
-        what: Happened,
+        what: EventKind,
         function: &FunctionUnit,
         tiering: &Tiering,
         part: HotPart,

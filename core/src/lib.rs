@@ -61,7 +61,7 @@ cfg_if::cfg_if! {
         mod passes;
         mod pipeline;
         mod reclaim;
-        mod report;
+        pub mod report;
         mod reporting;
         mod runtime;
         mod threads;
@@ -90,13 +90,7 @@ cfg_if::cfg_if! {
         pub use regraft_executor::slots::SlotError;
         pub use regraft_executor::trap::Interrupter;
         pub use regraft_executor::{Executor, ExecutorAddr};
-        pub use report::{
-            BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport, ExitReport,
-            FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, MemoryReport, PartReport, PassReport,
-            REPORT_VERSION, RangeReport, RegionReport, Report, SavedProfileReport, SideExitReport,
-            TierMemoryReport, VersionReport, WorkersReport, report_exits, report_live_ins,
-            report_live_outs,
-        };
+        pub use report::Report;
         pub use call::trap::{Trap, TrapKind};
         pub use typed::TypedFn;
         pub use units::function::FuncId;

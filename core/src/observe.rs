@@ -22,47 +22,14 @@ mod journal;
 use crate::code::codemap::CodeUnit;
 use crate::code::text::Texts;
 use crate::config::Observe;
-use crate::report::EventsReport;
+use crate::report::{EventKind, EventsReport};
 use journal::Journal;
 use std::sync::Arc;
-
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Happened {
-    Defined,
-    Redefined,
-    Removed,
-    Hot,
-    Queued,
-    Compiled,
-    Published,
-    SideExitHot,
-    FormedAgain,
-    Freed,
-}
-
-impl Happened {
-    /// Its name in reports and traces.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Defined => "defined",
-            Self::Redefined => "redefined",
-            Self::Removed => "removed",
-            Self::Hot => "hot",
-            Self::Queued => "queued",
-            Self::Compiled => "compiled",
-            Self::Published => "published",
-            Self::SideExitHot => "side-exit-hot",
-            Self::FormedAgain => "formed-again",
-            Self::Freed => "freed",
-        }
-    }
-}
 
 /// An event, to whom it happened, and more about it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event<'a> {
-    pub what: Happened,
+    pub what: EventKind,
     pub function: &'a str,
     pub unit: CodeUnit,
     /// The tier, where there is one.
@@ -73,7 +40,7 @@ pub(crate) struct Event<'a> {
 
 impl<'a> Event<'a> {
     /// A moment in the life of a function or a part of it.
-    pub fn new(what: Happened, function: &'a str, unit: CodeUnit) -> Self {
+    pub fn new(what: EventKind, function: &'a str, unit: CodeUnit) -> Self {
         Self {
             what,
             function,
@@ -117,7 +84,7 @@ impl Observer {
         tracing::trace!(
             target: "regraft::event",
             function = event.function, unit = %event.unit, tier = event.tier, micros = event.micros,
-            "{}", event.what.name()
+            "{}", event.what
         );
         if let Some(journal) = &self.journal {
             journal.record(event);
@@ -152,7 +119,7 @@ pub(crate) struct Seen {
 
 impl Drop for Seen {
     fn drop(&mut self) {
-        let freed = Event::new(Happened::Freed, &self.function, self.unit);
+        let freed = Event::new(EventKind::Freed, &self.function, self.unit);
         self.observer.event(Event {
             tier: Some(self.tier),
             ..freed

@@ -1,4 +1,4 @@
-//! The data of a report: its version, and every field, is described in `core/report.schema.json`.
+//! The data of a [`Report`]: its version, and every field, is described in `core/report.schema.json`.
 //!
 //! Not here: how an engine makes one (`reporting`).
 
@@ -8,6 +8,7 @@ mod interface;
 #[cfg(feature = "json")]
 mod json;
 mod memory;
+mod names;
 
 pub use detail::{BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport};
 pub use format::{
@@ -17,3 +18,6 @@ pub use format::{
 };
 pub use interface::{report_exits, report_live_ins, report_live_outs};
 pub use memory::{MemoryReport, RangeReport, TierMemoryReport};
+pub use names::{
+    EventKind, ExitKind, PartDecision, PartState, RegionKind, SavedState, SideExitState,
+};

@@ -8,14 +8,14 @@
 mod detail;
 
 use crate::code::generate::instruction_count;
-use crate::config::Mode;
-use crate::config::detection::FoundBy;
+use crate::config::detection::{Detection, FoundBy};
 use crate::context::Engine;
 use crate::report::{
     FunctionReport, IrreducibleReport, PartReport, REPORT_VERSION, RegionReport, Report,
     SavedProfileReport, SideExitReport, VersionReport, WorkersReport,
 };
 use crate::report::{MemoryReport, PassReport, RangeReport, TierMemoryReport};
+use crate::report::{PartDecision, PartState, RegionKind, SavedState, SideExitState};
 use crate::report::{report_exits, report_live_ins, report_live_outs};
 use crate::threads::queue::WorkerFigures;
 use crate::units::formed::Side;
@@ -46,13 +46,11 @@ impl Engine {
         }
         Report {
             version: REPORT_VERSION,
-            mode: match self.inner.config.mode {
-                Mode::Tiered => "tiered",
-                Mode::Tier0 => "tier0",
-                Mode::Eager => "eager",
-            }
-            .to_string(),
-            detection: self.inner.config.detection.name().to_string(),
+            mode: self.inner.config.mode,
+            detection: match self.inner.config.detection {
+                Detection::Counters => FoundBy::Counters,
+                Detection::Sampling(_) => FoundBy::Sampling,
+            },
             target: self.inner.isas.triple().to_string(),
             memory: report_memory(&self.memory()),
             workers: report_workers(self.inner.workers.figures()),
@@ -226,7 +224,7 @@ fn add_version(list: &mut Vec<VersionReport>, total: &mut [u64; 2], version: &Ve
         instructions_after: version.instructions_after,
         code_bytes: version.code_bytes,
         compile_micros: micros(version.compile_time),
-        found_by: name_of(version.found_by),
+        found_by: version.found_by,
         passes: version.passes.iter().map(pass_report).collect(),
         code: version.text.as_deref().cloned(),
     };
@@ -236,11 +234,11 @@ fn add_version(list: &mut Vec<VersionReport>, total: &mut [u64; 2], version: &Ve
 
 fn undecided() -> PartReport {
     PartReport {
-        decision: "none".to_string(),
+        decision: PartDecision::None,
         reason: String::new(),
         reason_code: String::new(),
-        state: "cold".to_string(),
-        found_by: String::new(),
+        state: PartState::Cold,
+        found_by: None,
         requests: 0,
         formations: 0,
         hot_blocks: vec![],
@@ -251,35 +249,32 @@ fn undecided() -> PartReport {
 
 fn report_part(hot: &HotState) -> PartReport {
     let newest = hot.formed.last();
-    let (decision, reason, code, state) = match &hot.status {
-        Status::Cold => ("none", String::new(), "", "cold"),
-        Status::Compiling => ("take", String::new(), "", "compiling"),
-        Status::Published => ("take", String::new(), "", "published"),
-        Status::Skipped(reason) => ("skip", reason.to_string(), "", "skipped"),
+    let (decision, reason, state) = match &hot.status {
+        Status::Cold => (PartDecision::None, String::new(), PartState::Cold),
+        Status::Compiling => (PartDecision::Take, String::new(), PartState::Compiling),
+        Status::Published => (PartDecision::Take, String::new(), PartState::Published),
+        Status::Skipped(reason) => (PartDecision::Skip, reason.to_string(), PartState::Skipped),
         Status::WholeFunction => (
-            "skip",
+            PartDecision::Skip,
             "the whole function is compiled at tier 1 instead".to_string(),
-            "",
-            "superseded",
+            PartState::Superseded,
         ),
         Status::Stopped => (
-            "none",
+            PartDecision::None,
             "the engine was shut down before it was compiled".to_string(),
-            "",
-            "stopped",
+            PartState::Stopped,
         ),
-        Status::Failed(error) => ("take", error.to_string(), "", "failed"),
+        Status::Failed(error) => (PartDecision::Take, error.to_string(), PartState::Failed),
     };
     PartReport {
-        decision: decision.to_string(),
+        decision,
         reason,
-        reason_code: code.to_string(),
-        state: state.to_string(),
-        found_by: name_of(
-            hot.versions
-                .first()
-                .map_or(hot.found_by, |version| version.found_by),
-        ),
+        reason_code: String::new(),
+        state,
+        found_by: match hot.versions.first() {
+            Some(version) => version.found_by,
+            None => hot.found_by,
+        },
         requests: hot.asked,
         formations: hot.formed.len(),
         hot_blocks: newest
@@ -299,18 +294,13 @@ fn report_part(hot: &HotState) -> PartReport {
     }
 }
 
-fn name_of(found_by: Option<FoundBy>) -> String {
-    found_by.map_or_else(String::new, |found_by| found_by.to_string())
-}
-
 fn report_saved(saved: &Option<SavedUse>) -> Option<SavedProfileReport> {
     let ignored = saved.as_ref()?.as_ref().err();
     Some(SavedProfileReport {
         state: match ignored {
-            None => "used",
-            Some(_) => "ignored",
-        }
-        .to_string(),
+            None => SavedState::Used,
+            Some(_) => SavedState::Ignored,
+        },
         reason: ignored.map_or_else(String::new, ToString::to_string),
         reason_code: ignored.map_or("", ProfileError::code).to_string(),
     })
@@ -323,11 +313,10 @@ fn report_side(side: &Side) -> SideExitReport {
         to: side.start.to_string(),
         count: side.counters.entry_count(),
         state: match (compiled, &failure) {
-            (None, None) => "lazy",
-            (Some(_), _) => "compiled",
-            (None, Some(_)) => "failed",
-        }
-        .to_string(),
+            (None, None) => SideExitState::Lazy,
+            (Some(_), _) => SideExitState::Compiled,
+            (None, Some(_)) => SideExitState::Failed,
+        },
         reason: failure.map_or_else(String::new, |error| error.to_string()),
         code_bytes: compiled.map_or(0, |version| version.code_bytes),
         compile_micros: compiled.map_or(0, |version| micros(version.compile_time)),
@@ -343,7 +332,7 @@ fn empty_region(header: String) -> RegionReport {
     RegionReport {
         function: String::new(),
         header,
-        kind: "loop".to_string(),
+        kind: RegionKind::Loop,
         loop_depth: 0,
         blocks: IndexMap::new(),
         share: 0.0,
@@ -361,10 +350,10 @@ fn report_refusal(tiering: &Tiering, loop_id: LoopId) -> RegionReport {
     let header = tiering.analysis.loops.header(loop_id);
     let mut region = empty_region(header.to_string());
     if let Some(reason) = tiering.refusal_of(loop_id) {
-        region.part.decision = "refuse".to_string();
+        region.part.decision = PartDecision::Refuse;
         region.part.reason = reason.to_string();
         region.part.reason_code = reason.code().to_string();
-        region.part.state = "refused".to_string();
+        region.part.state = PartState::Refused;
     }
     region
 }

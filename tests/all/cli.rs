@@ -1,5 +1,6 @@
 //! The `regraft` command: what it prints, and its exit codes.
 
+use regraft::FoundBy;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -353,7 +354,7 @@ fn reports_go_round() {
 
 fn saved_version(saved: &Scratch, version: u32) -> String {
     let text = std::fs::read_to_string(&saved.0).expect("it was written");
-    let written = format!("\"version\": {}", regraft::REPORT_VERSION);
+    let written = format!("\"version\": {}", regraft::report::REPORT_VERSION);
     text.replacen(&written, &format!("\"version\": {version}"), 1)
 }
 
@@ -440,19 +441,18 @@ fn a_saved_profile_starts_the_next_run_warm() {
         let report = regraft::Report::from_json(&ran.stdout);
         (report.expect("standard output is the report alone"), ran)
     };
-    let found_by = |report: &regraft::Report| -> Vec<String> {
+    let found_by = |report: &regraft::Report| -> Vec<FoundBy> {
         let functions = report.functions.values();
         let parts = functions.flat_map(|function| {
             let regions = function.regions.iter().map(|region| &region.part);
             regions.chain([&function.whole_function])
         });
-        let found = parts.map(|part| part.found_by.clone());
-        found.filter(|found_by| !found_by.is_empty()).collect()
+        parts.filter_map(|part| part.found_by).collect()
     };
     let (cold, _) = report(&["--save-profile", profile.path()]);
-    assert_eq!(found_by(&cold), ["counters"; 3]);
+    assert_eq!(found_by(&cold), [FoundBy::Counters; 3]);
     let (warm, _) = report(&["--profile", profile.path()]);
-    assert_eq!(found_by(&warm), ["profile"; 3]);
+    assert_eq!(found_by(&warm), [FoundBy::Profile; 3]);
 
     let changed = Scratch::new("changed.clif", &SUM.replace("iconst.i64 1", "iconst.i64 2"));
     let changed = changed.path();
@@ -498,7 +498,7 @@ fn sampling_by_command() {
     let ran = run(&args);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let report = regraft::Report::from_json(&ran.stdout).expect("a report");
-    assert_eq!(report.detection, "sampling");
+    assert_eq!(report.detection, FoundBy::Sampling);
     assert_eq!(report.functions["sum"].entries, 0);
     let saved = Scratch::new("sampling.json", &ran.stdout);
     let ran = run(&["report", saved.path()]);

@@ -8,7 +8,9 @@
 
 use crate::corpus::{self, Corpus, corpora};
 use regraft::regions::{Profile, function_hash};
-use regraft::{CompileMode, Config, Detection, Mode, PartReport, Sampling};
+use regraft::report::PartReport;
+use regraft::report::{PartState, SideExitState};
+use regraft::{CompileMode, Config, Detection, FoundBy, Mode, Sampling};
 use regraft_command::clif::{Effect, Program, Target, TestFile, Verdict, Wrapping};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -197,10 +199,11 @@ fn run_program(tally: &mut Tally, place: &str, file: &TestFile, program: &Progra
         *tally.wrappings.entry(code).or_default() += 1;
     }
     for function in program.engine().report().functions.values() {
-        tally.whole += usize::from(function.whole_function.state == "published");
+        tally.whole += usize::from(function.whole_function.state == PartState::Published);
         count_side_exits(tally, &function.whole_function);
         for region in &function.regions {
-            if region.part.state == "failed" && CRANELIFT_PANICS == (file.name(), &*region.function)
+            if region.part.state == PartState::Failed
+                && CRANELIFT_PANICS == (file.name(), &*region.function)
             {
                 tally.panicked += 1;
                 continue;
@@ -210,13 +213,13 @@ fn run_program(tally: &mut Tally, place: &str, file: &TestFile, program: &Progra
             tally.entered += usize::from(region.entries > 0);
             tally.entered_while_running += usize::from(region.entries_while_running > 0);
             let part = &region.part;
-            tally.found_by_profile += usize::from(part.found_by == "profile");
+            tally.found_by_profile += usize::from(part.found_by == Some(FoundBy::Profile));
             count_side_exits(tally, part);
             let state = match &*part.reason_code {
-                "" => part.state.clone(),
+                "" => part.state.to_string(),
                 code => format!("{}: {code}", part.state),
             };
-            if part.state == "failed" {
+            if part.state == PartState::Failed {
                 println!(
                     "{place}: {} {}: {}",
                     region.function, region.header, part.reason
@@ -231,7 +234,7 @@ fn count_side_exits(tally: &mut Tally, part: &PartReport) {
     for side in &part.side_exits {
         tally.side_exits += 1;
         tally.side_exits_taken += usize::from(side.count > 0);
-        tally.continuations += usize::from(side.state == "compiled");
+        tally.continuations += usize::from(side.state == SideExitState::Compiled);
     }
     tally.formed_again += usize::from(part.formations > 1);
 }

@@ -25,6 +25,7 @@ mod examine;
 use cranelift_codegen::ir::{Function, Opcode};
 use examine::{Fate, Fates, Found, examine, note, verified};
 use regraft::regions::Policy;
+use regraft::report::{PartState, SideExitState};
 use regraft::{CompileMode, Config, Engine, Error, Mode, Report};
 use regraft_command::clif::{Program, Target, TestFile, wrap_all};
 use regraft_regions::{Flow, LoopForest};
@@ -158,7 +159,8 @@ fn inspect(construct: &Construct, report: &Report) -> BTreeSet<(String, String)>
     let mut entered = BTreeSet::new();
     for (name, function) in &report.functions {
         assert_ne!(
-            function.whole_function.state, "failed",
+            function.whole_function.state,
+            PartState::Failed,
             "{:?}",
             function.whole_function
         );
@@ -168,7 +170,8 @@ fn inspect(construct: &Construct, report: &Report) -> BTreeSet<(String, String)>
                 construct.name, region.header, region.part
             );
             assert!(
-                ["published", "refused", "cold", "superseded"].contains(&&*region.part.state),
+                ["published", "refused", "cold", "superseded"]
+                    .contains(&region.part.state.as_str()),
                 "{place}"
             );
             assert!(
@@ -176,11 +179,11 @@ fn inspect(construct: &Construct, report: &Report) -> BTreeSet<(String, String)>
                     .part
                     .side_exits
                     .iter()
-                    .all(|side| side.state != "failed"),
+                    .all(|side| side.state != SideExitState::Failed),
                 "{place}"
             );
             let runs = region.blocks[&region.header];
-            if region.part.state == "refused" {
+            if region.part.state == PartState::Refused {
                 assert_eq!(
                     Some(&region.part.reason_code),
                     construct.refused.as_ref(),

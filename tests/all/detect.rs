@@ -4,8 +4,10 @@ mod module;
 mod saved;
 
 use crate::tiering::{COLD, cold_model, eager_to_tier, engine};
+use regraft::report::PartState;
+use regraft::report::RegionReport;
 use regraft::{
-    CompileMode, Config, Detection, Engine, Error, Mode, RegionReport, Report, Sampling, TrapKind,
+    CompileMode, Config, Detection, Engine, Error, FoundBy, Mode, Report, Sampling, TrapKind,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -56,11 +58,11 @@ fn one_long_call_is_found_and_entered_while_it_runs() {
         assert_eq!(report.detection, "sampling");
         let function = &report.functions["sum"];
         assert_eq!((function.versions.len(), function.versions[0].tier), (1, 0));
-        assert_eq!((function.entries, &*function.versions[0].found_by), (0, ""));
+        assert_eq!((function.entries, function.versions[0].found_by), (0, None));
         let region = region(&report, "sum", "block1");
-        assert_eq!(region.part.state, "published", "{region:?}");
-        assert_eq!(region.part.found_by, "sampling");
-        assert_eq!(region.versions[0].found_by, "sampling");
+        assert_eq!(region.part.state, PartState::Published, "{region:?}");
+        assert_eq!(region.part.found_by, Some(FoundBy::Sampling));
+        assert_eq!(region.versions[0].found_by, Some(FoundBy::Sampling));
         // There was one call, and it had begun before.
         assert_eq!((region.entries, region.exits[0].count), (1, 1));
         assert!(!engine.profile().functions["sum"].exact);
@@ -78,7 +80,7 @@ fn the_clients_source_locations_do_not_hide_blocks() {
         };
         let engine = engine(config, clif);
         let n = 100_000_000;
-        let found = || region(&engine.report(), "sum", "block1").part.state == "published";
+        let found = || region(&engine.report(), "sum", "block1").part.state == PartState::Published;
         until(
             || assert_eq!(call1(&engine, "sum", n), n * (n - 1) / 2),
             found,
@@ -110,8 +112,8 @@ fn a_function_without_loops_is_found_by_its_time() {
     until(many, tier);
     let report = engine.report();
     let function = &report.functions["straight"];
-    assert_eq!(function.whole_function.found_by, "sampling");
-    assert_eq!(function.versions[1].found_by, "sampling");
+    assert_eq!(function.whole_function.found_by, Some(FoundBy::Sampling));
+    assert_eq!(function.versions[1].found_by, Some(FoundBy::Sampling));
 }
 
 #[test]
@@ -127,12 +129,15 @@ fn raw_pointers_are_sampled_on_request() {
     std::thread::scope(|scope| {
         scope.spawn(run);
     });
-    assert_eq!(region(&engine.report(), "sum", "block1").part.state, "cold");
+    assert_eq!(
+        region(&engine.report(), "sum", "block1").part.state,
+        PartState::Cold
+    );
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let _sampled = engine.sample_this_thread();
             until(run, || {
-                region(&engine.report(), "sum", "block1").part.state == "published"
+                region(&engine.report(), "sum", "block1").part.state == PartState::Published
             });
         });
     });
@@ -248,7 +253,11 @@ fn without_tiering_samples_change_nothing() {
         assert_eq!(call1(&engine, "sum", n), n * (n - 1) / 2);
         let report = engine.report();
         let regions = &report.functions["sum"].regions;
-        assert!(regions.iter().all(|region| region.part.state == "cold"));
+        assert!(
+            regions
+                .iter()
+                .all(|region| region.part.state == PartState::Cold)
+        );
     }
 }
 

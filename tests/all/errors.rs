@@ -4,6 +4,7 @@ use crate::tiering::{eager_to_tier, engine};
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{AbiParam, Function, Signature, types};
 use cranelift_codegen::isa::CallConv;
+use regraft::report::{PartState, SideExitState};
 use regraft::{CompileMode, Config, Engine, Error, Faults, FuncId, Stage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -185,7 +186,7 @@ fn no_memory_for_tier_1() {
         .values()
         .flat_map(|function| &function.regions);
     let failed: Vec<_> = failed
-        .filter(|region| region.part.state == "failed")
+        .filter(|region| region.part.state == PartState::Failed)
         .collect();
     assert!(!failed.is_empty(), "tier 1 had room");
     for region in failed {
@@ -222,7 +223,7 @@ fn a_panic_in_the_compiler_is_a_failure() {
         engine.wait_idle();
         let report = engine.report();
         let part = &report.functions["sum"].regions[0].part;
-        assert_eq!(part.state, "failed");
+        assert_eq!(part.state, PartState::Failed);
         assert!(part.reason.contains("injected panic"), "{}", part.reason);
     }
 }
@@ -257,7 +258,7 @@ fn every_stage_of_tier_1_can_fail() {
         }
         let report = engine.report();
         let region = &report.functions["sum"].regions[0];
-        assert_eq!(region.part.state, "failed", "{stage:?}");
+        assert_eq!(region.part.state, PartState::Failed, "{stage:?}");
         assert!(
             region.part.reason.contains("injected"),
             "{}",
@@ -347,7 +348,7 @@ fn a_continuation_that_failed_is_tried_again() {
         run(1000, 990).expect_err("the side exit leads nowhere");
         let report = engine.report();
         let side = &report.functions["cold"].regions[0].part.side_exits[0];
-        assert_eq!(side.state, "failed");
+        assert_eq!(side.state, SideExitState::Failed);
         assert!(side.reason.contains("injected"), "{}", side.reason);
         failing.store(0, Relaxed);
         // One request is answered with the failure, then it is tried again.

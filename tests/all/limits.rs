@@ -8,7 +8,9 @@ use crate::tiering::eager_to_tier;
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::Function;
 use regraft::regions::Policy;
-use regraft::{ArenaConfig, Config, Engine, FunctionReport, Mode};
+use regraft::report::FunctionReport;
+use regraft::report::PartState;
+use regraft::{ArenaConfig, Config, Engine, Mode};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -55,7 +57,7 @@ fn define(what: &str, config: Config, clif: &str) -> Engine {
     let hooked = function
         .regions
         .iter()
-        .filter(|region| region.part.state != "refused");
+        .filter(|region| region.part.state != PartState::Refused);
     let hooked = hooked.count();
     let loops = function.regions.len();
     println!(
@@ -206,15 +208,19 @@ fn ten_thousand_nested_loops() {
     let (deep, hooked) = function.regions.split_at(10_000 - 64);
     for region in deep {
         assert_eq!(
-            (&*region.part.state, &*region.part.reason_code),
+            (region.part.state.as_str(), &*region.part.reason_code),
             ("refused", "too-deep")
         );
         assert_eq!(region.blocks.len(), 1);
     }
-    assert!(hooked.iter().all(|region| region.part.state != "refused"));
+    assert!(
+        hooked
+            .iter()
+            .all(|region| region.part.state != PartState::Refused)
+    );
     let innermost = &hooked[63];
     assert_eq!(
-        (&*innermost.part.state, innermost.entries),
+        (innermost.part.state.as_str(), innermost.entries),
         ("published", 1)
     );
 }
@@ -260,14 +266,14 @@ fn a_region_over_the_size_limit_stays_at_tier_0() {
     let function = report(&engine);
     let region = &function.regions[0];
     assert_eq!(
-        (&*region.part.decision, &*region.part.state),
+        (region.part.decision.as_str(), region.part.state.as_str()),
         ("skip", "skipped")
     );
     assert_eq!(
         region.part.reason,
         "it has 9 instructions, and the limit is 4"
     );
-    assert_eq!(function.whole_function.state, "skipped");
+    assert_eq!(function.whole_function.state, PartState::Skipped);
     assert_eq!((function.tier, function.versions.len()), (Some(0), 1));
     assert!(region.versions.is_empty() && region.entries == 0);
 }
@@ -371,7 +377,7 @@ fn an_interface_over_its_limits_is_refused() {
         assert_eq!(call(&engine, name, 2000), expected);
         let region = &report(&engine).regions[0].part;
         assert_eq!(
-            (&*region.state, &*region.reason_code),
+            (region.state.as_str(), &*region.reason_code),
             ("refused", "interface-too-large")
         );
         println!("{what}: {}", region.reason);

@@ -1,7 +1,8 @@
 //! The report: valid by its schema, stable, and readable again.
 
 use crate::tiering::{eager_to_tier, engine};
-use regraft::{Config, Detection, Engine, Mode, Observe, REPORT_VERSION, Report, Sampling};
+use regraft::report::REPORT_VERSION;
+use regraft::{Config, Detection, Engine, Mode, Observe, Report, Sampling};
 use serde_json::Value;
 use std::sync::Arc;
 

@@ -2,7 +2,8 @@
 
 use crate::cli::{Scratch, fine, refuses};
 use crate::tiering::{eager_to_tier, engine};
-use regraft::{CompileMode, Config, Engine, EventReport, Observe, Report};
+use regraft::report::EventReport;
+use regraft::{CompileMode, Config, Engine, Observe, Report};
 
 const RARELY: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -121,7 +122,7 @@ fn events_tell_a_function_s_life_in_order() {
     let events = engine.report().events.expect("they were asked for");
     assert_eq!(events.left_out, 0);
     let place = |what: &str| {
-        let found = |event: &EventReport| event.event == what && event.function == "nest";
+        let found = |event: &EventReport| event.event.as_str() == what && event.function == "nest";
         let at = events.list.iter().position(found);
         at.unwrap_or_else(|| panic!("no {what} in {events:#?}"))
     };
@@ -139,7 +140,7 @@ fn events_tell_a_function_s_life_in_order() {
         events
             .list
             .iter()
-            .filter(|event| event.event == what)
+            .filter(|event| event.event.as_str() == what)
             .count()
     };
     assert_eq!(

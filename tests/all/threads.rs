@@ -3,6 +3,7 @@
 use crate::conformance::CRANELIFT_PANICS;
 use crate::corpus::{self, corpora};
 use crate::tiering::eager_to_tier;
+use regraft::report::PartState;
 use regraft::{Compilation, CompileMode, Config, Engine, FuncId, Mode};
 use regraft_command::clif::{Command, Program, Target, TestFile, Verdict};
 use std::sync::Barrier;
@@ -82,17 +83,22 @@ fn run_file(file: &TestFile, target: &Target, figures: &mut Figures) {
     }
     figures.commands += commands.len();
     for function in engine.report().functions.values() {
-        assert_ne!(function.whole_function.state, "failed", "{}", file.name());
+        assert_ne!(
+            function.whole_function.state,
+            PartState::Failed,
+            "{}",
+            file.name()
+        );
         for region in &function.regions {
             let known = (file.name(), &*region.function) == CRANELIFT_PANICS;
             assert!(
-                known || region.part.state != "failed",
+                known || region.part.state != PartState::Failed,
                 "{}: {}",
                 file.name(),
                 region.part.reason
             );
             figures.loops += 1;
-            figures.published += usize::from(region.part.state == "published");
+            figures.published += usize::from(region.part.state == PartState::Published);
             figures.entered += usize::from(region.entries > 0);
         }
     }
@@ -302,7 +308,7 @@ fn every_copy_of_a_countdown_is_armed_and_pinned() {
         assert_eq!(result, crate::tiering::cold_model(100_000, 1 << 40));
     });
     let region = &engine.report().functions["cold"].regions[0];
-    assert_eq!(region.part.state, "published", "{:?}", region.part);
+    assert_eq!(region.part.state, PartState::Published, "{:?}", region.part);
     // Once by each thread, but for what two of them lose in one copy.
     assert!(entries(&engine) > before, "{region:#?}");
 }

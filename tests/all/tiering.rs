@@ -2,7 +2,9 @@
 //! formed again, and that results do not change.
 
 use regraft::regions::Policy;
-use regraft::{CompileMode, Config, Engine, Mode, PartReport, RegionReport, Report};
+use regraft::report::{PartDecision, PartState, SideExitState};
+use regraft::report::{PartReport, RegionReport};
+use regraft::{CompileMode, Config, Engine, Mode, Report};
 
 /// An engine that tiers up early and in the calling thread.
 pub fn eager_to_tier(threshold: u32) -> Config {
@@ -59,7 +61,7 @@ fn a_running_loop_is_entered_and_its_function_stays() {
         assert_eq!(function.versions[0].tier, 0);
         let region = region(&report, "sum", "block1");
         assert_eq!((region.entries, region.entries_while_running), (1, 1));
-        assert_eq!(region.part.state, "published");
+        assert_eq!(region.part.state, PartState::Published);
         assert_eq!(region.exits[0].count, 1);
     }
 }
@@ -77,7 +79,7 @@ fn tier0_mode_never_tiers_up() {
     let report = engine.report();
     assert_eq!(report.functions["sum"].entries, 100);
     let region = region(&report, "sum", "block1");
-    assert_eq!(region.part.state, "cold");
+    assert_eq!(region.part.state, PartState::Cold);
     assert_eq!(region.blocks["block1"], 100_000);
 }
 
@@ -258,9 +260,12 @@ fn an_inner_loop_with_few_trips_gives_way_to_the_loop_around_it() {
     // SAFETY: as in `call1`.
     unsafe { nest.call((100_000, 3)) };
     let report = engine.report();
-    assert_eq!(region(&report, "nest", "block1").part.state, "published");
+    assert_eq!(
+        region(&report, "nest", "block1").part.state,
+        PartState::Published
+    );
     let inner = region(&report, "nest", "block2");
-    assert_eq!(inner.part.state, "skipped");
+    assert_eq!(inner.part.state, PartState::Skipped);
     assert!(
         inner.part.reason.contains("block1"),
         "{}",
@@ -291,7 +296,7 @@ block2:
     assert_eq!(call1(&engine, "frame", 10_000), 0);
     let report = engine.report();
     let region = region(&report, "frame", "block1");
-    assert_eq!(region.part.decision, "refuse");
+    assert_eq!(region.part.decision, PartDecision::Refuse);
     assert_eq!(region.part.reason_code, "frame-identity");
     for _ in 0..100 {
         call1(&engine, "frame", 10);
@@ -497,7 +502,7 @@ fn cold_opcodes_find_their_continuations() {
     assert!(
         sides
             .iter()
-            .all(|side| side.count > 0 && side.state == "compiled")
+            .all(|side| side.count > 0 && side.state == SideExitState::Compiled)
     );
     // Each opcode of 3..40 came as often as its number says.
     let times = |opcode: u64| -> u64 {

@@ -1,6 +1,7 @@
 //! The compile threads: several at work, panics in them, shutting down.
 
 use crate::tiering::{COLD, cold_model, eager_to_tier, engine};
+use regraft::report::{PartState, SideExitState};
 use regraft::{CompileMode, Config, Engine, Error, Faults, Report, Stage, WorkerPriority};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, Condvar, Mutex};
@@ -39,7 +40,7 @@ fn call(engine: &Engine, name: &str) {
 }
 
 /// How many loops are in this state.
-fn count(report: &Report, state: &str) -> usize {
+fn count(report: &Report, state: PartState) -> usize {
     let regions = report
         .functions
         .values()
@@ -54,7 +55,7 @@ fn several_workers_compile_everything_and_idle_means_idle() {
         call_all(&engine);
         engine.wait_idle();
         let report = engine.report();
-        assert_eq!(count(&report, "published"), FUNCTIONS);
+        assert_eq!(count(&report, PartState::Published), FUNCTIONS);
         assert_eq!(report.workers.threads, workers);
         assert_eq!(report.workers.jobs, FUNCTIONS as u64);
         assert_eq!((report.workers.panics, report.workers.queued), (0, 0));
@@ -117,7 +118,7 @@ fn workers_compile_at_the_same_time_and_no_part_twice() {
     gate.open();
     engine.wait_idle();
     let report = engine.report();
-    assert_eq!(count(&report, "published"), FUNCTIONS);
+    assert_eq!(count(&report, PartState::Published), FUNCTIONS);
     assert_eq!(report.workers.jobs, FUNCTIONS as u64);
     assert_eq!(gate.waiting.load(Relaxed), FUNCTIONS);
 }
@@ -135,8 +136,8 @@ fn a_shutdown_finishes_what_is_in_hand_and_leaves_the_rest() {
         gate.open();
     });
     let report = engine.report();
-    assert_eq!(count(&report, "published"), 2);
-    assert_eq!(count(&report, "stopped"), FUNCTIONS - 2);
+    assert_eq!(count(&report, PartState::Published), 2);
+    assert_eq!(count(&report, PartState::Stopped), FUNCTIONS - 2);
     assert_eq!((report.workers.threads, report.workers.queued), (0, 0));
     // Code goes on; what gets hot now stays where it is; a second shutdown is none.
     for _ in 0..100 {
@@ -145,12 +146,12 @@ fn a_shutdown_finishes_what_is_in_hand_and_leaves_the_rest() {
     engine.wait_idle();
     engine.shutdown();
     let report = engine.report();
-    assert_eq!(count(&report, "published"), 2);
+    assert_eq!(count(&report, PartState::Published), 2);
     let stopped = report
         .functions
         .values()
         .flat_map(|function| &function.regions);
-    for region in stopped.filter(|region| region.part.state == "stopped") {
+    for region in stopped.filter(|region| region.part.state == PartState::Stopped) {
         assert!(region.part.requests <= 2, "{}", region.part.requests);
     }
 }
@@ -175,7 +176,7 @@ fn side_exits_survive_a_shutdown() {
         assert_eq!(run(50_000, 1000), cold_model(50_000, 1000));
         let part = &engine.report().functions["cold"].regions[0].part;
         assert_eq!((part.state.as_str(), part.formations), ("published", 1));
-        assert_eq!(part.side_exits[0].state, "compiled");
+        assert_eq!(part.side_exits[0].state, SideExitState::Compiled);
         assert!(part.settled.contains("shut down"), "{}", part.settled);
     }
 }
@@ -201,8 +202,8 @@ fn a_panic_in_a_worker_is_contained_and_reported() {
         }
         let report = engine.report();
         // Of 24 functions, 7 and 17 are spared.
-        assert_eq!(count(&report, "published"), 2);
-        assert_eq!(count(&report, "failed"), FUNCTIONS - 2);
+        assert_eq!(count(&report, PartState::Published), 2);
+        assert_eq!(count(&report, PartState::Failed), FUNCTIONS - 2);
         assert_eq!(report.workers.panics, FUNCTIONS as u64 - 2);
         assert_eq!(report.workers.jobs, FUNCTIONS as u64);
         let threads = [0, 2][usize::from(compile == CompileMode::Background)];
@@ -267,7 +268,7 @@ fn shutdowns_and_calls_at_once() {
         engine.shutdown();
         let report = engine.report();
         assert_eq!(
-            count(&report, "published") + count(&report, "stopped"),
+            count(&report, PartState::Published) + count(&report, PartState::Stopped),
             FUNCTIONS
         );
         assert_eq!((report.workers.threads, report.workers.queued), (0, 0));
@@ -284,7 +285,7 @@ fn no_workers_are_refused_where_some_are_needed() {
     };
     let engine = engine(config, SUM);
     call(&engine, "sum");
-    assert_eq!(count(&engine.report(), "published"), 1);
+    assert_eq!(count(&engine.report(), PartState::Published), 1);
 }
 
 /// Whatever the system makes of the priority, code is compiled; on Linux the threads have it.
@@ -313,7 +314,7 @@ fn workers_have_the_priority_that_was_asked_for() {
         let engine = engine(config, SUM);
         call(&engine, "sum");
         engine.wait_idle();
-        assert_eq!(count(&engine.report(), "published"), 1);
+        assert_eq!(count(&engine.report(), PartState::Published), 1);
         let seen = *seen.lock().expect("nobody panics with it");
         if let (Some(expected), Some((nice, policy))) = (expected, seen) {
             assert_eq!(policy, expected.1, "{worker_priority:?}");

@@ -6,6 +6,7 @@ use crate::generate::host::{Host, SYMBOL};
 use crate::generate::{MAIN, Program, Source};
 use cranelift_codegen::ir::Function;
 use regraft::regions::Policy;
+use regraft::report::{PartState, SideExitState};
 use regraft::{ArenaConfig, CompileMode, Config, Engine, FuncId, Mode};
 
 /// Each input is used this many times in a row.
@@ -202,15 +203,19 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
 pub(super) fn inspect(engine: &Engine, stats: &mut Stats) -> Result<(), String> {
     for (name, function) in &engine.report().functions {
         let whole = &function.whole_function;
-        if whole.state == "failed" {
+        if whole.state == PartState::Failed {
             return Err(format!("{name} as a whole: {}", whole.reason));
         }
         for region in &function.regions {
             let part = &region.part;
-            if part.state == "failed" {
+            if part.state == PartState::Failed {
                 return Err(format!("{name} at {}: {}", region.header, part.reason));
             }
-            if let Some(exit) = part.side_exits.iter().find(|exit| exit.state == "failed") {
+            if let Some(exit) = part
+                .side_exits
+                .iter()
+                .find(|exit| exit.state == SideExitState::Failed)
+            {
                 return Err(format!(
                     "{name} at {}: no continuation for {}",
                     region.header, exit.to

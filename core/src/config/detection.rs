@@ -1,5 +1,6 @@
 //! What finds hot parts, as a client chooses it.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
@@ -15,18 +16,9 @@ pub enum Detection {
     Sampling(Sampling),
 }
 
-impl Detection {
-    /// Its name in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Counters => "counters",
-            Self::Sampling(_) => "sampling",
-        }
-    }
-}
-
 /// What found a hot part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum FoundBy {
     /// A counter, of tier 0 or of a side exit.

@@ -7,9 +7,9 @@ use crate::context::Inner;
 use crate::define::prepare::prepare;
 use crate::define::resolvable::definition_changed;
 use crate::error::Error;
-use crate::observe::Happened;
 use crate::pipeline::first::first_version;
 use crate::reclaim::{free, retire};
+use crate::report::EventKind;
 use crate::tiering::detect::detect_saved;
 use crate::units::exchange::Removed;
 use crate::units::function::{Body, FuncId, FunctionUnit};
@@ -72,8 +72,8 @@ pub(crate) fn exchange_body(
     })?;
     definition_changed(engine, function);
     let happened = match old {
-        Some(_) => Happened::Redefined,
-        None => Happened::Defined,
+        Some(_) => EventKind::Redefined,
+        None => EventKind::Defined,
     };
     engine.happened(happened, function);
     Ok(old)

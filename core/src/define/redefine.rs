@@ -20,8 +20,8 @@ use crate::define::definitions::replace_definition;
 use crate::define::prepare::prepare;
 use crate::define::resolvable::definition_changed;
 use crate::error::Error;
-use crate::observe::Happened;
 use crate::reclaim::retire;
+use crate::report::EventKind;
 use crate::units::function::{FuncId, FunctionUnit};
 use crate::units::retired::Retired;
 use cranelift_codegen::ir::Function;
@@ -77,7 +77,7 @@ pub(crate) fn remove_function(engine: &Inner, function: &Arc<FunctionUnit>) {
     }
     let old = function.remove();
     definition_changed(engine, function);
-    engine.happened(Happened::Removed, function);
+    engine.happened(EventKind::Removed, function);
     if let Some(old) = old {
         retire(engine, Retired::Body(old));
     }

@@ -49,7 +49,7 @@ impl Journal {
             at_micros: ended.saturating_sub(event.micros),
             micros: event.micros,
             thread,
-            event: event.what.name().to_string(),
+            event: event.what,
             function: event.function.to_string(),
             unit: event.unit.to_string(),
             tier: event.tier,

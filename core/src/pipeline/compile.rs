@@ -15,9 +15,10 @@ use crate::code::generate::{self, GenerateError, Generated};
 use crate::code::link::{Place, place};
 use crate::config::faults::{Faults, Stage};
 use crate::context::Inner;
-use crate::observe::{Event, Happened};
+use crate::observe::Event;
 use crate::pipeline::addresses::address_of;
 use crate::pipeline::optimize::optimize;
+use crate::report::EventKind;
 use crate::threads::background::compute;
 use crate::units::version::{Version, link_version};
 use cranelift_codegen::Context;
@@ -143,7 +144,7 @@ pub(crate) fn link(
         .codemap
         .list(version.entry, tier, origin.clone(), tables);
     let seen = engine.observer.seen(&origin.function, origin.unit, tier);
-    let compiled = Event::new(Happened::Compiled, &origin.function, origin.unit);
+    let compiled = Event::new(EventKind::Compiled, &origin.function, origin.unit);
     engine.observer.event(Event {
         tier: Some(tier),
         micros: u64::try_from(version.compile_time.as_micros()).unwrap_or(u64::MAX),

@@ -7,8 +7,8 @@
 //! Not here: publication of first versions (`define`, `runtime`).
 
 use crate::context::Inner;
-use crate::observe::Happened;
 use crate::reclaim::{discard, retire};
+use crate::report::EventKind;
 use crate::units::exchange::Publish;
 use crate::units::formed::Formed;
 use crate::units::part::HotPart;
@@ -47,7 +47,7 @@ pub(crate) fn publish(engine: &Inner, subject: Subject<'_>, version: Version, fo
         discard(engine, &formed);
         return;
     }
-    engine.happened_to(Happened::Published, function, tiering, part);
+    engine.happened_to(EventKind::Published, function, tiering, part);
     tiering.pin(part);
     let body = || Arc::clone(body);
     match (replaced, part) {

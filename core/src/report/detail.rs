@@ -1,6 +1,7 @@
 //! What a report has only where it is asked for ([`Observe::inspect`](crate::Observe::inspect)): texts, the
 //! control-flow graph with counts, events.
 
+use super::names::EventKind;
 use serde::{Deserialize, Serialize};
 
 /// The CLIF of a function, and how often what of it was executed.
@@ -65,9 +66,8 @@ pub struct EventReport {
     pub micros: u64,
     /// The thread that did it.
     pub thread: String,
-    /// What happened: `defined`, `redefined`, `removed`, `hot`, `queued`, `compiled`, `published`, `side-exit-hot`,
-    /// `formed-again` or `freed`.
-    pub event: String,
+    /// What happened.
+    pub event: EventKind,
     /// The function that it happened to.
     pub function: String,
     /// What of the function.

@@ -2,6 +2,11 @@
 
 use super::detail::{CodeReport, DetailReport, EventsReport};
 use super::memory::MemoryReport;
+use super::names::{
+    ExitKind, PartDecision, PartState, RegionKind, SavedState, SideExitState, found_by,
+};
+use crate::config::Mode;
+use crate::config::detection::FoundBy;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -13,10 +18,10 @@ pub const REPORT_VERSION: u32 = 2;
 pub struct Report {
     /// The version of the format: [`REPORT_VERSION`].
     pub version: u32,
-    /// The mode of the engine: `tiered`, `tier0` or `eager`.
-    pub mode: String,
-    /// What finds hot parts while code runs: `counters` or `sampling`.
-    pub detection: String,
+    /// The mode of the engine.
+    pub mode: Mode,
+    /// What finds hot parts while code runs: counters or sampling.
+    pub detection: FoundBy,
     /// The target triple.
     pub target: String,
     /// What tier-1 compilation has done.
@@ -78,8 +83,8 @@ pub struct FunctionReport {
 /// What became of a function's saved profile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SavedProfileReport {
-    /// `used` or `ignored`.
-    pub state: String,
+    /// Whether it was used.
+    pub state: SavedState,
     /// Why it is ignored, in prose; empty otherwise.
     pub reason: String,
     /// A short stable name of the reason, such as `stale-hash`; empty otherwise.
@@ -93,8 +98,8 @@ pub struct RegionReport {
     pub function: String,
     /// The block that is its entry.
     pub header: String,
-    /// `loop`, `function` or `path`.
-    pub kind: String,
+    /// What it was made of.
+    pub kind: RegionKind,
     /// Nesting depth; an outermost loop has 1.
     pub loop_depth: u32,
     /// Its blocks and how often each was executed at tier 0; only the header
@@ -123,18 +128,17 @@ pub struct RegionReport {
 /// What has become of a part of a function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PartReport {
-    /// `take`, `skip`, `refuse`, or `none` where nothing was decided.
-    pub decision: String,
+    /// What was decided.
+    pub decision: PartDecision,
     /// The reason, in prose; empty where there is nothing to explain.
     pub reason: String,
     /// A short stable name of a refusal; empty otherwise.
     pub reason_code: String,
-    /// `cold`, `compiling`, `published`, `skipped`, `refused`, `failed`,
-    /// `superseded` or `stopped`.
-    pub state: String,
-    /// What found it hot, the first time: `counters`, `sampling` or
-    /// `profile`; empty while it is cold.
-    pub found_by: String,
+    /// What came of that.
+    pub state: PartState,
+    /// What found it hot, the first time; nothing while it is cold.
+    #[serde(with = "found_by")]
+    pub found_by: Option<FoundBy>,
     /// How often it was found hot.
     pub requests: u32,
     /// How often a region was formed of it.
@@ -154,9 +158,8 @@ pub struct SideExitReport {
     pub to: String,
     /// How often they were taken.
     pub count: u64,
-    /// `lazy`, `compiled` or `failed`: the continuation is compiled when a
-    /// side exit to it is first taken.
-    pub state: String,
+    /// Whether there is a continuation: it is compiled when a side exit to it is first taken.
+    pub state: SideExitState,
     /// Why it could not be compiled when that was last tried; empty otherwise. It is tried again.
     #[serde(default)]
     pub reason: String,
@@ -196,8 +199,8 @@ pub struct LiveOutReport {
 pub struct ExitReport {
     /// Its number, from 1.
     pub number: u32,
-    /// `natural`, `return` or `tail-call`.
-    pub kind: String,
+    /// How control leaves by it.
+    pub kind: ExitKind,
     /// The block that it leaves.
     pub from: String,
     /// The block that it goes to; absent for a return.
@@ -219,9 +222,9 @@ pub struct VersionReport {
     pub code_bytes: usize,
     /// Microseconds from CLIF to linked code.
     pub compile_micros: u64,
-    /// What had it compiled: `counters`, `sampling` or `profile`; empty for a
-    /// first version.
-    pub found_by: String,
+    /// What had it compiled; nothing for a first version.
+    #[serde(with = "found_by")]
+    pub found_by: Option<FoundBy>,
     /// What each pass did to its CLIF before the code generator got it; passes that changed nothing are not here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passes: Vec<PassReport>,

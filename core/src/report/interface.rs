@@ -1,6 +1,7 @@
 //! What goes into a region and comes out of it, for a report.
 
 use super::format::{ExitReport, LiveInReport, LiveOutReport};
+use super::names;
 use indexmap::IndexMap;
 use regraft_outliner::{Interface, LiveOutSource, ParamSource};
 use regraft_regions::{Exit, ExitKind, Region};
@@ -54,11 +55,10 @@ pub fn report_exits(region: &Region, count: impl Fn(&Exit) -> u64) -> Vec<ExitRe
         .map(|exit| ExitReport {
             number: exit.number,
             kind: match exit.kind {
-                ExitKind::Edge { .. } => "natural",
-                ExitKind::Return { .. } => "return",
-                ExitKind::TailCall { .. } => "tail-call",
-            }
-            .to_string(),
+                ExitKind::Edge { .. } => names::ExitKind::Natural,
+                ExitKind::Return { .. } => names::ExitKind::Return,
+                ExitKind::TailCall { .. } => names::ExitKind::TailCall,
+            },
             from: exit.from.to_string(),
             to: match exit.kind {
                 ExitKind::Edge { to, .. } => Some(to.to_string()),

@@ -14,9 +14,9 @@
 use crate::code::error::CompileError;
 use crate::code::generate::panic_message;
 use crate::context::Inner;
-use crate::observe::Happened;
 use crate::pacing::{CALLED_AGAIN, Load, executions_left};
 use crate::pipeline;
+use crate::report::EventKind;
 use crate::tiering::finding::{Cause, Evidence};
 use crate::units::formed::Formed;
 use crate::units::part::HotPart;
@@ -227,7 +227,7 @@ fn re_form(engine: &Inner, subject: Subject<'_>, formed: &Formed) {
         tiering,
     } = subject;
     let part = formed.part;
-    engine.happened_to(Happened::FormedAgain, function, tiering, part);
+    engine.happened_to(EventKind::ReFormed, function, tiering, part);
     let flow = &tiering.analysis.flow;
     let scope: Vec<_> = formed.region.scope().iter().collect();
     let blocks = if gives_cold_blocks_back(engine, tiering, part) {

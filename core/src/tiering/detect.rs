@@ -28,7 +28,7 @@ pub(crate) use saved::detect_saved;
 
 use crate::config::detection::FoundBy;
 use crate::context::Inner;
-use crate::observe::Happened;
+use crate::report::EventKind;
 use crate::tiering::finding::{Cause, Evidence, Finding};
 use crate::tiering::job::compile_later;
 use crate::units::function::{Body, FunctionUnit};
@@ -68,7 +68,7 @@ pub(crate) fn detected(
             evidence: detector.evidence(part),
         };
         tracing::debug!(function = %function.name, ?part, by = %finding.by, "found hot");
-        engine.happened_to(Happened::Hot, function, tiering, part);
+        engine.happened_to(EventKind::Hot, function, tiering, part);
         let (function, body) = (Arc::clone(function), Arc::clone(body));
         compile_later(engine, function, body, part, Cause::Found(finding));
     }

@@ -10,8 +10,8 @@
 
 use crate::config::detection::FoundBy;
 use crate::context::Inner;
-use crate::observe::Happened;
 use crate::pacing::executions_left;
+use crate::report::EventKind;
 use crate::tiering::detect::{Countdown, detected};
 use crate::tiering::finding::Cause;
 use crate::tiering::job::compile_later;
@@ -137,7 +137,7 @@ fn hot_side_exit(
         hot.status = Status::Compiling;
         hot.found_by = Some(FoundBy::Counters);
     }
-    engine.happened_to(Happened::SideExitHot, &function, tiering, formed.part);
+    engine.happened_to(EventKind::SideExitHot, &function, tiering, formed.part);
     let part = formed.part;
     compile_later(
         engine,

@@ -4,9 +4,9 @@ use crate::code::error::CompileError;
 use crate::code::generate::panic_message;
 use crate::config::faults::Stage;
 use crate::context::Inner;
-use crate::observe::Happened;
 use crate::pacing::urgency;
 use crate::pipeline::compile::fault;
+use crate::report::EventKind;
 use crate::threads::job::{Afterwards, Ended, Job};
 use crate::tiering::decide::tier_up;
 use crate::tiering::finding::Cause;
@@ -27,7 +27,7 @@ pub(crate) fn compile_later(
     if let Some(tiering) = body.tiering()
         && !engine.synchronous()
     {
-        engine.happened_to(Happened::Queued, &function, tiering, part);
+        engine.happened_to(EventKind::Queued, &function, tiering, part);
     }
     let job = Box::new(TierUp {
         engine: Arc::downgrade(engine),

@@ -3,6 +3,7 @@
 use super::*;
 use cranelift_codegen::Context;
 use cranelift_module::{Linkage, Module};
+use regraft::FoundBy;
 use regraft::jit::{JITBuilder, JITModule};
 use regraft::regions::Profile;
 use std::sync::Arc;
@@ -29,11 +30,8 @@ fn module(config: Config) -> (Engine, JITModule, extern "C" fn(i64) -> i64) {
     (engine, module, sum)
 }
 
-fn found_by(engine: &Engine) -> String {
-    region(&engine.report(), "sum", "block1")
-        .part
-        .found_by
-        .clone()
+fn found_by(engine: &Engine) -> Option<FoundBy> {
+    region(&engine.report(), "sum", "block1").part.found_by
 }
 
 #[test]
@@ -45,7 +43,7 @@ fn a_function_of_a_module_is_sampled() {
             let _sampled = engine.sample_this_thread();
             until(
                 || assert_eq!(sum(n), n * (n - 1) / 2),
-                || found_by(&engine) == "sampling",
+                || found_by(&engine) == Some(FoundBy::Sampling),
             );
         });
     });
@@ -55,7 +53,7 @@ fn a_function_of_a_module_is_sampled() {
 fn a_function_of_a_module_has_a_profile() {
     let (engine, _module, sum) = module(eager_to_tier(100));
     assert_eq!(sum(10_000), 49_995_000);
-    assert_eq!(found_by(&engine), "counters");
+    assert_eq!(found_by(&engine), Some(FoundBy::Counters));
     let text = engine.profile().to_json();
     let profile = Profile::from_json(&text).expect("what was written");
     assert_eq!(profile.functions["sum"].regions.len(), 1);
@@ -64,7 +62,7 @@ fn a_function_of_a_module_has_a_profile() {
         ..eager_to_tier(100)
     };
     let (engine, _module, sum) = module(config);
-    assert_eq!(found_by(&engine), "profile");
+    assert_eq!(found_by(&engine), Some(FoundBy::Profile));
     assert_eq!(sum(1000), 499_500);
     let report = engine.report();
     assert_eq!(region(&report, "sum", "block1").entries, 1);

@@ -2,7 +2,9 @@
 
 use super::*;
 use regraft::regions::{Profile, SavedRegion};
-use regraft::{Compilation, SavedProfileReport};
+use regraft::report::SavedProfileReport;
+use regraft::report::{PartState, SavedState};
+use regraft::{Compilation, FoundBy};
 use std::sync::Arc;
 
 fn call2(engine: &Engine, name: &str, args: (i64, i64)) -> i64 {
@@ -49,12 +51,12 @@ fn what_ran_before_is_compiled_at_definition() {
         let engine = engine(config, COLD);
         engine.wait_idle();
         let report = engine.report();
-        assert_eq!(saved(&report, "cold").state, "used");
+        assert_eq!(saved(&report, "cold").state, SavedState::Used);
         assert_eq!(saved(&report, "cold").reason_code, "");
         let region = region(&report, "cold", "block1");
-        assert_eq!(region.part.state, "published");
-        assert_eq!(region.part.found_by, "profile");
-        assert_eq!(region.versions[0].found_by, "profile");
+        assert_eq!(region.part.state, PartState::Published);
+        assert_eq!(region.part.found_by, Some(FoundBy::Profile));
+        assert_eq!(region.versions[0].found_by, Some(FoundBy::Profile));
         // As it was formed last, with the block that ran hot.
         assert!(region.part.hot_blocks.contains(&"block3".to_string()));
         assert_eq!(call2(&engine, "cold", (5000, 10)), cold_model(5000, 10));
@@ -90,7 +92,7 @@ block2:
     let report = engine.report();
     let function = &report.functions["choose"];
     assert_eq!(function.tier, Some(1));
-    assert_eq!(function.whole_function.found_by, "profile");
+    assert_eq!(function.whole_function.found_by, Some(FoundBy::Profile));
     assert_eq!(function.whole_function.side_exits[0].to, "block1");
     assert_eq!(call2(&engine, "choose", (7, 7)), 49);
     assert_eq!(call2(&engine, "choose", (7, 8)), 15);
@@ -109,7 +111,7 @@ fn counts_alone_are_evidence_too() {
     let engine = engine(with_profile(profile), COLD);
     let report = engine.report();
     let region = region(&report, "cold", "block1");
-    assert_eq!(region.part.found_by, "profile");
+    assert_eq!(region.part.found_by, Some(FoundBy::Profile));
     assert_eq!(region.part.side_exits[0].to, "block3");
     assert_eq!(call2(&engine, "cold", (500, 400)), cold_model(500, 400));
 }
@@ -119,7 +121,10 @@ fn a_renamed_function_is_known_by_its_hash() {
     let renamed = COLD.replace("%cold", "%warm");
     let engine = engine(with_profile(profile_of_cold()), &renamed);
     let report = engine.report();
-    assert_eq!(region(&report, "warm", "block1").part.found_by, "profile");
+    assert_eq!(
+        region(&report, "warm", "block1").part.found_by,
+        Some(FoundBy::Profile)
+    );
     assert_eq!(call2(&engine, "warm", (500, 400)), cold_model(500, 400));
 }
 
@@ -131,17 +136,20 @@ fn a_changed_function_is_not_what_it_was() {
     let report = engine.report();
     let ignored = saved(&report, "cold");
     assert_eq!(
-        (&*ignored.state, &*ignored.reason_code),
+        (ignored.state.as_str(), &*ignored.reason_code),
         ("ignored", "stale-hash")
     );
     assert!(ignored.reason.contains("hash"), "{ignored:?}");
-    assert_eq!(region(&report, "cold", "block1").part.state, "cold");
+    assert_eq!(
+        region(&report, "cold", "block1").part.state,
+        PartState::Cold
+    );
     // Counters find it as ever.
     call2(&engine, "cold", (5000, 1 << 40));
     let report = engine.report();
     let region = region(&report, "cold", "block1");
-    assert_eq!(region.part.found_by, "counters");
-    assert_eq!(region.part.state, "published");
+    assert_eq!(region.part.found_by, Some(FoundBy::Counters));
+    assert_eq!(region.part.state, PartState::Published);
 }
 
 #[test]
@@ -161,7 +169,10 @@ fn functions_compiled_at_their_first_call_too() {
     assert_eq!(call2(&engine, "cold", (5, 1)), cold_model(5, 1));
     let report = engine.report();
     let region = region(&report, "cold", "block1");
-    assert_eq!((region.entries, &*region.part.found_by), (1, "profile"));
+    assert_eq!(
+        (region.entries, region.part.found_by),
+        (1, Some(FoundBy::Profile))
+    );
 }
 
 #[test]
@@ -181,8 +192,11 @@ fn a_redefinition_has_its_own_profile() {
         engine.redefine(id, function).expect("a good definition");
     }
     let report = engine.report();
-    assert_eq!(saved(&report, "sum").state, "used");
-    assert_eq!(region(&report, "sum", "block1").part.found_by, "profile");
+    assert_eq!(saved(&report, "sum").state, SavedState::Used);
+    assert_eq!(
+        region(&report, "sum", "block1").part.found_by,
+        Some(FoundBy::Profile)
+    );
     assert_eq!(call1(&engine, "sum", 1000), 499_500);
 }
 
@@ -195,7 +209,7 @@ fn a_profile_beside_sampling() {
     let engine = engine(config, COLD);
     let report = engine.report();
     let region = region(&report, "cold", "block1");
-    assert_eq!(region.part.found_by, "profile");
+    assert_eq!(region.part.found_by, Some(FoundBy::Profile));
     assert_eq!(call2(&engine, "cold", (500, 400)), cold_model(500, 400));
 }
 

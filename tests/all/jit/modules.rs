@@ -4,6 +4,7 @@
 use super::*;
 use cranelift_module::ModuleReloc;
 use regraft::jit::JITModule;
+use regraft::report::PartState;
 use regraft::{Config, Engine};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -194,7 +195,10 @@ fn code_tiers_up_while_the_module_is_shared() {
     }
     engine.wait_idle();
     let report = engine.report();
-    assert_eq!(report.functions["sum"].regions[0].part.state, "published");
+    assert_eq!(
+        report.functions["sum"].regions[0].part.state,
+        PartState::Published
+    );
     assert_eq!(module.get_finalized_function(sum), before);
     assert_eq!(call(before, 1000), 499_500);
 }

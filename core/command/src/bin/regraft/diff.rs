@@ -3,7 +3,8 @@
 use crate::output::{self, CliError, Output};
 use crate::report;
 use comfy_table::CellAlignment;
-use regraft::{FunctionReport, PartReport, Report};
+use regraft::Report;
+use regraft::report::{FunctionReport, PartReport};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -143,7 +144,7 @@ fn figures(function: Option<&FunctionReport>, part: &str) -> Figures {
         };
     };
     let of = |part: &PartReport, entries, micros| Figures {
-        state: part.state.clone(),
+        state: part.state.to_string(),
         reason: part.reason.clone(),
         entries,
         side_exits: part.side_exits.iter().map(|side| side.count).sum(),

@@ -5,7 +5,7 @@ use crate::output::{CliError, Output};
 use cranelift_codegen::ir::{Block, Function};
 use regraft::outliner::{Outlined, outline};
 use regraft::regions::{Flow, HotEntry, LoopForest, LoopId, Policy, Region, form};
-use regraft::{report_exits, report_live_ins};
+use regraft::report::{report_exits, report_live_ins};
 use std::fmt::Write;
 use std::path::PathBuf;
 

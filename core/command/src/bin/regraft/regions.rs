@@ -12,7 +12,7 @@ use regraft::regions::{
     Candidate, Decision, Flow, FunctionProfile, Liveness, LoopForest, LoopId, Policy, Profile,
     Region, SkipReason, survey_regions, to_dot,
 };
-use regraft::{
+use regraft::report::{
     ExitReport, IrreducibleReport, LiveInReport, LiveOutReport, report_exits, report_live_ins,
     report_live_outs,
 };

@@ -3,7 +3,8 @@
 use crate::output::{self, CliError, Output};
 use crate::{html, input};
 use comfy_table::{CellAlignment, Table};
-use regraft::{FunctionReport, PartReport, RegionReport, Report, TierMemoryReport, VersionReport};
+use regraft::Report;
+use regraft::report::{FunctionReport, PartReport, RegionReport, TierMemoryReport, VersionReport};
 use std::path::{Path, PathBuf};
 
 /// Print a report that `regraft run --report` wrote, as tables
@@ -159,15 +160,13 @@ fn newest(versions: &[VersionReport], what: impl Fn(&VersionReport) -> String) -
 }
 
 fn found_by(part: &PartReport) -> String {
-    match part.found_by.is_empty() {
-        true => "-".to_string(),
-        false => part.found_by.clone(),
-    }
+    part.found_by
+        .map_or_else(|| "-".to_string(), |found_by| found_by.to_string())
 }
 
 fn state(part: &PartReport) -> String {
     match part.reason.is_empty() {
-        true => part.state.clone(),
+        true => part.state.to_string(),
         false => format!("{}: {}", part.state, part.reason),
     }
 }

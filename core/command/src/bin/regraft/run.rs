@@ -10,9 +10,10 @@ use cranelift_codegen::data_value::DataValue;
 use regraft::isa::TierIsas;
 use regraft::optimizer::{Pass, Passes};
 use regraft::regions::{Profile, function_hash};
+use regraft::report::{REPORT_VERSION, SavedProfileReport, WorkersReport};
 use regraft::{
-    CompileMode, Config, Detection, Executor, FuncId, Mode, Observe, Optimizer, Pacing,
-    REPORT_VERSION, Report, Sampling, SavedProfileReport, SharedFuel, WorkersReport,
+    CompileMode, Config, Detection, Executor, FoundBy, FuncId, Mode, Observe, Optimizer, Pacing,
+    Report, Sampling, SharedFuel,
 };
 use regraft_command::clif::{Command, Program, Target, TestFile, Verdict};
 use std::collections::HashMap;
@@ -131,6 +132,16 @@ enum DetectorArg {
     Sampling,
 }
 
+impl ModeArg {
+    fn mode(self) -> Mode {
+        match self {
+            Self::Tiered => Mode::Tiered,
+            Self::Tier0 => Mode::Tier0,
+            Self::Eager => Mode::Eager,
+        }
+    }
+}
+
 impl DetectorArg {
     fn detection(self) -> Detection {
         match self {
@@ -226,11 +237,7 @@ fn config(args: &Args) -> Result<Config, CliError> {
     let settings: Vec<(&str, &str)> = settings.map(|(name, value)| (&**name, &**value)).collect();
     TierIsas::native(&settings).map_err(|error| CliError::BadInput(error.to_string()))?;
     let mut config = Config {
-        mode: match args.mode {
-            ModeArg::Tiered => Mode::Tiered,
-            ModeArg::Tier0 => Mode::Tier0,
-            ModeArg::Eager => Mode::Eager,
-        },
+        mode: args.mode.mode(),
         compile: match args.sync {
             true => CompileMode::Synchronous,
             false => CompileMode::Background,
@@ -487,11 +494,13 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
 }
 
 fn empty_report(args: &Args) -> Report {
-    let mode = args.mode.to_possible_value();
     Report {
         version: REPORT_VERSION,
-        mode: mode.map_or_else(String::new, |mode| mode.get_name().to_string()),
-        detection: args.detector.detection().name().to_string(),
+        mode: args.mode.mode(),
+        detection: match args.detector {
+            DetectorArg::Counters => FoundBy::Counters,
+            DetectorArg::Sampling => FoundBy::Sampling,
+        },
         target: target_lexicon::Triple::host().to_string(),
         workers: Default::default(),
         memory: Default::default(),

@@ -2,7 +2,9 @@
 
 use crate::output;
 use comfy_table::CellAlignment;
-use regraft::{FunctionReport, PartReport, RegionReport, Report};
+use regraft::Report;
+use regraft::report::{FunctionReport, PartReport, RegionReport};
+use regraft::report::{PartDecision, PartState};
 use std::cmp::Reverse;
 
 /// How many parts are shown: with the lines around them, the story has fifteen lines at most.
@@ -74,7 +76,7 @@ impl<'a> Part<'a> {
                 true => "-".to_string(),
                 false => format!("{micros} µs"),
             },
-            part.state.clone(),
+            part.state.to_string(),
         ]
     }
 }
@@ -84,7 +86,7 @@ pub fn story(report: &Report) -> Option<String> {
     let mut parts: Vec<Part<'_>> = vec![];
     for (function, report) in &report.functions {
         let whole = &report.whole_function;
-        if whole.state != "cold" && whole.decision != "skip" {
+        if whole.state != PartState::Cold && whole.decision != PartDecision::Skip {
             parts.push(Part {
                 function,
                 report,
@@ -101,7 +103,7 @@ pub fn story(report: &Report) -> Option<String> {
         return None;
     }
     let all = parts.len();
-    parts.sort_by_key(|part| Reverse((part.part().state == "published", part.executed())));
+    parts.sort_by_key(|part| Reverse((part.part().state == PartState::Published, part.executed())));
     let header = [
         "function",
         "loop",
