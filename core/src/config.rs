@@ -12,6 +12,7 @@ use regraft_executor::arena::ArenaConfig;
 use regraft_executor::priority::WorkerPriority;
 use regraft_regions::{Mode as Counting, Policy, Profile};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::sync::Arc;
 
 /// When parts are compiled at tier 1, and at which tier a function starts.
@@ -39,6 +40,16 @@ pub enum Mode {
     /// Whole functions at the tier-1 settings, without counters: what a
     /// client has without regraft.
     Eager,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Tiered => "tiered",
+            Self::Tier0 => "tier0",
+            Self::Eager => "eager",
+        })
+    }
 }
 
 /// Where tier-1 compilation happens.

@@ -55,7 +55,7 @@ fn one_long_call_is_found_and_entered_while_it_runs() {
         let n = 1_500_000_000;
         assert_eq!(call1(&engine, "sum", n), n * (n - 1) / 2);
         let report = engine.report();
-        assert_eq!(report.detection, "sampling");
+        assert_eq!(report.detection, FoundBy::Sampling);
         let function = &report.functions["sum"];
         assert_eq!((function.versions.len(), function.versions[0].tier), (1, 0));
         assert_eq!((function.entries, function.versions[0].found_by), (0, None));

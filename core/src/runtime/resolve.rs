@@ -22,7 +22,15 @@ pub(crate) fn resolve(engine: &Arc<Inner>, unit: u32) -> usize {
             formed,
             side,
             ..
-        }) => {}
+        }) => {
+            let (Some(body), Some(formed)) = (body.upgrade(), formed.upgrade()) else {
+                return 0;
+            };
+            let subject = Subject::of(&function, &body);
+            return subject.map_or(0, |subject| {
+                resolve_continuation(engine, subject, &formed, side)
+            });
+        }
         _ => return 0,
     };
     if function.body().is_none() {

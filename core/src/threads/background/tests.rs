@@ -197,7 +197,7 @@ fn shutdown_does_not_wait_for_a_low_priority() {
                 .functions
                 .values()
                 .flat_map(|function| &function.regions);
-            assert!(regions.any(|region| region.part.state == "stopped"));
+            assert!(regions.any(|region| region.part.state == crate::report::PartState::Stopped));
         }
         drop((f, engine));
         drop(go_on);
