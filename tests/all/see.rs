@@ -99,7 +99,10 @@ fn two_reports_are_compared() {
 
 fn observed(inspect: bool) -> Engine {
     let config = Config {
-        observe: Observe { inspect },
+        observe: Observe {
+            inspect,
+            ..Observe::default()
+        },
         compile: CompileMode::Synchronous,
         ..eager_to_tier(20)
     };
