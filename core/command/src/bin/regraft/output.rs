@@ -61,6 +61,8 @@ pub struct Output {
 #[derive(Debug)]
 struct Progress {
     bar: ProgressBar,
+    /// Steps that have begun.
+    begun: u64,
     /// Dropped when the job ends, which a thread waits for.
     _job: Sender<()>,
 }
@@ -115,9 +117,10 @@ impl Output {
 
     /// The job comes to its next step.
     pub fn step(&mut self, what: &dyn fmt::Display) {
-        if let Some(Progress { bar, .. }) = &self.progress {
+        if let Some(Progress { bar, begun, .. }) = &mut self.progress {
             bar.set_message(what.to_string());
-            bar.inc(1);
+            bar.set_position(*begun);
+            *begun += 1;
         }
     }
 
@@ -151,7 +154,11 @@ impl Progress {
                 shown.enable_steady_tick(LONG / 4);
             }
         });
-        Self { bar, _job: job }
+        Self {
+            bar,
+            begun: 0,
+            _job: job,
+        }
     }
 }
 
