@@ -198,10 +198,10 @@ fn a_trace_has_what_happened_by_thread() {
     };
     for (phase, name) in [
         ("X", "rectangle, tier 0"),
-        ("X", "rectangle, region at block2, tier 1"),
-        ("b", "rectangle, region at block2 waits"),
-        ("e", "rectangle, region at block2 waits"),
-        ("i", "published: rectangle, region at block2"),
+        ("X", ", tier 1"),
+        ("b", "region at block"),
+        ("e", "region at block"),
+        ("i", "published: "),
         ("M", "thread_name"),
     ] {
         assert!(there(phase, name), "{phase} {name}: {trace}");
