@@ -143,7 +143,7 @@ mod tests {
         let mut images = vec![];
         // SAFETY: as in `register`.
         unsafe {
-            let mut entry = (*&raw const __jit_debug_descriptor).first;
+            let mut entry = __jit_debug_descriptor.first;
             while !entry.is_null() {
                 images.push((*entry).image);
                 entry = (*entry).next;
