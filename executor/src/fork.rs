@@ -18,6 +18,7 @@
 //! * A section waits for no thread that is about to begin one: not for compile threads, say.
 //! * Without a copy, the child never writes to code memory: it fails to compile with
 //!   [`ArenaError::Forked`](crate::arena::ArenaError::Forked), and frees nothing.
+//! * Of memory in which another process runs code, a child writes to pages of its own, and can call nothing there.
 //!
 //! Limitations: a thread that forks in the middle of a section (the closure of a `define_lazily`) gets a child without
 //! a copy; so does a child that was made past the C library's `fork`. What other threads had under way is not
@@ -207,6 +208,14 @@ unsafe extern "C" fn in_child() {
     if !prepared {
         // The marks of the arenas are gone.
         CLOSED.store(false, Ordering::SeqCst);
+        // Held only by who makes an engine; a thread that is not here may have been.
+        if let Ok(known) = KNOWN.try_lock() {
+            known
+                .arenas
+                .iter()
+                .filter_map(Weak::upgrade)
+                .for_each(|arena| arena.part());
+        }
         return;
     }
     for (arena, copy) in std::mem::take(&mut *lock(&COPIED)) {

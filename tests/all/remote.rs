@@ -3,6 +3,7 @@
 mod calls;
 mod command;
 mod faults;
+mod fork;
 mod host;
 mod sandbox;
 

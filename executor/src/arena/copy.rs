@@ -51,7 +51,7 @@ impl Arena {
     /// # Complexity
     /// O(bytes up to the highest that was ever given).
     pub fn copy(&self) -> io::Result<CodeCopy> {
-        if !self.mark.is_set() {
+        if !self.mark.is_set() || self.shared.is_some() {
             return Err(io::Error::other("the memory is another process's"));
         }
         let file = code_file(self.code_bytes).map_err(io::Error::other)?;
@@ -80,7 +80,23 @@ impl Arena {
     /// # Safety
     /// The process is the child of a fork, no other thread exists, and the copy is of what is mapped.
     pub unsafe fn adopt(&self, copy: io::Result<CodeCopy>) {
+        self.part();
         let mapped = copy.is_ok_and(|CodeCopy(file)| self.map_code(file).is_ok());
         self.mark.set(mapped);
+    }
+
+    /// In the child of a fork: has it write to pages of its own, where another process runs code in what is mapped. A process
+    /// that cannot have them ends, before it changes what another runs.
+    pub fn part(&self) {
+        #[cfg(feature = "remote")]
+        if let Some([code, data]) = &self.shared {
+            let parted = [(&self.writable, code), (&self.near, data)];
+            if parted
+                .iter()
+                .any(|(view, file)| view.map_private(file).is_err())
+            {
+                std::process::abort();
+            }
+        }
     }
 }

@@ -85,43 +85,6 @@ impl Mapping {
         }
     }
 
-    /// Gives the whole reservation zeroes that can be mapped again.
-    pub fn map_shared(&self) -> Result<(), ArenaError> {
-        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let base = self.base.as_ptr().cast();
-        // SAFETY: MAP_FIXED replaces pages of this reservation only, which nothing refers to yet.
-        let mapped = unsafe { libc::mmap(base, self.len, protection, flags, -1, 0) };
-        match mapped == libc::MAP_FAILED {
-            true => Err(system("mmap (shared)")),
-            false => Ok(()),
-        }
-    }
-
-    /// Shows in a part of the reservation what another one has from [`Self::map_shared`].
-    pub fn map_again(
-        &self,
-        start: usize,
-        other: &Self,
-        protection: libc::c_int,
-    ) -> Result<(), ArenaError> {
-        debug_assert!(start + other.len <= self.len);
-        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-        let from: *mut libc::c_void = other.base.as_ptr().cast();
-        // SAFETY: the part is in this reservation, and nothing refers to it yet; an old size of 0 leaves the other
-        // mapping as it is, and makes a second one of its pages.
-        unsafe {
-            let at: *mut libc::c_void = self.base.as_ptr().add(start).cast();
-            if libc::mremap(from, 0, other.len, flags, at) == libc::MAP_FAILED {
-                return Err(system("mremap"));
-            }
-            match libc::mprotect(at, other.len, protection) {
-                0 => Ok(()),
-                _ => Err(system("mprotect")),
-            }
-        }
-    }
-
     /// Gives a part of the reservation its contents: those of a file from an offset on, or zeroes.
     pub fn map(
         &self,
@@ -130,11 +93,29 @@ impl Mapping {
         protection: libc::c_int,
         file: Option<(&File, libc::off_t)>,
     ) -> Result<(), ArenaError> {
-        debug_assert!(start + len <= self.len);
         let kind = match file {
             Some(_) => libc::MAP_SHARED,
             None => libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
         };
+        self.map_as(kind, start, len, protection, file)
+    }
+
+    /// Gives all of the reservation the contents of a file, which stays as it is: what is written is this process's own.
+    #[cfg(feature = "remote")]
+    pub fn map_private(&self, file: &File) -> Result<(), ArenaError> {
+        let rw = libc::PROT_READ | libc::PROT_WRITE;
+        self.map_as(libc::MAP_PRIVATE, 0, self.len, rw, Some((file, 0)))
+    }
+
+    fn map_as(
+        &self,
+        kind: libc::c_int,
+        start: usize,
+        len: usize,
+        protection: libc::c_int,
+        file: Option<(&File, libc::off_t)>,
+    ) -> Result<(), ArenaError> {
+        debug_assert!(start + len <= self.len);
         let flags = kind | libc::MAP_FIXED | libc::MAP_NORESERVE;
         let (fd, offset) = file.map_or((-1, 0), |(file, offset)| (file.as_raw_fd(), offset));
         // SAFETY: MAP_FIXED replaces pages of this reservation only, which nothing refers to yet, or by pages with the

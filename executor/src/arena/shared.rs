@@ -10,8 +10,10 @@
 //!
 //! * Neither file can change its size once the other process has it, so that no access to mapped memory fails.
 //! * The kernel lets nobody map or write code but through the view that existed before it was given away.
+//! * A child of a fork writes to neither file.
 //!
-//! Limitations: Linux 5.1 for the second invariant; before, it depends on the other process.
+//! Limitations: Linux 5.1 for the second invariant; before, it depends on the other process. The third holds for children
+//! that the C library's `fork` has made.
 
 use super::mapping::{Mapping, memory_file};
 use super::{Arena, ArenaConfig, ArenaError, Elsewhere, Sizes};
@@ -87,7 +89,8 @@ impl Shared {
         let elsewhere = Some(elsewhere);
         let (data, writable) = (self.data, self.writable);
         let arena = Arena::over(data, writable, start.get(), elsewhere, self.sizes)?;
-        Ok(Arc::new(arena))
+        let shared = Some(self.files);
+        Arena { shared, ..arena }.registered()
     }
 }
 

@@ -157,6 +157,8 @@ impl Connection {
                     Down::Host(called())
                 }
             };
+            // A host function may have forked: the call is the parent's.
+            self.check().map_err(EnterError::Executor)?;
             lane.0.send(&answer).map_err(broken)?;
         }
     }
