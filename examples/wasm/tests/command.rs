@@ -114,7 +114,7 @@ fn errors_have_their_codes_and_say_what_to_do() {
         "needs.wasm",
         r#"(module (import "env" "f" (func)))"#,
     );
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 11] = [
         (
             &[sum, "--invoke", "divide", "1", "0"],
             1,
@@ -140,12 +140,23 @@ fn errors_have_their_codes_and_say_what_to_do() {
             2,
             "--dir /no/such/folder",
         ),
+        (
+            &[sum, "--report", "/no/such/report", "--invoke", "sum", "1"],
+            2,
+            "/no/such/report",
+        ),
+        (
+            &[sum, "--html", "/no/such/page", "--invoke", "sum", "1"],
+            2,
+            "/no/such/page",
+        ),
     ];
     for (arguments, code, message) in cases {
         let output = run(arguments);
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
         assert!(text.contains(message), "{arguments:?}: {text}");
+        assert!(output.stdout.is_empty(), "{arguments:?}: nothing has run");
     }
     assert_eq!(run(&["/no/such/file"]).status.code(), Some(2));
     assert_eq!(run(&[sum, "--mode", "warp"]).status.code(), Some(2));

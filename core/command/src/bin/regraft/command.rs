@@ -20,14 +20,11 @@
 //! Not here: the engine, and all that is decided about CLIF.
 
 use crate::output::{CliError, Output};
-use crate::{diff, outline, regions, report, run, trace};
+use crate::{diff, outline, regions, report, run};
 use clap::{Parser, Subcommand};
-use regraft_trace::Trace;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::EnvFilter;
 
 /// Tier-up for Cranelift IR: runs CLIF, outlines its hot loops, and shows what became of them.
 #[derive(Debug, Parser)]
@@ -53,18 +50,7 @@ enum Command {
 /// Runs what the command line says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let trace = match &cli.command {
-        Command::Run(args) => args.trace.as_deref().map(trace::create).transpose(),
-        _ => Ok(None),
-    };
-    let trace = match trace {
-        Ok(trace) => trace,
-        Err(error) => {
-            error.explain();
-            return error.exit_code();
-        }
-    };
-    start_tracing(cli.verbose, trace.as_ref());
+    start_tracing(cli.verbose);
     // What panics in the code generator becomes an error of the function; the message is in that.
     std::panic::set_hook(Box::new(
         |panic| tracing::debug!(%panic, "a panic, to be caught"),
@@ -81,9 +67,7 @@ pub fn main() -> ExitCode {
         let message = "internal error: this is a defect of regraft (RUST_LOG=debug shows where)";
         Err(CliError::Failed(message.to_string()))
     });
-    out.end();
-    let traced = trace.map_or(Ok(()), |trace| trace::finish(&trace));
-    match result.and(traced) {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error.explain();
@@ -92,23 +76,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Sends events to standard error and to a trace, if they were asked for.
-fn start_tracing(verbose: bool, trace: Option<&Trace>) {
+/// Sends events to standard error if they were asked for.
+fn start_tracing(verbose: bool) {
     let filter = match EnvFilter::try_from_default_env() {
-        Ok(filter) => Some(filter),
-        Err(_) => verbose.then(|| EnvFilter::new("regraft=debug")),
+        Ok(filter) => filter,
+        Err(_) if verbose => EnvFilter::new("regraft=debug"),
+        Err(_) => return,
     };
-    if filter.is_none() && trace.is_none() {
-        return;
-    }
-    let for_people = filter.map(|filter| {
-        tracing_subscriber::fmt::layer()
-            .with_writer(std::io::stderr)
-            .with_filter(filter)
-    });
-    let subscriber = tracing_subscriber::registry()
-        .with(for_people)
-        .with(trace.map(Trace::layer));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // Nothing else has set one.
     let _ = subscriber.try_init();
 }

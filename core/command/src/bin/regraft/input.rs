@@ -32,6 +32,14 @@ pub fn read(path: &Path) -> Result<String, CliError> {
     })
 }
 
+/// Makes sure that a file can be written, so that nothing runs whose result would be lost.
+pub fn can_write(path: &Path) -> Result<(), CliError> {
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options.write(true).create(true).truncate(false).open(path);
+    let opened = opened.map(drop);
+    opened.map_err(|error| CliError::BadInput(format!("{}: {error}", path.display())))
+}
+
 /// Writes a file that was asked for by name.
 pub fn write(path: &Path, text: &str) -> Result<(), CliError> {
     let written = std::fs::write(path, text);
