@@ -26,6 +26,7 @@ pub unsafe fn caller(frame_pointer: usize) -> Option<Waiting> {
     let frame = std::ptr::with_exposed_provenance::<[usize; 2]>(frame_pointer);
     // SAFETY: at a frame pointer are the caller's, and the return address, on both targets.
     let [outer, returns_to] = unsafe { frame.read() };
+    let returns_to = arch::unsigned(returns_to);
     find_range(returns_to.checked_sub(1)?)?;
     Some(Waiting {
         returns_to,

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// The command, next to the directory of this test's binary. It is built first, so that it is not an old one.
-pub fn regraft() -> &'static Path {
+fn regraft() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().expect("this binary has a path");
@@ -507,6 +507,63 @@ fn sampling_by_command() {
         &["run", file.path(), "--detector", "dowsing"],
         &["--detector", "counters", "sampling"],
     );
+}
+
+/// Nothing runs whose report, page or profile could not be written.
+#[test]
+fn what_cannot_be_written_is_refused_before_anything_runs() {
+    let file = Scratch::new("unwritten.clif", SUM);
+    for option in ["--report", "--html", "--save-profile"] {
+        let ran = run(&["run", file.path(), option, "/no/such/folder/file"]);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.stderr.contains("/no/such/folder/file"), "{ran:?}");
+        assert_eq!(ran.stdout, "", "{option}");
+    }
+}
+
+/// What Cranelift's run tests throw with: who handles nothing is told so, and another process has no such function.
+#[test]
+fn exceptions_by_command() {
+    let text = "function %throw(i64) -> i64 tail {
+    fn0 = %__cranelift_throw(i64, i64, i64, i32, i64, i64)
+block0(v0: i64):
+    v1 = get_frame_pointer.i64
+    v2 = iconst.i32 4
+    call fn0(v1, v1, v1, v2, v0, v1)
+    trap user1
+}
+function %catch(i64) -> i64 {
+    sig0 = (i64) -> i64 tail
+    fn0 = %throw sig0
+block0(v0: i64):
+    try_call fn0(v0), sig0, block1(ret0), [ tag3: block2, tag4: block1(exn0) ]
+block1(v1: i64):
+    return v1
+block2:
+    trap user2
+}
+; run: %catch(7) == 7
+";
+    let file = Scratch::new("throw.clif", text);
+    for mode in ["tiered", "tier0", "eager"] {
+        let ran = fine(&[
+            "run",
+            file.path(),
+            "--mode",
+            mode,
+            "--threshold",
+            "1",
+            "--wrap",
+            "3",
+        ]);
+        assert!(ran.stdout.contains("1 passed, 0 failed"), "{ran:?}");
+    }
+    let nobody = Scratch::new("nobody.clif", &text.replace("tag4", "tag5"));
+    let ran = run(&["run", nobody.path()]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stdout.contains("trap user249 "), "{ran:?}");
+    let ran = run(&["run", file.path(), "--executor", "spawn"]);
+    assert_ne!(ran.code, Some(0), "{ran:?}");
 }
 
 #[cfg(unix)]

@@ -15,13 +15,14 @@ use regraft_command::clif::{Effect, Program, Target, TestFile, Verdict, Wrapping
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The figures of plain cranelift-jit 0.135.8, on x86-64 and on AArch64.
+/// The figures of plain cranelift-jit 0.135.8, on x86-64, AArch64 and RISC-V.
 const FILES: usize = 203;
-const APPLICABLE_FILES: usize = [152, 173][ARM];
-const PAIRS: usize = [320, 193][ARM];
-const FUNCTIONS: usize = [1939, 1240][ARM];
-const RUN_COMMANDS: usize = [12_999, 7560][ARM];
-const ARM: usize = cfg!(target_arch = "aarch64") as usize;
+const APPLICABLE_FILES: usize = [152, 173, 0][MACHINE];
+const PAIRS: usize = [320, 193, 0][MACHINE];
+const FUNCTIONS: usize = [1939, 1240, 0][MACHINE];
+const RUN_COMMANDS: usize = [12_999, 7560, 0][MACHINE];
+const MACHINE: usize =
+    cfg!(target_arch = "aarch64") as usize + 2 * cfg!(target_arch = "riscv64") as usize;
 
 /// The function for which Cranelift itself panics at `opt_level=speed` on AArch64, by file: it makes no constants
 /// of 64-bit vectors.
@@ -64,6 +65,10 @@ fn run_corpus(corpus: &Corpus, runs: &Runs, wrap: Option<u32>, repeat: usize) ->
     for path in &corpus.files {
         let file = corpus::read(path, &runs.settings);
         let name = file.name();
+        // No exception is thrown where code runs in another process.
+        if !runs.judged.executor.is_here() && name == "exceptions.clif" {
+            continue;
+        }
         tally.files += 1;
         if file.inapplicable().is_some() {
             continue;
@@ -332,7 +337,7 @@ fn eager() {
 }
 
 /// Functions of a corpus, at most, that are to run only once, or have loops of their own besides.
-const SPECIAL: usize = 8;
+const SPECIAL: usize = 16;
 
 /// Whether every loop around a function was entered; of a corpus whose functions all have just that, every loop.
 fn all_entered(tally: &Tally, entered: usize) {
@@ -388,11 +393,7 @@ fn wrapped_and_protected() {
         ..config.into()
     };
     for tally in check("wrapped and protected", runs, Some(8), 1) {
-        assert_eq!(
-            tally.entered_while_running, tally.loops,
-            "{:?}",
-            tally.states
-        );
+        all_entered(&tally, tally.entered_while_running);
     }
 }
 

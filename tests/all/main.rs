@@ -21,5 +21,4 @@ mod report;
 mod see;
 mod threads;
 mod tiering;
-mod tools;
 mod workers;

@@ -94,10 +94,7 @@ fn reports_are_valid_by_the_schema() {
     }
     let inspected = engine(
         Config {
-            observe: Observe {
-                inspect: true,
-                ..Observe::default()
-            },
+            observe: Observe { inspect: true },
             ..eager_to_tier(20)
         },
         include_str!("../../outliner/testdata/exits.clif"),

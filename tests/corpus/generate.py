@@ -147,7 +147,7 @@ def vector(values, bits):
 
 
 class File:
-    def __init__(self, name, about, targets="set enable_llvm_abi_extensions=true\ntarget x86_64\ntarget aarch64\n"):
+    def __init__(self, name, about, targets="set enable_llvm_abi_extensions=true\ntarget x86_64\ntarget aarch64\ntarget riscv64\n"):
         self.name, self.parts, self.names = name, [], set()
         self.head = f"; {about} Written by `generate.py`.\ntest run\n{targets}\n"
 
@@ -461,7 +461,7 @@ def lanes_of(bits, count, seed):
 
 
 def vectors():
-    file = File("vectors", "Integer vectors of 128 bits.", "target x86_64\ntarget x86_64 has_sse3 has_ssse3 has_sse41\ntarget x86_64 has_sse3 has_ssse3 has_sse41 has_sse42 has_avx\ntarget aarch64\n")
+    file = File("vectors", "Integer vectors of 128 bits.", "target x86_64\ntarget x86_64 has_sse3 has_ssse3 has_sse41\ntarget x86_64 has_sse3 has_ssse3 has_sse41 has_sse42 has_avx\ntarget aarch64\ntarget riscv64 has_v\n")
     for bits, count in LANES:
         ty, lane = f"i{bits}x{count}", f"i{bits}"
         sets = [lanes_of(bits, count, seed) for seed in range(6)]
@@ -577,7 +577,7 @@ def vectors():
 
 
 def float_vectors():
-    file = File("float-vectors", "Vectors of floating-point numbers.", "target x86_64\ntarget x86_64 has_sse3 has_ssse3 has_sse41\ntarget x86_64 has_sse3 has_ssse3 has_sse41 has_sse42 has_avx\ntarget aarch64\n")
+    file = File("float-vectors", "Vectors of floating-point numbers.", "target x86_64\ntarget x86_64 has_sse3 has_ssse3 has_sse41\ntarget x86_64 has_sse3 has_ssse3 has_sse41 has_sse42 has_avx\ntarget aarch64\ntarget riscv64 has_v\n")
     numbers = [value for value in FLOATS if not math.isnan(value) and not math.isinf(value)]
     for ty, lane, rounding, count, bits in (("f32x4", "f32", single, 4, 32), ("f64x2", "f64", float, 2, 64)):
         values = [rounding(value) for value in numbers]

@@ -60,6 +60,7 @@ mod header;
 mod limits;
 mod locate;
 mod program;
+mod throw;
 mod wrap;
 
 pub use command::{Command, Verdict};

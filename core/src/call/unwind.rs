@@ -15,8 +15,7 @@
 //! * It works alike at every tier: a region keeps the handlers of its calls, and those that lie outside of it are exits.
 //!
 //! Limitations: frames of the host end the search, as nothing says what they own; the host passes an exception on by
-//! throwing it again. Dynamic contexts of exception tables are not looked at. Return addresses must not be signed
-//! (`sign_return_address`). A function that can throw must have a calling convention whose callers expect every register to
+//! throwing it again. Dynamic contexts of exception tables are not looked at. A function that can throw must have a calling convention whose callers expect every register to
 //! be lost then: `tail`, or `preserve_all`; not `system_v`.
 //!
 //! Not here: what becomes of an exception that nobody handles.

@@ -11,6 +11,7 @@
 use super::effects::{Effect, effects};
 use super::file::TestFile;
 use super::header::Target;
+use super::throw;
 use super::wrap::{WrapRefusal, Wrapped, wrap};
 use cranelift_codegen::ir::{
     ExternalName, FuncRef, Function, GlobalValue, GlobalValueData, UserExternalNameRef,
@@ -64,7 +65,11 @@ impl Program {
         let profile = config.profile.as_deref();
         let profile = profile.map(|profile| Arc::new(hash_as_defined(profile, &sources, &defined)));
         let config = Config { profile, ..config };
+        let throws = config.executor.is_here() && throws(file, &defined);
         let engine = Engine::with_isa(&**target.isa(), config)?;
+        if throws {
+            throw::define(&engine)?;
+        }
         let mut program = Self {
             engine,
             functions: vec![],
@@ -104,6 +109,16 @@ impl Program {
     pub fn wrappings(&self) -> &[Wrapping] {
         &self.wrappings
     }
+}
+
+/// Whether functions of a file refer to the function that throws, and it is not the file's own.
+fn throws(file: &TestFile, defined: &[Function]) -> bool {
+    let is_it = |name: &ExternalName| matches!(name, ExternalName::TestCase(name) if name.raw() == throw::NAME.as_bytes());
+    let refers = |func: &Function| {
+        let mut callees = func.dfg.ext_funcs.values();
+        callees.any(|callee| is_it(&callee.name))
+    };
+    defined.iter().any(refers) && file.functions().iter().all(|test| test.name != throw::NAME)
 }
 
 /// The functions of a file, each with its body in a loop of `iterations` if that is given: one that

@@ -71,9 +71,8 @@ impl Lower<'_> {
             }
         };
         if tail {
-            let left = self.leave();
+            self.leave();
             self.state.asm.jmp_reg(target);
-            self.frame.left.push((left, self.state.asm.here()));
         } else {
             self.state.asm.call_reg(target);
         }
@@ -158,23 +157,21 @@ impl Lower<'_> {
             self.state.begin_use(value);
         }
         self.pass(&passed, base)?;
-        let left = self.leave();
+        self.leave();
         let popped = self.abi.popped()?;
         self.state.asm.ret(popped);
-        self.frame.left.push((left, self.state.asm.here()));
         for &(value, _) in &passed {
             self.state.end_use(value);
         }
         Ok(())
     }
 
-    /// The caller's registers and frame; says from where on the frame is the caller's.
-    fn leave(&mut self) -> u32 {
+    /// The caller's registers and frame.
+    fn leave(&mut self) {
         for &(reg, home) in &self.pinned {
             self.state.asm.load(reg, Mem::at(Reg::RBP, home));
         }
         self.state.asm.leave();
-        self.state.asm.here()
     }
 
     /// Puts values where they are passed: in memory from `base` on. Afterwards registers do not hold what the state says.

@@ -20,13 +20,8 @@ pub(in crate::arch) unsafe extern "C" fn on_stack(
     second: *mut u8,
 ) {
     core::arch::naked_asm!(
-        ".cfi_startproc",
         "stp x29, x30, [sp, #-32]!",
-        ".cfi_def_cfa_offset 32",
-        ".cfi_offset x29, -32",
-        ".cfi_offset x30, -24",
         "mov x29, sp",
-        ".cfi_def_cfa_register x29",
         "mrs x9, fpcr",
         "mrs x10, fpsr",
         "stp x9, x10, [x29, #16]",
@@ -41,12 +36,26 @@ pub(in crate::arch) unsafe extern "C" fn on_stack(
         "msr fpsr, x10",
         "mov sp, x29",
         "ldp x29, x30, [sp], #32",
-        ".cfi_def_cfa sp, 0",
-        ".cfi_restore x29",
-        ".cfi_restore x30",
         "ret",
-        ".cfi_endproc",
     )
+}
+
+/// A return address as it was before it was signed, if it was: `xpaclri`, which does nothing where nothing is signed.
+pub(in crate::arch) fn unsigned(return_address: usize) -> usize {
+    let plain: usize;
+    // SAFETY: a hint, which changes x30 and nothing else.
+    unsafe {
+        core::arch::asm!(
+            "mov x30, {signed}",
+            "hint #7",
+            "mov {plain}, x30",
+            signed = in(reg) return_address,
+            plain = lateout(reg) plain,
+            out("x30") _,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    plain
 }
 
 /// See [`crate::unwind::resume`]. The payload of an exception is in x0 and x1.

@@ -23,15 +23,10 @@ pub(in crate::arch) unsafe extern "C" fn on_stack(
     core::arch::naked_asm!(
         ".option push",
         ".option arch, +d",
-        ".cfi_startproc",
         "addi sp, sp, -32",
-        ".cfi_def_cfa_offset 32",
         "sd ra, 24(sp)",
         "sd s0, 16(sp)",
-        ".cfi_offset ra, -8",
-        ".cfi_offset s0, -16",
         "addi s0, sp, 16",
-        ".cfi_def_cfa s0, 16",
         "frcsr t1",
         "sd t1, 8(sp)",
         "fscsr zero",
@@ -43,17 +38,17 @@ pub(in crate::arch) unsafe extern "C" fn on_stack(
         "ld t1, -8(s0)",
         "fscsr t1",
         "addi sp, s0, -16",
-        ".cfi_def_cfa sp, 32",
         "ld ra, 24(sp)",
         "ld s0, 16(sp)",
         "addi sp, sp, 32",
-        ".cfi_def_cfa_offset 0",
-        ".cfi_restore ra",
-        ".cfi_restore s0",
         "ret",
-        ".cfi_endproc",
         ".option pop",
     )
+}
+
+/// A return address, which nothing signs.
+pub(in crate::arch) fn unsigned(return_address: usize) -> usize {
+    return_address
 }
 
 /// See [`crate::unwind::resume`]. The payload of an exception is in a0 and a1.
