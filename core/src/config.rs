@@ -11,8 +11,10 @@ use regraft_executor::Executor;
 use regraft_executor::arena::ArenaConfig;
 use regraft_executor::priority::WorkerPriority;
 use regraft_regions::{Mode as Counting, Policy, Profile};
+use regraft_symbols::Perf;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// When parts are compiled at tier 1, and at which tier a function starts.
@@ -226,4 +228,17 @@ pub struct Observe {
     /// compiled, what the optimiser left of it, and the machine code; and the events. Takes memory in proportion to
     /// all code that was ever compiled.
     pub inspect: bool,
+    /// What a profiler is told of generated code: perf, samply and others then know names of functions, regions and
+    /// continuations. Also switched on by the environment, `REGRAFT_PERF=map` or `REGRAFT_PERF=jitdump`.
+    pub perf: Option<Perf>,
+    /// Whether a debugger knows generated code, by GDB's interface for compilers at run time: names, lines of the
+    /// CLIF, unwind information. Also switched on by the environment, `REGRAFT_GDB=1`. Needs the feature `debug`. Code
+    /// memory is writable where it runs, then, since breakpoints are written there.
+    pub debugger: bool,
+    /// Whether the unwinder of the system's runtime library knows generated code, so that backtraces in callbacks go
+    /// through it (`std::backtrace`, crash handlers). Needs the feature `debug`, and the GNU C library.
+    pub unwinder: bool,
+    /// Where jitdumps and the CLIF of functions are saved, for debugger and jitdump; by default the directory of
+    /// temporary files.
+    pub directory: Option<PathBuf>,
 }

@@ -90,6 +90,7 @@ impl Drop for Inner {
     /// given up, which another engine may get.
     fn drop(&mut self) {
         drop(self.wanted.take());
+        self.observer.forget_stubs();
         for function in self.functions() {
             function.give_up();
         }

@@ -87,7 +87,10 @@ impl Engine {
         if config.workers == 0 && config.compile == CompileMode::Background {
             return Err(Error::NoWorkers);
         }
-        let session = config.executor.session(config.arena)?;
+        let observer = Observer::new(&config.observe, config.executor.is_here())?;
+        let session = config
+            .executor
+            .session(config.arena, observer.arena_tools())?;
         if !session.is_here() && matches!(config.detection, Detection::Sampling(_)) {
             return Err(unsupported("sampling"));
         }
@@ -106,7 +109,6 @@ impl Engine {
         runtime.publish(slots.hot_address());
         units.insert(number, Unit::Runtime(Arc::new(runtime)));
         let reclaimer = Reclaimer::new(config.reclamation);
-        let observer = Observer::new(config.observe.clone());
         let saved_profiles = config.profile.clone().map(SavedProfiles::new);
         let inner = Arc::new(Inner {
             workers: Workers::new(config.workers, config.worker_priority),
@@ -114,6 +116,7 @@ impl Engine {
                 Arc::clone(&session),
                 Arc::clone(&codemap),
                 Arc::clone(&isas.tier0),
+                &observer,
             ),
             config,
             isas,

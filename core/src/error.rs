@@ -10,6 +10,7 @@ use regraft_executor::arena::ArenaError;
 use regraft_executor::executor::SessionError;
 use regraft_executor::session::ExecutorError;
 use regraft_executor::slots::SlotError;
+use regraft_symbols::ToolError;
 use thiserror::Error;
 
 /// An error of the engine. Every variant names what it is about.
@@ -19,6 +20,9 @@ pub enum Error {
     /// The target or a setting is not usable.
     #[error(transparent)]
     Isa(#[from] IsaError),
+    /// A tool cannot be served that `Config::observe` names.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
     /// Background compilation needs a thread at least: `Config::workers` is 0.
     #[error("compilation in the background needs at least one worker")]
     NoWorkers,

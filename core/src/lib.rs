@@ -92,6 +92,7 @@ cfg_if::cfg_if! {
         pub use regraft_executor::{Executor, ExecutorAddr};
         pub use report::Report;
         pub use call::trap::{Trap, TrapKind};
+        pub use regraft_symbols::{Perf, ToolError};
         pub use typed::TypedFn;
         pub use units::function::FuncId;
 

@@ -1,30 +1,36 @@
 //! What people and tools see of an engine while it runs: events, the text of what was compiled.
 //!
 //! ```text
-//!   machine code ── link ──▶ listed in the code map ── seen ──▶ Seen, held with the code
-//!   tiering, pipeline, define ── event ──▶ journal, tracing                │ dropped
-//!                                                                         ▼ "freed"
+//!   machine code ── link ──▶ seen ──▶ Seen, held with the code     name, lines, bytes ──▶ perf, gdb, unwinder (symbols)
+//!                              │ dropped: taken back, "freed"
+//!   tiering, pipeline, define ── event ──▶ journal, tracing
 //! ```
 //!
 //! Invariants:
 //!
 //! * Off by default, and then nothing is collected, and generated code is the same, on or off.
-//! * A version is seen after it is in the code map and before it can run; that it goes is said before its
-//!   memory can be given again.
+//! * A version is seen when it is complete and before it can run; that it goes is said before its memory can be
+//!   given again.
 //!
 //! Limitations: entries into regions are counted ([`crate::report`]), not recorded as events: they happen in
 //! generated code. Of events, the first [`journal::LIMIT`] are kept.
 //!
-//! Not here: how a report is made of this ([`crate::report`]) or a page (`regraft-page`).
+//! Not here: how a report is made of this ([`crate::report`]) or a page (`regraft-page`); the formats of profilers and
+//! debuggers (`regraft-symbols`).
 
 mod journal;
+mod symbols;
 
 use crate::code::codemap::CodeUnit;
+use crate::code::generate::Wanted;
 use crate::code::text::Texts;
 use crate::config::Observe;
 use crate::report::{EventKind, EventsReport};
 use journal::Journal;
+use regraft_symbols::{Shown, ToolError};
 use std::sync::Arc;
+pub(crate) use symbols::Complete;
+use symbols::Served;
 
 /// An event, to whom it happened, and more about it.
 #[derive(Clone, Copy, Debug)]
@@ -54,29 +60,39 @@ impl<'a> Event<'a> {
 /// Where an engine shows what it does.
 #[derive(Clone, Debug)]
 pub(crate) struct Observer {
-    config: Observe,
+    inspect: bool,
     journal: Option<Arc<Journal>>,
+    served: Option<Arc<Served>>,
 }
 
 impl Observer {
-    pub fn new(config: Observe) -> Self {
-        Self {
+    /// An observer of code that runs in this process, or not.
+    ///
+    /// # Errors
+    /// [`ToolError`], for what the configuration asks for.
+    pub fn new(config: &Observe, here: bool) -> Result<Self, ToolError> {
+        Ok(Self {
+            inspect: config.inspect,
             journal: config.inspect.then(Arc::default),
-            config,
-        }
+            served: Served::new(config, here)?.map(Arc::new),
+        })
     }
 
-    /// Which texts are to be kept of what is compiled.
-    pub fn texts(&self) -> Texts {
-        match self.config.inspect {
-            true => Texts::Keep,
-            false => Texts::None,
+    /// What is to be kept of what is compiled.
+    pub fn wanted(&self) -> Wanted {
+        let served = self.served.as_ref();
+        Wanted {
+            texts: match self.inspect {
+                true => Texts::Keep,
+                false => Texts::None,
+            },
+            frames: served.is_some_and(|served| served.wants_frames()),
         }
     }
 
     /// Whether the report has everything.
     pub fn inspects(&self) -> bool {
-        self.config.inspect
+        self.inspect
     }
 
     /// Takes note of an event.
@@ -89,17 +105,6 @@ impl Observer {
         if let Some(journal) = &self.journal {
             journal.record(event);
         }
-    }
-
-    /// What is to be kept as long as the code of a version.
-    pub fn seen(&self, function: &Arc<str>, unit: CodeUnit, tier: u8) -> Option<Seen> {
-        self.journal.as_ref()?;
-        Some(Seen {
-            observer: self.clone(),
-            function: Arc::clone(function),
-            unit,
-            tier,
-        })
     }
 
     /// The events so far.
@@ -115,6 +120,7 @@ pub(crate) struct Seen {
     function: Arc<str>,
     unit: CodeUnit,
     tier: u8,
+    _shown: Option<Shown>,
 }
 
 impl Drop for Seen {

@@ -20,7 +20,8 @@
 //! Invariants:
 //!
 //! * **No address is both writable and executable**, and no page changes its protection after
-//!   [`Arena::new`]. (Under emulators that need it, pages are mapped anew, as they are: `remap`.)
+//!   [`Arena::new`]. (Under emulators that need it, pages are mapped anew, as they are: `remap`. For a debugger, who asks
+//!   for that, the executable view is writable: [`ArenaTools`].)
 //! * **Near data**: every byte of data memory is less than 2 GiB away from every byte of the
 //!   executable view, so a 32-bit PC-relative displacement reaches from code to data.
 //! * A block that was freed is filled with trap instructions before it is handed out again.
@@ -299,6 +300,17 @@ pub trait Elsewhere: std::fmt::Debug + Send + Sync {
     fn synchronize(&self, start: ExecutorAddr, len: usize, reused: bool) -> io::Result<()>;
 }
 
+/// What tools need of code memory that nobody else does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArenaTools {
+    /// The executable view is writable: a debugger puts breakpoints there, and what is mapped as shared and cannot be
+    /// written, it cannot write either. Nothing else writes there.
+    pub breakpoints: bool,
+    /// No file is behind the views, not even one without a name: profilers look for the names of a file's code in
+    /// that file, and for others in the perf map.
+    pub anonymous: bool,
+}
+
 /// Code memory in two views, and data memory next to the executable one. See the module's page.
 #[derive(Debug)]
 pub struct Arena {
@@ -314,6 +326,7 @@ pub struct Arena {
     data_bytes: usize,
     code_bytes: usize,
     page: usize,
+    tools: ArenaTools,
     code: Mutex<Extents>,
     data: Mutex<Extents>,
     mark: Mark,
@@ -330,14 +343,27 @@ impl Arena {
     /// [`ArenaError::Reservation`] for sizes that cannot be, [`ArenaError::System`] when the operating
     /// system refuses.
     pub fn new(config: ArenaConfig) -> Result<Arc<Self>, ArenaError> {
+        Self::for_tools(config, ArenaTools::default())
+    }
+
+    /// As [`Arena::new`], for a process that is looked at by tools.
+    ///
+    /// # Errors
+    /// As [`Arena::new`]; also where the system allows no memory that is writable and executable, and a debugger
+    /// needs that.
+    pub fn for_tools(config: ArenaConfig, tools: ArenaTools) -> Result<Arc<Self>, ArenaError> {
         let Sizes { code, data } = Sizes::of(config)?;
-        let file = code_file(code)?;
         let near = Mapping::reserve(code + data)?;
         near.map(0, data, libc::PROT_READ | libc::PROT_WRITE, None)?;
         let start = near.base.as_ptr().expose_provenance();
         let (writable, sizes) = (Mapping::reserve(code)?, Sizes { code, data });
-        let arena = Self::over(near, writable, start, None, sizes)?;
-        arena.map_code(file)?;
+        let mut arena = Self::over(near, writable, start, None, sizes)?;
+        arena.tools = tools;
+        // Where pages have to be mapped anew, they need a file, named or not.
+        match tools.anonymous && !remap::is_needed()? {
+            true => arena.map_anonymous_code()?,
+            false => arena.map_code(code_file(code)?)?,
+        }
         arena.registered()
     }
 
@@ -374,6 +400,7 @@ impl Arena {
             mark: Mark::new()?,
             file: Mutex::default(),
             shared: None,
+            tools: ArenaTools::default(),
         })
     }
 
@@ -382,10 +409,27 @@ impl Arena {
         let rw = libc::PROT_READ | libc::PROT_WRITE;
         let len = self.code_bytes;
         self.writable.map(0, len, rw, Some((&file, 0)))?;
+        let executable = self.executable_protection();
         self.near
-            .map(self.data_bytes, len, EXECUTABLE, Some((&file, 0)))?;
+            .map(self.data_bytes, len, executable, Some((&file, 0)))?;
         *lock(&self.file) = remap::is_needed()?.then_some(file);
         Ok(())
+    }
+
+    /// Maps both views without a file.
+    fn map_anonymous_code(&self) -> Result<(), ArenaError> {
+        self.writable.map_shared()?;
+        let executable = self.executable_protection();
+        self.near
+            .map_again(self.data_bytes, &self.writable, executable)
+    }
+
+    /// How the executable view is protected, in this process.
+    fn executable_protection(&self) -> libc::c_int {
+        match self.tools.breakpoints {
+            true => EXECUTABLE | libc::PROT_WRITE,
+            false => EXECUTABLE,
+        }
     }
 
     /// Takes `size` bytes of code memory at a multiple of `align`.
@@ -432,6 +476,24 @@ impl Arena {
         // owns it: `CodeBlock` can neither be copied nor made elsewhere.
         unsafe { arch::fill_with_traps(self.writable(block.offset), block.len) };
         lock(&self.code).release(block.offset, block.len);
+    }
+
+    /// Copies `len` bytes of a block that start at an address of the executable view, as far as they lie in it.
+    ///
+    /// Nobody writes to the block meanwhile.
+    fn read_code(&self, block: &CodeBlock, address: usize, len: usize) -> Vec<u8> {
+        let end = block.offset + block.len;
+        let inside = |offset: &usize| (block.offset..end).contains(offset);
+        let Some(offset) = self.executable_offset(address).filter(inside) else {
+            return vec![];
+        };
+        let mut bytes = vec![0; len.min(end - offset)];
+        // SAFETY: the bytes lie in the block (checked above), which lies in the writable view; `bytes` is new.
+        unsafe {
+            let from = self.writable(offset);
+            from.copy_to_nonoverlapping(bytes.as_mut_ptr(), bytes.len());
+        }
+        bytes
     }
 
     /// Makes code that was written to a block visible to every thread that will run it: after its last byte was written,

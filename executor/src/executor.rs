@@ -1,6 +1,6 @@
 //! Executors, as a client chooses them.
 
-use crate::arena::{ArenaConfig, ArenaError};
+use crate::arena::{Arena, ArenaConfig, ArenaError, ArenaTools};
 use crate::session::{ExecutorError, Here, Session};
 use std::sync::Arc;
 
@@ -96,13 +96,17 @@ impl Executor {
         }
     }
 
-    /// A part of the executor, with memory of its own.
+    /// A part of the executor, with memory of its own, which tools that look at this process know if code runs here.
     ///
     /// # Errors
     /// [`SessionError`].
-    pub fn session(&self, config: ArenaConfig) -> Result<Arc<dyn Session>, SessionError> {
+    pub fn session(
+        &self,
+        config: ArenaConfig,
+        tools: ArenaTools,
+    ) -> Result<Arc<dyn Session>, SessionError> {
         Ok(match &self.0 {
-            Kind::Here => Arc::new(Here::new(config)?),
+            Kind::Here => Arc::new(Here::over(Arena::for_tools(config, tools)?)),
             #[cfg(feature = "remote")]
             Kind::Process(connection) => Arc::new(crate::remote::Remote::new(connection, config)?),
         })

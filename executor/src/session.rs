@@ -23,7 +23,7 @@
 //! Not here: how another process is asked (`remote`).
 
 use crate::address::ExecutorAddr;
-use crate::arena::{Arena, ArenaConfig};
+use crate::arena::Arena;
 use crate::slots::{Runtime, SlotError, SlotTable};
 use crate::trap::{Fault, call_safely};
 use crate::{arch::Entered, symbols};
@@ -152,14 +152,6 @@ pub struct HostEntry {
 pub struct Here(Arc<Arena>);
 
 impl Here {
-    /// Reserves memory.
-    ///
-    /// # Errors
-    /// As [`Arena::new`].
-    pub fn new(config: ArenaConfig) -> Result<Self, crate::arena::ArenaError> {
-        Ok(Self::over(Arena::new(config)?))
-    }
-
     /// A session with this memory.
     #[must_use]
     pub fn over(arena: Arc<Arena>) -> Self {

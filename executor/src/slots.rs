@@ -26,6 +26,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ExecutorAddr;
+pub use crate::arch::TableCodeKind;
 use crate::arch::{self, CELL_SIZE, Cell, HOT_DOOR, LAZY_DOOR, RUNTIME_CODE_SIZE, STUB_SIZE};
 use crate::arena::{Arena, ArenaError, CodeBlock, DataBlock};
 use crate::entry;
@@ -167,6 +168,23 @@ impl Answerer {
     }
 }
 
+/// Machine code of a table, for tools that have names for code or walk stacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableCode {
+    /// What it is.
+    pub kind: TableCodeKind,
+    /// The address of its first byte.
+    pub start: usize,
+    /// Its bytes.
+    pub len: usize,
+}
+
+/// From which offset on, in each stub of [`STUB_BYTES`], a word is on the stack, if any ever is.
+pub const PUSHED_FROM: Option<usize> = arch::PUSHED_FROM;
+
+/// Bytes of a stub with its lazy stub; stubs start at multiples of it.
+pub const STUB_BYTES: usize = STUB_SIZE;
+
 /// All slots of one arena.
 pub struct SlotTable {
     arena: Arc<Arena>,
@@ -282,6 +300,34 @@ impl SlotTable {
             Some(_) => unsafe { regraft_resolve(slot.cell()) },
             None => self.trap,
         }
+    }
+
+    /// The machine code of the table itself, where it runs: first the runtime's, then a chunk of stubs at a time. What
+    /// comes later is added at the end.
+    pub fn code(&self) -> Vec<TableCode> {
+        let state = self.state();
+        let at = |kind, block: &CodeBlock, len| TableCode {
+            kind,
+            start: self.arena.executable(block.offset()).addr(),
+            len,
+        };
+        let runtime = state.trap.iter().flat_map(|block| {
+            arch::RUNTIME_CODE.map(|(kind, offset, len)| {
+                let code = at(kind, block, len);
+                TableCode {
+                    start: code.start + offset,
+                    ..code
+                }
+            })
+        });
+        let chunks = state.chunks.iter();
+        let stubs = chunks.map(|(code, _)| at(TableCodeKind::Stubs, code, CHUNK * STUB_SIZE));
+        runtime.chain(stubs).collect()
+    }
+
+    /// How many pieces [`code`](Self::code) has.
+    pub fn code_pieces(&self) -> usize {
+        self.state().chunks.len() + arch::RUNTIME_CODE.len()
     }
 
     /// The number of slots that belong to a unit.

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 /// The command, next to the directory of this test's binary. It is built first, so that it is not an old one.
-fn regraft() -> &'static Path {
+pub fn regraft() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let test = std::env::current_exe().expect("this binary has a path");

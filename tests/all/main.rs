@@ -21,4 +21,5 @@ mod report;
 mod see;
 mod threads;
 mod tiering;
+mod tools;
 mod workers;

@@ -94,7 +94,10 @@ fn reports_are_valid_by_the_schema() {
     }
     let inspected = engine(
         Config {
-            observe: Observe { inspect: true },
+            observe: Observe {
+                inspect: true,
+                ..Observe::default()
+            },
             ..eager_to_tier(20)
         },
         include_str!("../../outliner/testdata/exits.clif"),

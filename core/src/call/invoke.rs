@@ -37,7 +37,9 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
 use crate::call::trap::Trap;
 use crate::code::codemap::{CodeLocation, CodeMap, locate};
+use crate::code::generate::Unwind;
 use crate::code::link::{LinkError, Linked, ObjectCode, library_call, link, place};
+use crate::observe::Observer;
 use regraft_executor::ExecutorAddr;
 #[cfg(test)]
 use regraft_executor::arena::Arena;
@@ -45,6 +47,7 @@ use regraft_executor::errno;
 use regraft_executor::locks::{Locked, lock};
 use regraft_executor::session::{EnterError, ExecutorError, Session};
 use regraft_executor::stacks::on_own_stack;
+use regraft_symbols::Shown;
 
 /// Why a call was not made, or did not return.
 #[derive(Debug, thiserror::Error)]
@@ -93,13 +96,20 @@ pub enum InvokeError {
 /// Size of one value in the array that a calling sequence works on.
 const VALUE_SIZE: usize = 16;
 
+/// A calling sequence in memory, and what tools know of it, which goes first.
+struct Compiled {
+    _shown: Option<Shown>,
+    linked: Linked,
+}
+
 /// Calls code by signature; keeps the calling sequences it generated.
 pub struct Invoker {
     session: Arc<dyn Session>,
     /// Where traps are looked up; those of this process are known without.
     codemap: Option<Arc<CodeMap>>,
     isa: OwnedTargetIsa,
-    sequences: Mutex<HashMap<Signature, Linked>>,
+    observer: Option<Observer>,
+    sequences: Mutex<HashMap<Signature, Compiled>>,
 }
 
 impl std::fmt::Debug for Invoker {
@@ -119,6 +129,7 @@ impl Invoker {
             session: Arc::new(regraft_executor::session::Here::over(arena)),
             codemap: None,
             isa,
+            observer: None,
             sequences: Mutex::default(),
         }
     }
@@ -128,11 +139,13 @@ impl Invoker {
         session: Arc<dyn Session>,
         codemap: Arc<CodeMap>,
         isa: OwnedTargetIsa,
+        observer: &Observer,
     ) -> Self {
         Self {
             session,
             codemap: Some(codemap),
             isa,
+            observer: Some(observer.clone()),
             sequences: Mutex::default(),
         }
     }
@@ -191,22 +204,22 @@ impl Invoker {
     /// The calling sequence for a signature, compiled at the first request.
     fn sequence(&self, signature: &Signature) -> Result<usize, InvokeError> {
         if let Some(sequence) = self.sequences().get(signature) {
-            return Ok(sequence.entry);
+            return Ok(sequence.linked.entry);
         }
         // The caller's stack may be too small for the code generator.
         let compile = || self.compile(signature);
-        let linked = errno::preserved(|| on_own_stack(compile).unwrap_or_else(compile))?;
+        let compiled = errno::preserved(|| on_own_stack(compile).unwrap_or_else(compile))?;
         // Another thread may have been faster: then its sequence stays, and this one goes.
         let mut sequences = self.sequences();
         if let Some(first) = sequences.get(signature) {
-            return Ok(first.entry);
+            return Ok(first.linked.entry);
         }
-        let entry = linked.entry;
-        sequences.insert(signature.clone(), linked);
+        let entry = compiled.linked.entry;
+        sequences.insert(signature.clone(), compiled);
         Ok(entry)
     }
 
-    fn compile(&self, signature: &Signature) -> Result<Linked, InvokeError> {
+    fn compile(&self, signature: &Signature) -> Result<Compiled, InvokeError> {
         let unsupported = |reason: String| InvokeError::Unsupported {
             signature: signature.to_string(),
             reason,
@@ -236,9 +249,19 @@ impl Invoker {
             }
             _ => None,
         };
-        let code = ObjectCode::of(code, &context.func, None);
-        let place = place(self.session.arena(), &code)?;
-        Ok(link(place, &self.isa, &name, &code, &resolve)?)
+        let object = ObjectCode::of(code, &context.func, None);
+        let place = place(self.session.arena(), &object)?;
+        let linked = link(place, &self.isa, &name, &object, &resolve)?;
+        let shown = self.observer.as_ref().and_then(|observer| {
+            let unwind = code.create_unwind_info(&*self.isa).ok().flatten();
+            let unwind = unwind.map(Unwind::Cranelift);
+            let unwind = unwind.as_ref().map(|unwind| (unwind, &*self.isa));
+            observer.show_linked("regraft_call", &linked, unwind)
+        });
+        Ok(Compiled {
+            _shown: shown,
+            linked,
+        })
     }
 
     /// Why Cranelift would panic on a calling sequence for this signature, if it would.
@@ -287,7 +310,7 @@ impl Invoker {
     }
 
     /// Locks, whatever happened to an earlier holder: the map is never left half changed.
-    fn sequences(&self) -> Locked<'_, HashMap<Signature, Linked>> {
+    fn sequences(&self) -> Locked<'_, HashMap<Signature, Compiled>> {
         lock(&self.sequences)
     }
 }

@@ -29,6 +29,7 @@ mod handlers;
 
 use crate::code::externals::Externals;
 use crate::code::externals::Stubs;
+use crate::code::lines::Lines;
 use cranelift_codegen::CompiledCode;
 use cranelift_codegen::ir::{Block, SourceLoc, TrapCode};
 use regraft_executor::arena::Arena;
@@ -156,6 +157,8 @@ enum Locations {
     Blocks,
     /// Numbers of places.
     Places(Arc<Places>),
+    /// Numbers of instructions.
+    Lines(Arc<Lines>),
 }
 
 impl Locations {
@@ -168,6 +171,16 @@ impl Locations {
                 Some((block, location)) => (Some(block), location),
                 None => (None, None),
             },
+            Self::Lines(lines) => lines.find(location),
+        }
+    }
+
+    /// Whether traps are located by blocks.
+    fn are_blocks(&self) -> bool {
+        match self {
+            Self::Blocks => true,
+            Self::Lines(lines) => !lines.are_clients(),
+            Self::Client | Self::Places(_) => false,
         }
     }
 }
@@ -219,6 +232,14 @@ impl Origin {
         self
     }
 
+    /// Says that the source locations of the code are numbers of instructions, if they are.
+    pub fn with_lines(mut self, lines: Option<&Arc<Lines>>) -> Self {
+        if let Some(lines) = lines {
+            self.locations = Locations::Lines(Arc::clone(lines));
+        }
+        self
+    }
+
     /// What the client's names lead to, if they are not the engine's.
     pub fn externals(&self) -> Option<&Externals> {
         self.externals.as_deref()
@@ -227,6 +248,35 @@ impl Origin {
     /// The stubs of the functions that the code refers to.
     pub fn stubs(&self) -> &Stubs {
         &self.stubs
+    }
+
+    /// The lines of its text, where somebody reads them.
+    pub fn lines(&self) -> Option<&Lines> {
+        match &self.locations {
+            Locations::Lines(lines) => Some(lines),
+            Locations::Client | Locations::Blocks | Locations::Places(_) => None,
+        }
+    }
+
+    /// A name for profilers and debuggers, which tells versions apart.
+    pub fn symbol(&self, tier: u8) -> String {
+        let function = &self.function;
+        match self.unit {
+            CodeUnit::Function => format!("{function}.tier{tier}"),
+            CodeUnit::Region { entry } => format!("{function}.tier{tier}.region.{entry}"),
+            CodeUnit::Continuation { region, start } => {
+                format!("{function}.tier{tier}.continuation.{region}.{start}")
+            }
+        }
+    }
+
+    /// The block of the client's CLIF where the code starts; `None` for the function's entry.
+    pub fn header(&self) -> Option<Block> {
+        match self.unit {
+            CodeUnit::Function => None,
+            CodeUnit::Region { entry } => Some(entry),
+            CodeUnit::Continuation { start, .. } => Some(start),
+        }
     }
 
     /// A name for the linker and for the log.
@@ -294,6 +344,11 @@ impl CodeTables {
             // Calls with handlers have no template.
             calls: HandledCalls::default(),
         }
+    }
+
+    /// Start, end and location of all code that has one: by start, disjoint.
+    pub fn locations(&self) -> &[(u32, u32, SourceLoc)] {
+        &self.locations
     }
 
     fn trap(&self, offset: u32) -> Option<TrapCode> {
@@ -413,7 +468,7 @@ impl CodeMap {
             tier: listed.tier,
             offset,
             source,
-            block: block.filter(|_| matches!(origin.locations, Locations::Blocks)),
+            block: block.filter(|_| origin.locations.are_blocks()),
             trap: tables.trap(offset),
         })
     }

@@ -12,6 +12,7 @@ use cranelift_codegen::binemit::CodeOffset;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{Function, GlobalValueData};
 use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::unwind::UnwindInfo;
 use cranelift_codegen::{CodegenError, CompiledCode, Context};
 use regraft_template::Target;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,6 +30,26 @@ pub struct Generated {
     pub(crate) instructions_after: usize,
     pub(crate) compile_time: Duration,
     pub(crate) text: Option<Box<CodeReport>>,
+    /// How callers' frames are found, where that was wanted.
+    pub(crate) unwind: Option<Unwind>,
+}
+
+/// What is to be kept of a compilation, besides its code.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Its text.
+    pub texts: Texts,
+    /// How callers' frames are found.
+    pub frames: bool,
+}
+
+/// How callers' frames are found from code, as who made it says.
+#[derive(Clone, Debug)]
+pub enum Unwind {
+    /// Cranelift's unwind information.
+    Cranelift(UnwindInfo),
+    /// The frame of code from templates.
+    Templates(regraft_template::Frame),
 }
 
 /// Why there is no machine code.
@@ -65,7 +86,7 @@ pub fn generate(
     isa: &OwnedTargetIsa,
     tier: u8,
     check: bool,
-    texts: Texts,
+    wanted: Wanted,
     template: Option<&Target>,
     control: &mut ControlPlane,
 ) -> Result<Generated, GenerateError> {
@@ -76,17 +97,19 @@ pub fn generate(
     }
     let instructions_before = instruction_count(&context.func);
     reach_far(&mut context.func);
-    let text = CodeText::before(context, texts);
+    let text = CodeText::before(context, wanted.texts);
     // What there are no templates for is Cranelift's.
     if let Some(code) = template.and_then(|target| from_templates(&context.func, target)) {
+        let unwind = wanted.frames.then(|| Unwind::Templates(code.frame.clone()));
         return Ok(Generated {
             tier,
             tables: CodeTables::of_template(&code),
-            text: text.map(|text| text.after_templates(context, &code.bytes)),
+            text: text.map(|text| text.after_templates(context, &code)),
             code: ObjectCode::of_template(code, &context.func),
             instructions_before,
             instructions_after: instructions_before,
             compile_time: start.elapsed(),
+            unwind,
         });
     }
     let compiled = catch_unwind(AssertUnwindSafe(|| {
@@ -106,6 +129,8 @@ pub fn generate(
     let code = context
         .compiled_code()
         .ok_or_else(|| CompileError::Codegen("no machine code".to_string()))?;
+    // What has none is shown without.
+    let unwind = wanted.frames.then(|| code.create_unwind_info(&**isa));
     Ok(Generated {
         tier,
         code: ObjectCode::of(code, &context.func, innermost_loop(code)),
@@ -114,6 +139,9 @@ pub fn generate(
         instructions_after: instruction_count(&context.func),
         compile_time: start.elapsed(),
         text,
+        unwind: unwind
+            .and_then(|unwind| unwind.ok().flatten())
+            .map(Unwind::Cranelift),
     })
 }
 

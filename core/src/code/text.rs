@@ -1,5 +1,6 @@
 //! The text of what is compiled: CLIF before and after the optimiser, and machine code.
 
+use crate::code::disassemble::disassemble;
 use crate::report::CodeReport;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::Function;
@@ -29,17 +30,17 @@ impl CodeText {
         })
     }
 
-    /// What templates made of it, as bytes: nothing in between has a text.
-    pub fn after_templates(self, context: &mut Context, bytes: &[u8]) -> Box<CodeReport> {
+    /// What templates made of it: nothing in between has a text.
+    pub fn after_templates(
+        self,
+        context: &mut Context,
+        code: &regraft_template::Code,
+    ) -> Box<CodeReport> {
         context.want_disasm = self.want_disasm;
-        let lines = bytes.chunks(16).enumerate().map(|(line, bytes)| {
-            let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{:6x}: {}\n", line * 16, bytes.join(" "))
-        });
         Box::new(CodeReport {
             optimized: self.clif.clone(),
             clif: self.clif,
-            machine: lines.collect(),
+            machine: disassemble(code, &context.func),
         })
     }
 

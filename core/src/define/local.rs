@@ -19,6 +19,7 @@ use crate::code::codemap::CodeUnit;
 use crate::code::error::CompileError;
 use crate::code::externals::Externals;
 use crate::code::generate::{GenerateError, Generated, panic_message};
+use crate::code::lines::Lines;
 use crate::code::link::{ObjectCode, Place, place};
 use crate::config::Mode;
 use crate::context::Inner;
@@ -93,10 +94,17 @@ pub(crate) fn prepare(
         promote(engine, &function.name, &mut source);
         remove_constant_parameters(&mut source, &*engine.isas.tier0);
     }
+    // A client that knows places in the code may look at its locations as well.
+    let lines = engine.observer.lines(&function.name, &source);
+    let lines = lines.filter(|_| !fixed);
+    if lines.is_some() {
+        Lines::number(&mut source);
+    }
     let body = Arc::new(Body {
         source,
         written_hash: None,
         block_locations: false,
+        lines,
         references: References::default(),
         externals: Some(Arc::default()),
         baseline: Made::new(),

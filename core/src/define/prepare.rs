@@ -3,6 +3,7 @@
 //! Not here: functions of modules, whose names stay (`local`).
 
 use crate::code::codemap::locate_by_block;
+use crate::code::lines::Lines;
 use crate::config::Mode;
 use crate::context::Inner;
 use crate::define::numbering::number_references;
@@ -41,15 +42,23 @@ pub(crate) fn prepare(
         promote(engine, &function.name, &mut func);
         remove_constant_parameters(&mut func, &*engine.isas.tier0);
     }
+    let lines = engine.observer.lines(&function.name, &func);
     let references = number_references(engine, &function.name, &mut func)?;
     if references.takes_address {
         engine.reclaimer.pointer_left();
     }
-    let block_locations = engine.config.block_locations && locate_by_block(&mut func);
+    let block_locations = match lines {
+        Some(_) => {
+            Lines::number(&mut func);
+            false
+        }
+        None => engine.config.block_locations && locate_by_block(&mut func),
+    };
     Ok(Arc::new(Body {
         source: func,
         written_hash,
         block_locations,
+        lines,
         references,
         externals: None,
         baseline: Made::new(),

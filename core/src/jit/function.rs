@@ -111,9 +111,12 @@ impl State {
                 let resolve = |name: &ModuleRelocTarget| externals.address_of(name);
                 let linked = link(place, engine.inner.isa(1), &unit.name, &code, &resolve);
                 let linked = linked.map_err(|error| ModuleError::Backend(error.into()))?;
+                let observer = &engine.inner.observer;
+                let shown = observer.show_linked(&unit.name, &linked, None);
                 let removed = |Removed| ModuleError::Undeclared(unit.name.clone());
                 unit.exchange(None, Some(linked.entry)).map_err(removed)?;
                 Ok(Some(MachineCode {
+                    _shown: shown,
                     _code: linked.code,
                     _externals: externals,
                 }))

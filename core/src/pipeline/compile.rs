@@ -15,7 +15,7 @@ use crate::code::generate::{self, GenerateError, Generated};
 use crate::code::link::{Place, place};
 use crate::config::faults::{Faults, Stage};
 use crate::context::Inner;
-use crate::observe::Event;
+use crate::observe::{Complete, Event};
 use crate::pipeline::addresses::address_of;
 use crate::pipeline::optimize::optimize;
 use crate::report::EventKind;
@@ -99,7 +99,7 @@ pub(crate) fn generate(
         std::mem::take(control),
     );
     let (isa, check) = (Arc::clone(engine.isa(tier)), engine.config.check);
-    let texts = engine.observer.texts();
+    let wanted = engine.observer.wanted();
     let template = match tier {
         0 if templates && engine.config.templates => engine.isas.template,
         _ => None,
@@ -115,7 +115,7 @@ pub(crate) fn generate(
                     &isa,
                     tier,
                     check,
-                    texts,
+                    wanted,
                     template.as_ref(),
                     control,
                 )
@@ -139,11 +139,23 @@ pub(crate) fn link(
     let tier = generated.tier;
     fault(engine, Stage::Link(tier), name)?;
     let resolve = |target: &_| address_of(engine, target, origin, own);
-    let (version, tables) = link_version(place, engine.isa(tier), name, generated, &resolve)?;
+    let isa = engine.isa(tier);
+    let (version, tables, unwind) = link_version(place, isa, name, generated, &resolve)?;
+    let seen = version.code.with(|code| {
+        let complete = Complete {
+            tier,
+            entry: version.entry,
+            len: version.code_bytes,
+            memory: &code.memory,
+            origin,
+            tables: &tables,
+            unwind: unwind.as_ref(),
+        };
+        engine.observer.see(&complete, &engine.slots, &**isa)
+    });
     let listing = engine
         .codemap
         .list(version.entry, tier, origin.clone(), tables);
-    let seen = engine.observer.seen(&origin.function, origin.unit, tier);
     let compiled = Event::new(EventKind::Compiled, &origin.function, origin.unit);
     engine.observer.event(Event {
         tier: Some(tier),
@@ -151,7 +163,7 @@ pub(crate) fn link(
         ..compiled
     });
     version.code.with(|code| {
-        code.seen = seen;
+        code.seen = seen.flatten();
         code.account = Some(engine.reclaimer.ledger.open(tier, code.memory.size()));
         code.listing = Some(listing);
     });

@@ -83,7 +83,8 @@ pub(crate) fn instrument(
         pointer: engine.isas.tier0.pointer_type(),
         call_conv: engine.isas.tier0.default_call_conv(),
     };
-    let numbered = (placement.is_none() && !body.block_locations).then(|| {
+    let located = body.block_locations || body.lines.is_some();
+    let numbered = (placement.is_none() && !located).then(|| {
         let mut numbered = func.clone();
         let places = Arc::new(Places::number(&mut numbered));
         (numbered, places)

@@ -8,6 +8,7 @@ pub(crate) use references::References;
 
 use crate::code::codemap::{CodeUnit, Origin};
 use crate::code::externals::Externals;
+use crate::code::lines::Lines;
 use crate::units::exchange;
 use crate::units::exchange::{Current, Publish, Removed, Slot};
 use crate::units::lazy::Lazy;
@@ -18,6 +19,7 @@ use regraft_executor::arena::OwnedCode;
 use regraft_executor::locks::{lock, read, write};
 use regraft_executor::slots::OwnedSlot;
 use regraft_regions::function_hash;
+use regraft_symbols::Shown;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
@@ -198,6 +200,8 @@ impl Slot for OwnedSlot {
 /// Machine code that the client brought along, published as a function.
 #[derive(Debug)]
 pub(crate) struct MachineCode {
+    /// What tools know of it, which goes first.
+    pub _shown: Option<Shown>,
     pub _code: OwnedCode,
     /// What it refers to, kept as long as it.
     pub _externals: Externals,
@@ -212,6 +216,8 @@ pub(crate) struct Body {
     pub written_hash: Option<u64>,
     /// Whether its source locations are the numbers of its blocks.
     pub block_locations: bool,
+    /// The lines of its text, whose source locations are the numbers of its instructions then.
+    pub lines: Option<Arc<Lines>>,
     /// The functions it refers to.
     pub references: References,
     /// What its names lead to, where they are not the engine's.
@@ -233,6 +239,7 @@ impl Body {
             self.externals.clone(),
             self.references.stubs.clone(),
         )
+        .with_lines(self.lines.as_ref())
     }
 
     /// Begins to compile the first version; says whether somebody has before.
@@ -260,8 +267,10 @@ impl Body {
     pub fn client_source(&self) -> Function {
         let mut source = self.source.clone();
         self.references.restore(&mut source);
-        if self.block_locations {
-            source.srclocs.clear();
+        match &self.lines {
+            Some(lines) => lines.restore(&mut source),
+            None if self.block_locations => source.srclocs.clear(),
+            None => {}
         }
         source
     }

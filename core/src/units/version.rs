@@ -2,7 +2,7 @@
 
 use crate::code::codemap::CodeTables;
 use crate::code::error::CompileError;
-use crate::code::generate::Generated;
+use crate::code::generate::{Generated, Unwind};
 use crate::code::link::{Place, link};
 use crate::config::detection::FoundBy;
 use crate::report::CodeReport;
@@ -37,7 +37,8 @@ pub(crate) struct Version {
     pub text: Option<Box<CodeReport>>,
 }
 
-/// Makes a version of machine code that has a place; the tables say what its addresses are.
+/// Makes a version of machine code that has a place; the tables say what its addresses are. How callers' frames are
+/// found is there where it was wanted.
 ///
 /// # Errors
 ///
@@ -48,7 +49,7 @@ pub fn link_version(
     name: &str,
     generated: Generated,
     resolve: &dyn Fn(&ModuleRelocTarget) -> Option<usize>,
-) -> Result<(Version, CodeTables), CompileError> {
+) -> Result<(Version, CodeTables, Option<Unwind>), CompileError> {
     let start = Instant::now();
     let linked = link(place, isa, name, &generated.code, resolve)?;
     let version = Version {
@@ -68,7 +69,7 @@ pub fn link_version(
         passes: vec![],
         text: generated.text,
     };
-    Ok((version, generated.tables))
+    Ok((version, generated.tables, generated.unwind))
 }
 
 impl Version {

@@ -47,6 +47,16 @@ impl Reg {
         1 << self.0
     }
 
+    /// The number that DWARF has for a register that a callee keeps.
+    pub fn dwarf(self) -> Option<u16> {
+        // Others have another order than the machine's.
+        let same = matches!(
+            self,
+            Self::RBX | Self::R12 | Self::R13 | Self::R14 | Self::R15
+        );
+        same.then_some(self.0.into())
+    }
+
     /// The number in the instruction's encoding.
     const fn code(self) -> u8 {
         self.0 & 15
@@ -192,6 +202,18 @@ impl Asm {
         if let Some(place) = self.labels.get_mut(label.0 as usize) {
             *place = here;
         }
+    }
+
+    /// Start and end of jump tables, by start.
+    pub fn tables(&self) -> Vec<(u32, u32)> {
+        let mut tables: Vec<(u32, u32)> = vec![];
+        for &(at, start, _) in &self.entries {
+            match tables.last_mut() {
+                Some(table) if table.0 == start => table.1 = at + 4,
+                _ => tables.push((start, at + 4)),
+            }
+        }
+        tables
     }
 
     /// The code, once every jump leads to a place; `None` if one does not.

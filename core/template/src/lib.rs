@@ -31,6 +31,6 @@ mod state;
 mod survey;
 mod target;
 
-pub use lower::{Code, SymbolRef, compile};
+pub use lower::{Code, Frame, SymbolRef, compile};
 pub use refusal::Refusal;
 pub use target::Target;

@@ -39,6 +39,21 @@ pub struct Code {
     pub locations: Vec<(u32, u32, SourceLoc)>,
     /// Where addresses are to be written.
     pub symbols: Vec<SymbolRef>,
+    /// How the caller's frame is found.
+    pub frame: Frame,
+    /// Start and end of jump tables, by start: distances of 32 bits from the start.
+    pub tables: Vec<(u32, u32)>,
+}
+
+/// The frame of a function: `push rbp` is its first instruction, and `mov rbp, rsp` its second.
+#[derive(Clone, Debug, Default)]
+pub struct Frame {
+    /// Registers of the caller, by the numbers that DWARF has for them, and where they are kept, from the frame pointer.
+    pub saved: Vec<(u16, i32)>,
+    /// From which offset on they are there.
+    pub saved_at: u32,
+    /// Start and end of code after the frame was left: a return, or a jump to what is called last.
+    pub left: Vec<(u32, u32)>,
 }
 
 /// Eight bytes of code that want an address.
@@ -99,6 +114,7 @@ pub fn compile(func: &Function, target: &Target) -> Result<Code, Refusal> {
         locations: vec![],
         here: SourceLoc::default(),
         callees: vec![],
+        frame: Frame::default(),
     };
     let frame = lower.prologue()?;
     for (index, &block) in order.iter().enumerate() {
@@ -141,6 +157,7 @@ struct Lower<'a> {
     here: SourceLoc,
     /// Where the addresses of callees go.
     callees: Vec<(u32, ExternalName)>,
+    frame: Frame,
 }
 
 /// The prologue's instruction that takes the frame.
@@ -167,7 +184,9 @@ impl Lower<'_> {
             self.pinned[index].1 = home;
             let reg = self.pinned[index].0;
             self.state.asm.store(Mem::at(Reg::RBP, home), reg);
+            self.frame.saved.extend(reg.dwarf().map(|reg| (reg, home)));
         }
+        self.frame.saved_at = self.state.asm.here();
         self.state.place_slots(self.func)?;
         Ok(FramePatch { immediate, resume })
     }
@@ -298,10 +317,12 @@ impl Lower<'_> {
             addend: 0,
         }));
         Ok(Code {
+            tables: self.state.asm.tables(),
             bytes: self.state.asm.finish().ok_or(Refusal::Size)?,
             traps: self.state.traps,
             locations: self.locations,
             symbols,
+            frame: self.frame,
         })
     }
 

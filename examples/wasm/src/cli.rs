@@ -4,6 +4,7 @@ use crate::timeout::{TIME_IS_UP, Timeout};
 use clap::{Parser, ValueEnum};
 use regraft::{CompileMode, Config, Mode};
 use regraft_page::Limits;
+use regraft_trace::Trace;
 use regraft_wasm::{Error, Extern, ExternType, Imports, Instance, Module, Store, Value, Wasi};
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -41,6 +42,9 @@ pub struct Options {
     /// Write a page that shows what tier-up did.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Write what the engine does as a trace, for Perfetto or chrome://tracing.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Put all that the page shows into the report: CLIF and machine code of all versions, graphs, events.
     #[arg(long)]
     inspect: bool,
@@ -80,6 +84,18 @@ impl Options {
                 _ => argument,
             }
         }))
+    }
+}
+
+impl Options {
+    /// Creates the trace, if one is wanted: a program is not run for nothing.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn start_trace(&self) -> Result<Option<Trace>, Failure> {
+        let create = |path: &PathBuf| Trace::create(path).map_err(|error| unwritable(path, &error));
+        self.trace.as_ref().map(create).transpose()
     }
 }
 

@@ -21,6 +21,9 @@ pub mod switch;
 /// Where the lazy stub starts, from the stub.
 pub const LAZY_OFFSET: usize = 12;
 
+/// Nothing is pushed.
+pub const PUSHED_FROM: Option<usize> = None;
+
 /// `brk #0xdead`.
 pub const TRAP: [u8; super::TRAP_SIZE] = 0xd43b_d5a0_u32.to_le_bytes();
 
@@ -124,8 +127,13 @@ pub unsafe fn clean_caches(executable: *const u8, len: usize) -> std::io::Result
 #[unsafe(naked)]
 pub extern "C" fn trampoline() {
     core::arch::naked_asm!(
+        ".cfi_startproc",
         "stp x29, x30, [sp, #-16]!",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset x29, -16",
+        ".cfi_offset x30, -8",
         "mov x29, sp",
+        ".cfi_def_cfa_register x29",
         "sub sp, sp, #672",
         "stp x0, x1, [sp, #0]",
         "stp x2, x3, [sp, #16]",
@@ -182,7 +190,11 @@ pub extern "C" fn trampoline() {
         "ldr x18, [sp, #144]",
         "mov sp, x29",
         "ldp x29, x30, [sp], #16",
+        ".cfi_def_cfa sp, 0",
+        ".cfi_restore x29",
+        ".cfi_restore x30",
         "br x16",
+        ".cfi_endproc",
         resolve = sym crate::slots::regraft_resolve,
     )
 }

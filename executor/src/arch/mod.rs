@@ -23,9 +23,9 @@
 //! * **Write once**: the bytes of a stub never change after [`write_stub`]; redirection is a store
 //!   to [`Cell::entry`].
 //!
-//! Limitations: vector registers are saved as 128 bits, the most that Cranelift passes. No unwind
-//! information describes the trampoline: nothing may unwind through it. Stubs hold no landing pads
-//! for indirect branches (`endbr64`, `bti`); code memory is not mapped as requiring them.
+//! Limitations: vector registers are saved as 128 bits, the most that Cranelift passes. Unwind information is for whoever
+//! walks the stack: no panic may pass through the trampoline. Stubs hold no landing pads for indirect branches
+//! (`endbr64`, `bti`); code memory is not mapped as requiring them.
 //!
 //! Not here: what an entry means and when it changes ([`crate::slots`]).
 
@@ -88,6 +88,44 @@ pub const RUNTIME_CODE_SIZE: usize = LAZY_DOOR + DOOR_SIZE;
 pub const HOT_DOOR: usize = 16;
 /// Where the door to the trampoline is in it.
 pub const LAZY_DOOR: usize = HOT_DOOR + DOOR_SIZE;
+
+/// What machine code of a table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableCodeKind {
+    /// Where calls end that have nothing to call.
+    TrapStub,
+    /// The way into the runtime for hot code.
+    HotDoor,
+    /// The way into the runtime for first calls.
+    LazyDoor,
+    /// A chunk of stubs, each with its lazy stub.
+    Stubs,
+}
+
+impl TableCodeKind {
+    /// How far the stack pointer is from where the caller of the code left it, if that does not change: bytes. Of
+    /// stubs, see [`PUSHED_FROM`].
+    pub fn pushed(self) -> usize {
+        match self {
+            Self::LazyDoor => LAZY_PUSHES,
+            Self::TrapStub | Self::HotDoor | Self::Stubs => 0,
+        }
+    }
+}
+
+/// The parts of the runtime's code: what, where in it, and how long.
+pub const RUNTIME_CODE: [(TableCodeKind, usize, usize); 3] = [
+    (TableCodeKind::TrapStub, 0, HOT_DOOR),
+    (TableCodeKind::HotDoor, HOT_DOOR, DOOR_SIZE),
+    (TableCodeKind::LazyDoor, LAZY_DOOR, DOOR_SIZE),
+];
+/// From which offset on a lazy stub has its cell on the stack, from the stub, if it puts it there.
+pub const PUSHED_FROM: Option<usize> = imp::PUSHED_FROM;
+/// Bytes on the stack in the lazy door that the caller did not put there.
+pub const LAZY_PUSHES: usize = match PUSHED_FROM {
+    Some(_) => size_of::<usize>(),
+    None => 0,
+};
 
 /// Bytes of a door.
 const DOOR_SIZE: usize = imp::doors::SIZE;

@@ -24,6 +24,9 @@ pub mod switch;
 /// Where the lazy stub starts, from the stub.
 pub const LAZY_OFFSET: usize = 16;
 
+/// Nothing is pushed.
+pub const PUSHED_FROM: Option<usize> = None;
+
 /// Twice the instruction that is defined to be illegal (`c.unimp`).
 pub const TRAP: [u8; super::TRAP_SIZE] = [0; super::TRAP_SIZE];
 
@@ -162,10 +165,15 @@ pub extern "C" fn trampoline() {
     core::arch::naked_asm!(
         ".option push",
         ".option arch, +d",
+        ".cfi_startproc",
         "addi sp, sp, -16",
+        ".cfi_def_cfa_offset 16",
         "sd ra, 8(sp)",
         "sd s0, 0(sp)",
+        ".cfi_offset ra, -8",
+        ".cfi_offset s0, -16",
         "mv s0, sp",
+        ".cfi_def_cfa s0, 16",
         "addi sp, sp, -784",
         "sd a0, 512(sp)",
         "sd a1, 520(sp)",
@@ -247,10 +255,15 @@ pub extern "C" fn trampoline() {
         "ld t3, 600(sp)",
         "ld t4, 608(sp)",
         "mv sp, s0",
+        ".cfi_def_cfa sp, 16",
         "ld ra, 8(sp)",
         "ld s0, 0(sp)",
         "addi sp, sp, 16",
+        ".cfi_def_cfa_offset 0",
+        ".cfi_restore ra",
+        ".cfi_restore s0",
         "jr t5",
+        ".cfi_endproc",
         ".option pop",
         has_vectors = sym HAS_VECTORS,
         resolve = sym crate::slots::regraft_resolve,

@@ -21,6 +21,9 @@ pub mod switch;
 /// Where the lazy stub starts, from the stub.
 pub const LAZY_OFFSET: usize = 16;
 
+/// Behind the `push` of the lazy stub.
+pub const PUSHED_FROM: Option<usize> = Some(LAZY_OFFSET + RIP_INST);
+
 /// `ud2`, then `int3` up to the size.
 pub const TRAP: [u8; super::TRAP_SIZE] = [0x0f, 0x0b, 0xcc, 0xcc];
 
@@ -93,10 +96,16 @@ pub fn prepare() {}
 #[unsafe(naked)]
 pub extern "C" fn trampoline() {
     core::arch::naked_asm!(
+        ".cfi_startproc",
+        // The cell is on the stack, above it the return address.
+        ".cfi_def_cfa_offset 16",
         "push rax",
+        ".cfi_def_cfa_offset 24",
         "mov rax, [rsp + 8]",
         "mov [rsp + 8], rbp",
+        ".cfi_offset rbp, -16",
         "lea rbp, [rsp + 8]",
+        ".cfi_def_cfa rbp, 16",
         "push rcx",
         "push rdx",
         "push rsi",
@@ -154,7 +163,9 @@ pub extern "C" fn trampoline() {
         "mov r11, [rbp - 72]",
         "mov rsp, rbp",
         "pop rbp",
+        ".cfi_def_cfa rsp, 8",
         "jmp [rsp - 88]",
+        ".cfi_endproc",
         resolve = sym crate::slots::regraft_resolve,
     )
 }

@@ -85,6 +85,43 @@ impl Mapping {
         }
     }
 
+    /// Gives the whole reservation zeroes that can be mapped again.
+    pub fn map_shared(&self) -> Result<(), ArenaError> {
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_FIXED | libc::MAP_NORESERVE;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let base = self.base.as_ptr().cast();
+        // SAFETY: MAP_FIXED replaces pages of this reservation only, which nothing refers to yet.
+        let mapped = unsafe { libc::mmap(base, self.len, protection, flags, -1, 0) };
+        match mapped == libc::MAP_FAILED {
+            true => Err(system("mmap (shared)")),
+            false => Ok(()),
+        }
+    }
+
+    /// Shows in a part of the reservation what another one has from [`Self::map_shared`].
+    pub fn map_again(
+        &self,
+        start: usize,
+        other: &Self,
+        protection: libc::c_int,
+    ) -> Result<(), ArenaError> {
+        debug_assert!(start + other.len <= self.len);
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        let from: *mut libc::c_void = other.base.as_ptr().cast();
+        // SAFETY: the part is in this reservation, and nothing refers to it yet; an old size of 0 leaves the other
+        // mapping as it is, and makes a second one of its pages.
+        unsafe {
+            let at: *mut libc::c_void = self.base.as_ptr().add(start).cast();
+            if libc::mremap(from, 0, other.len, flags, at) == libc::MAP_FAILED {
+                return Err(system("mremap"));
+            }
+            match libc::mprotect(at, other.len, protection) {
+                0 => Ok(()),
+                _ => Err(system("mprotect")),
+            }
+        }
+    }
+
     /// Gives a part of the reservation its contents: those of a file from an offset on, or zeroes.
     pub fn map(
         &self,

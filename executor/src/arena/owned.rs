@@ -33,6 +33,16 @@ impl OwnedCode {
             .try_for_each(|block| self.arena.synchronize(block))
     }
 
+    /// Copies `len` bytes from the address at which they run; what is not in the block is left out.
+    ///
+    /// Nobody writes to the block meanwhile: to be called once its code is complete.
+    pub fn read(&self, address: usize, len: usize) -> Vec<u8> {
+        let Some(block) = &self.block else {
+            return vec![];
+        };
+        self.arena.read_code(block, address, len)
+    }
+
     /// Bytes of code memory that it takes up.
     pub fn size(&self) -> usize {
         self.block.as_ref().map_or(0, CodeBlock::size)

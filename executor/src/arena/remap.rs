@@ -73,7 +73,7 @@ impl Arena {
         let offset = libc::off_t::try_from(start).map_err(io::Error::other)?;
         let (at, len) = (self.data_bytes + start, end - start);
         self.near
-            .map(at, len, EXECUTABLE, Some((file, offset)))
+            .map(at, len, self.executable_protection(), Some((file, offset)))
             .map_err(io::Error::other)
     }
 }

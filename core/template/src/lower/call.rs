@@ -71,8 +71,9 @@ impl Lower<'_> {
             }
         };
         if tail {
-            self.leave();
+            let left = self.leave();
             self.state.asm.jmp_reg(target);
+            self.frame.left.push((left, self.state.asm.here()));
         } else {
             self.state.asm.call_reg(target);
         }
@@ -157,21 +158,23 @@ impl Lower<'_> {
             self.state.begin_use(value);
         }
         self.pass(&passed, base)?;
-        self.leave();
+        let left = self.leave();
         let popped = self.abi.popped()?;
         self.state.asm.ret(popped);
+        self.frame.left.push((left, self.state.asm.here()));
         for &(value, _) in &passed {
             self.state.end_use(value);
         }
         Ok(())
     }
 
-    /// The caller's registers and frame.
-    fn leave(&mut self) {
+    /// The caller's registers and frame; says from where on the frame is the caller's.
+    fn leave(&mut self) -> u32 {
         for &(reg, home) in &self.pinned {
             self.state.asm.load(reg, Mem::at(Reg::RBP, home));
         }
         self.state.asm.leave();
+        self.state.asm.here()
     }
 
     /// Puts values where they are passed: in memory from `base` on. Afterwards registers do not hold what the state says.

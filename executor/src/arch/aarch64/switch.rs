@@ -20,8 +20,13 @@ pub(in crate::arch) unsafe extern "C" fn on_stack(
     second: *mut u8,
 ) {
     core::arch::naked_asm!(
+        ".cfi_startproc",
         "stp x29, x30, [sp, #-32]!",
+        ".cfi_def_cfa_offset 32",
+        ".cfi_offset x29, -32",
+        ".cfi_offset x30, -24",
         "mov x29, sp",
+        ".cfi_def_cfa_register x29",
         "mrs x9, fpcr",
         "mrs x10, fpsr",
         "stp x9, x10, [x29, #16]",
@@ -36,7 +41,11 @@ pub(in crate::arch) unsafe extern "C" fn on_stack(
         "msr fpsr, x10",
         "mov sp, x29",
         "ldp x29, x30, [sp], #32",
+        ".cfi_def_cfa sp, 0",
+        ".cfi_restore x29",
+        ".cfi_restore x30",
         "ret",
+        ".cfi_endproc",
     )
 }
 

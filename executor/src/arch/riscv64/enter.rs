@@ -42,7 +42,66 @@ macro_rules! leave {
         ld s0, 208(sp)
         ld ra, 216(sp)
         addi sp, sp, 224
+        .cfi_def_cfa_offset 0
+        .cfi_restore ra
+        .cfi_restore s0
+        .cfi_restore s1
+        .cfi_restore s2
+        .cfi_restore s3
+        .cfi_restore s4
+        .cfi_restore s5
+        .cfi_restore s6
+        .cfi_restore s7
+        .cfi_restore s8
+        .cfi_restore s9
+        .cfi_restore s10
+        .cfi_restore s11
+        .cfi_restore fs0
+        .cfi_restore fs1
+        .cfi_restore fs2
+        .cfi_restore fs3
+        .cfi_restore fs4
+        .cfi_restore fs5
+        .cfi_restore fs6
+        .cfi_restore fs7
+        .cfi_restore fs8
+        .cfi_restore fs9
+        .cfi_restore fs10
+        .cfi_restore fs11
         ret"
+    };
+}
+
+/// Says where the frame and the registers in it are.
+macro_rules! frame {
+    () => {
+        "
+        .cfi_def_cfa_offset 224
+        .cfi_offset ra, -8
+        .cfi_offset s0, -16
+        .cfi_offset s1, -104
+        .cfi_offset s2, -96
+        .cfi_offset s3, -88
+        .cfi_offset s4, -80
+        .cfi_offset s5, -72
+        .cfi_offset s6, -64
+        .cfi_offset s7, -56
+        .cfi_offset s8, -48
+        .cfi_offset s9, -40
+        .cfi_offset s10, -32
+        .cfi_offset s11, -24
+        .cfi_offset fs0, -208
+        .cfi_offset fs1, -200
+        .cfi_offset fs2, -192
+        .cfi_offset fs3, -184
+        .cfi_offset fs4, -176
+        .cfi_offset fs5, -168
+        .cfi_offset fs6, -160
+        .cfi_offset fs7, -152
+        .cfi_offset fs8, -144
+        .cfi_offset fs9, -136
+        .cfi_offset fs10, -128
+        .cfi_offset fs11, -120"
     };
 }
 
@@ -57,6 +116,7 @@ pub(in crate::arch) unsafe extern "C" fn enter(
     core::arch::naked_asm!(
         ".option push",
         ".option arch, +d",
+        ".cfi_startproc",
         "addi sp, sp, -224",
         "sd ra, 216(sp)",
         "sd s0, 208(sp)",
@@ -84,6 +144,7 @@ pub(in crate::arch) unsafe extern "C" fn enter(
         "fsd fs9, 88(sp)",
         "fsd fs10, 96(sp)",
         "fsd fs11, 104(sp)",
+        frame!(),
         "frrm t1",
         "sd t1, 0(sp)",
         "sd sp, 0(a0)",
@@ -93,6 +154,7 @@ pub(in crate::arch) unsafe extern "C" fn enter(
         "jalr a4",
         "li a0, 0",
         leave!(),
+        ".cfi_endproc",
         ".option pop",
     )
 }
@@ -103,10 +165,13 @@ pub(in crate::arch) unsafe extern "C" fn land() {
     core::arch::naked_asm!(
         ".option push",
         ".option arch, +d",
+        ".cfi_startproc",
+        frame!(),
         "ld t1, 0(sp)",
         "fsrm t1",
         "li a0, 1",
         leave!(),
+        ".cfi_endproc",
         ".option pop",
     )
 }

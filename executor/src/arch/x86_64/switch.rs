@@ -19,8 +19,12 @@ pub(in crate::arch) unsafe extern "C" fn on_stack(
     second: *mut u8,
 ) {
     core::arch::naked_asm!(
+        ".cfi_startproc",
         "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
         "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
         "sub rsp, 16",
         "stmxcsr [rbp - 8]",
         "mov dword ptr [rbp - 16], 0x1f80",
@@ -33,7 +37,9 @@ pub(in crate::arch) unsafe extern "C" fn on_stack(
         "ldmxcsr [rbp - 8]",
         "mov rsp, rbp",
         "pop rbp",
+        ".cfi_def_cfa rsp, 8",
         "ret",
+        ".cfi_endproc",
     )
 }
 

@@ -20,11 +20,14 @@
 //! Not here: the engine, and all that is decided about CLIF.
 
 use crate::output::{CliError, Output};
-use crate::{diff, outline, regions, report, run};
+use crate::{diff, outline, regions, report, run, trace};
 use clap::{Parser, Subcommand};
+use regraft_trace::Trace;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// Tier-up for Cranelift IR: runs CLIF, outlines its hot loops, and shows what became of them.
 #[derive(Debug, Parser)]
@@ -50,7 +53,18 @@ enum Command {
 /// Runs what the command line says.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_tracing(cli.verbose);
+    let trace = match &cli.command {
+        Command::Run(args) => args.trace.as_deref().map(trace::create).transpose(),
+        _ => Ok(None),
+    };
+    let trace = match trace {
+        Ok(trace) => trace,
+        Err(error) => {
+            error.explain();
+            return error.exit_code();
+        }
+    };
+    start_tracing(cli.verbose, trace.as_ref());
     // What panics in the code generator becomes an error of the function; the message is in that.
     std::panic::set_hook(Box::new(
         |panic| tracing::debug!(%panic, "a panic, to be caught"),
@@ -67,7 +81,9 @@ pub fn main() -> ExitCode {
         let message = "internal error: this is a defect of regraft (RUST_LOG=debug shows where)";
         Err(CliError::Failed(message.to_string()))
     });
-    match result {
+    out.end();
+    let traced = trace.map_or(Ok(()), |trace| trace::finish(&trace));
+    match result.and(traced) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error.explain();
@@ -76,16 +92,23 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Sends events to standard error if they were asked for.
-fn start_tracing(verbose: bool) {
+/// Sends events to standard error and to a trace, if they were asked for.
+fn start_tracing(verbose: bool, trace: Option<&Trace>) {
     let filter = match EnvFilter::try_from_default_env() {
-        Ok(filter) => filter,
-        Err(_) if verbose => EnvFilter::new("regraft=debug"),
-        Err(_) => return,
+        Ok(filter) => Some(filter),
+        Err(_) => verbose.then(|| EnvFilter::new("regraft=debug")),
     };
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    if filter.is_none() && trace.is_none() {
+        return;
+    }
+    let for_people = filter.map(|filter| {
+        tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_filter(filter)
+    });
+    let subscriber = tracing_subscriber::registry()
+        .with(for_people)
+        .with(trace.map(Trace::layer));
     // Nothing else has set one.
     let _ = subscriber.try_init();
 }

@@ -14,6 +14,7 @@ cfg_if::cfg_if! {
         mod report;
         mod run;
         mod story;
+        mod trace;
 
         fn main() -> std::process::ExitCode {
             command::main()

@@ -2,9 +2,12 @@
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{ContentArrangement, Table, TableComponent};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 /// Why a subcommand did not succeed.
 #[derive(Debug)]
@@ -51,30 +54,45 @@ impl From<io::Error> for CliError {
 #[derive(Debug)]
 pub struct Output {
     lines_to_stderr: bool,
-    progress: bool,
+    progress: Option<Progress>,
 }
+
+/// A bar on a terminal, once the job has taken long.
+#[derive(Debug)]
+struct Progress {
+    bar: ProgressBar,
+    /// Steps that have begun.
+    begun: u64,
+    /// Dropped when the job ends, which a thread waits for.
+    _job: Sender<()>,
+}
+
+/// What takes less needs no bar.
+const LONG: Duration = Duration::from_secs(1);
 
 impl Output {
     /// Results and lines go to standard output.
     pub fn new() -> Self {
         Self {
             lines_to_stderr: false,
-            progress: io::stderr().is_terminal() && !io::stdout().is_terminal(),
+            progress: None,
         }
     }
 
     /// Leaves standard output to a document: lines go to standard error.
     pub fn reserve_stdout(&mut self) {
         self.lines_to_stderr = true;
-        self.progress = false;
     }
 
     /// Writes a line for people.
     pub fn line(&mut self, line: impl fmt::Display) -> Result<(), CliError> {
-        if self.lines_to_stderr {
-            writeln!(io::stderr(), "{line}")?;
-        } else {
-            writeln!(io::stdout(), "{line}")?;
+        let write = || match self.lines_to_stderr {
+            true => writeln!(io::stderr(), "{line}"),
+            false => writeln!(io::stdout(), "{line}"),
+        };
+        match &self.progress {
+            Some(progress) => progress.bar.suspend(write)?,
+            None => write()?,
         }
         Ok(())
     }
@@ -90,20 +108,56 @@ impl Output {
         Ok(())
     }
 
-    /// Shows how far a long job is, on a terminal that shows nothing else.
-    pub fn progress(&mut self, done: usize, total: usize, what: &str) {
-        if self.progress && total > 1 {
-            // Only for show: a terminal that cannot be written is no error.
-            let _ = write!(io::stderr(), "\r\x1b[K[{done}/{total}] {what}");
-            let _ = io::stderr().flush();
+    /// Begins a job of so many steps. How far it is, is shown on a terminal, and nowhere else.
+    pub fn begin(&mut self, steps: usize) {
+        if io::stderr().is_terminal() {
+            self.progress = Some(Progress::new(steps));
         }
     }
 
-    /// Removes the progress line.
-    pub fn end_progress(&mut self) {
-        if self.progress {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-            let _ = io::stderr().flush();
+    /// The job comes to its next step.
+    pub fn step(&mut self, what: &dyn fmt::Display) {
+        if let Some(Progress { bar, begun, .. }) = &mut self.progress {
+            bar.set_message(what.to_string());
+            bar.set_position(*begun);
+            *begun += 1;
+        }
+    }
+
+    /// The job is done; the bar goes.
+    pub fn end(&mut self) {
+        self.progress = None;
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Progress {
+    fn new(steps: usize) -> Self {
+        let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::hidden());
+        // The template is ours; the style by default is none that anything depends on.
+        if let Ok(style) =
+            ProgressStyle::with_template("{bar:30} {pos}/{len}  {elapsed}  {wide_msg}")
+        {
+            bar.set_style(style);
+        }
+        let (job, ended) = channel();
+        let shown = bar.clone();
+        // Without a thread there is no bar.
+        let _ = std::thread::Builder::new().spawn(move || {
+            if ended.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
+                shown.set_draw_target(ProgressDrawTarget::stderr());
+                shown.enable_steady_tick(LONG / 4);
+            }
+        });
+        Self {
+            bar,
+            begun: 0,
+            _job: job,
         }
     }
 }

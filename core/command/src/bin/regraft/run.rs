@@ -93,6 +93,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
+    /// Write what the engine does as a trace, for Perfetto or chrome://tracing: compile jobs by thread, queueing, publication,
+    /// side exits
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+
     /// Put into the report all that the page shows: CLIF and machine code of all versions, graphs with counts, events
     #[arg(long)]
     inspect: bool,
@@ -187,11 +192,11 @@ pub fn run(args: &Args, out: &mut Output) -> Result<(), CliError> {
         }
     }
     let mut totals = Totals::default();
-    for (done, file) in files.iter().enumerate() {
-        out.progress(done, files.len(), file.name());
+    out.begin(files.iter().map(commands).sum());
+    for file in &files {
         run_file(args, &config, file, &mut totals, out)?;
     }
-    out.end_progress();
+    out.end();
     let summary = format!("{} passed, {} failed", totals.passed, totals.failed);
     match totals.skipped {
         0 => out.line(summary)?,
@@ -256,6 +261,7 @@ fn config(args: &Args) -> Result<Config, CliError> {
         },
         observe: Observe {
             inspect: args.inspect || args.html.is_some(),
+            ..Observe::default()
         },
         profile: args
             .profile
@@ -304,6 +310,18 @@ fn parse_all(args: &Args) -> Result<Vec<TestFile>, CliError> {
     match errors.is_empty() {
         true => Ok(files),
         false => Err(CliError::BadInput(errors.join("\nregraft: "))),
+    }
+}
+
+/// How many commands of a file are run.
+fn commands(file: &TestFile) -> usize {
+    let functions = file.functions().iter();
+    let commands: usize = functions.map(|function| function.commands.len()).sum();
+    let targets = file.targets().iter();
+    let runs = targets.filter(|target| target.missing().is_empty());
+    match file.inapplicable() {
+        Some(_) => 0,
+        None => commands * runs.count(),
     }
 }
 
@@ -374,6 +392,7 @@ fn run_program(
         for command in &function.commands {
             let place = place(command.line);
             tracing::debug!(%place, %command, "running");
+            out.step(&place);
             match repeat(args.repeat, program, id, command) {
                 Ok(Verdict::Passed) => {
                     totals.passed += 1;

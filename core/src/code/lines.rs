@@ -1,0 +1,272 @@
+//! The text that a function was made from, saved to a file, and which line each instruction is on.
+//!
+//! ```text
+//!   client's CLIF ── printed ──▶ DIR/regraft-PID/NAME-N.clif
+//!        │                         ▲ line
+//!        └─ numbered ──▶ source locations ── outliner, code generator ──▶ rows: offset, line
+//! ```
+//!
+//! Source locations go through everything that code is made by, so each instruction gets its own number as such, while
+//! somebody reads lines. The client's locations come back from the table.
+//!
+//! Limitations: files stay after the process has ended, as profiles and core files do, which refer to them. Of code
+//! that the optimiser merged, one line is known; of code that the engine added, none.
+//!
+//! Not here: what is done with rows (`regraft-symbols`).
+
+use cranelift_codegen::entity::SecondaryMap;
+use cranelift_codegen::ir::{Block, Function, Inst, SourceLoc, Value};
+use cranelift_codegen::write::{FuncWriter, PlainWriter, decorate_function};
+use std::cell::Cell;
+use std::fmt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What is known of the instructions of one definition.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    file: PathBuf,
+    /// The lines of the blocks' headers.
+    blocks: SecondaryMap<Block, u32>,
+    /// By instruction.
+    places: SecondaryMap<Inst, Place>,
+    /// Whether the client has set source locations.
+    client: bool,
+}
+
+/// Where an instruction is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    block: Option<Block>,
+    location: SourceLoc,
+    line: u32,
+}
+
+/// The number of the first instruction. Locations are stored as distances from the client's first, and one distance
+/// means "none": numbers that are far from usual locations do not meet it.
+const FIRST: u32 = 1 << 30;
+
+impl Lines {
+    /// Saves the text of a definition, and finds its lines.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn save(directory: &Path, name: &str, func: &Function) -> std::io::Result<Self> {
+        let mut printed = Printed::default();
+        let mut writer = Writer {
+            line: &printed.line,
+            blocks: SecondaryMap::new(),
+            insts: SecondaryMap::new(),
+        };
+        let mut text = Counted {
+            text: &mut printed.text,
+            line: &printed.line,
+        };
+        // Writing to a string does not fail.
+        let _ = decorate_function(&mut writer, &mut text, func);
+        let Writer {
+            blocks, mut insts, ..
+        } = writer;
+        for block in func.layout.blocks() {
+            for inst in func.layout.block_insts(block) {
+                insts[inst].block = Some(block);
+                insts[inst].location = func.srcloc(inst);
+            }
+        }
+        Ok(Self {
+            file: write(directory, name, &printed.text)?,
+            blocks,
+            places: insts,
+            client: !func.params.base_srcloc().is_default(),
+        })
+    }
+
+    /// Gives every instruction its number as its source location.
+    ///
+    /// # Complexity
+    /// O(instructions).
+    pub fn number(func: &mut Function) {
+        let mut next = func.layout.entry_block();
+        while let Some(block) = next {
+            let mut inst = func.layout.first_inst(block);
+            while let Some(this) = inst {
+                func.set_srcloc(this, SourceLoc::new(FIRST.saturating_add(this.as_u32())));
+                inst = func.layout.next_inst(this);
+            }
+            next = func.layout.next_block(block);
+        }
+    }
+
+    /// Puts the client's source locations back.
+    pub fn restore(&self, func: &mut Function) {
+        func.srclocs.clear();
+        let located = self
+            .places
+            .iter()
+            .filter(|(_, place)| !place.location.is_default());
+        for (inst, place) in located {
+            func.set_srcloc(inst, place.location);
+        }
+    }
+
+    /// Whether the client has set source locations.
+    pub fn are_clients(&self) -> bool {
+        self.client
+    }
+
+    /// The block and the client's location behind a number.
+    pub fn find(&self, number: SourceLoc) -> (Option<Block>, Option<SourceLoc>) {
+        match self.place(number) {
+            Some(place) => {
+                let location = Some(place.location).filter(|location| !location.is_default());
+                (place.block, location)
+            }
+            None => (None, None),
+        }
+    }
+
+    /// The line behind a number; 0 for none.
+    pub fn line(&self, number: SourceLoc) -> u32 {
+        self.place(number).map_or(0, |place| place.line)
+    }
+
+    /// The line of a block's header, or of the function's.
+    pub fn header(&self, block: Option<Block>) -> u32 {
+        block.map_or(1, |block| self.blocks[block])
+    }
+
+    /// The file that has the text.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    fn place(&self, number: SourceLoc) -> Option<&Place> {
+        let index = number.bits().checked_sub(FIRST)?;
+        self.places.get(Inst::from_u32(index))
+    }
+}
+
+/// Writes the text into a file of its own.
+fn write(directory: &Path, name: &str, text: &str) -> std::io::Result<PathBuf> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let directory = std::path::absolute(directory)?.join(format!("regraft-{}", std::process::id()));
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(&directory)?;
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let name: String = name.chars().take(60).map(plain).collect();
+    let path = directory.join(format!("{name}-{number}.clif"));
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    std::io::Write::write_all(&mut options.open(&path)?, text.as_bytes())?;
+    Ok(path)
+}
+
+/// The text so far, and how many lines of it are complete.
+#[derive(Default)]
+struct Printed {
+    text: String,
+    line: Cell<u32>,
+}
+
+/// Counts lines.
+struct Counted<'a> {
+    text: &'a mut String,
+    line: &'a Cell<u32>,
+}
+
+impl fmt::Write for Counted<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let lines = text.bytes().filter(|&byte| byte == b'\n').count();
+        let lines = u32::try_from(lines).unwrap_or(u32::MAX);
+        self.line.set(self.line.get().saturating_add(lines));
+        self.text.push_str(text);
+        Ok(())
+    }
+}
+
+/// Prints as ever, and takes note of lines.
+struct Writer<'a> {
+    line: &'a Cell<u32>,
+    blocks: SecondaryMap<Block, u32>,
+    insts: SecondaryMap<Inst, Place>,
+}
+
+impl FuncWriter for Writer<'_> {
+    fn write_block_header(
+        &mut self,
+        w: &mut dyn fmt::Write,
+        func: &Function,
+        block: Block,
+        indent: usize,
+    ) -> fmt::Result {
+        self.blocks[block] = self.line.get().saturating_add(1);
+        PlainWriter.write_block_header(w, func, block, indent)
+    }
+
+    fn write_instruction(
+        &mut self,
+        w: &mut dyn fmt::Write,
+        func: &Function,
+        aliases: &SecondaryMap<Value, Vec<Value>>,
+        inst: Inst,
+        indent: usize,
+    ) -> fmt::Result {
+        self.insts[inst].line = self.line.get().saturating_add(1);
+        PlainWriter.write_instruction(w, func, aliases, inst, indent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIF: &str = "
+function %sum(i64) -> i64 system_v {
+block0(v0: i64):
+    v1 = iconst.i64 0
+    jump block1(v1)
+
+block1(v2: i64):
+@0012 v3 = iadd v2, v0
+    v4 = icmp ult v3, v0
+    brif v4, block1(v3), block2
+
+block2:
+    return v3
+}";
+
+    #[test]
+    fn numbers_lead_to_lines_blocks_and_locations() {
+        let original = cranelift_reader::parse_functions(CLIF).unwrap().remove(0);
+        let mut func = original.clone();
+        let lines = Lines::save(&std::env::temp_dir(), "sum/..", &func).unwrap();
+        let text = std::fs::read_to_string(lines.file()).unwrap();
+        std::fs::remove_file(lines.file()).unwrap();
+        assert_eq!(text, original.to_string());
+        assert!(lines.are_clients());
+        let text: Vec<&str> = text.lines().collect();
+        Lines::number(&mut func);
+        for block in func.layout.blocks() {
+            let header = text[lines.header(Some(block)) as usize - 1];
+            assert!(
+                header.trim_start().starts_with(&block.to_string()),
+                "{header}"
+            );
+            for inst in func.layout.block_insts(block) {
+                let number = func.srcloc(inst);
+                let line = text[lines.line(number) as usize - 1];
+                let opcode = func.dfg.insts[inst].opcode().to_string();
+                assert!(line.contains(&opcode), "{line}: {opcode}");
+                let location = original.srcloc(inst);
+                let location = (!location.is_default()).then_some(location);
+                assert_eq!(lines.find(number), (Some(block), location));
+            }
+        }
+        assert_eq!(lines.line(SourceLoc::default()), 0);
+        lines.restore(&mut func);
+        assert_eq!(func.to_string(), original.to_string());
+    }
+}
