@@ -4,8 +4,8 @@
 //!   tier 0   prepare ──▶ instrument ──▶ generate ──▶ link ──▶ publish      first::first_version
 //!            define       instrument     compile      compile  units::exchange
 //!
-//!   tier 1   extract ──▶ optimise ──▶ generate ──▶ link ──▶ publish        region, whole_function
-//!            extract      optimize     compile      compile  publish
+//!   tier 1   extract ──▶ inline ──▶ optimise ──▶ generate ──▶ link ──▶ publish        region, whole_function
+//!            extract      inline     optimize     compile      compile  publish
 //! ```
 //!
 //! Each step is a function in the module named below it. What they work on is a [`Subject`], and [`Code`] between the steps.
@@ -23,6 +23,7 @@ pub mod compile;
 pub mod continuation;
 pub mod extract;
 pub mod first;
+pub mod inline;
 pub mod instrument;
 pub mod optimize;
 pub mod publish;
@@ -68,6 +69,7 @@ fn compile_formed(
     formed: Arc<Formed>,
     code: Result<Code, CompileError>,
 ) -> Result<(Arc<Formed>, Version), CompileError> {
+    let code = code.and_then(|code| inline::inline(engine, code));
     match code.and_then(|code| compile(engine, code)) {
         Ok(version) => Ok((formed, version)),
         Err(error) => {

@@ -1,5 +1,6 @@
 //! What the engine keeps of functions: units, definitions, versions, tiering state. Plain data.
 
+pub mod copies;
 pub mod counters;
 pub mod exchange;
 pub mod formed;

@@ -1,11 +1,13 @@
 //! Passes over Cranelift IR that Cranelift itself does not have.
 //!
 //! Cranelift's `speed` numbers values, folds constants, moves pure operations out of loops, and forwards stores to loads between which no other
-//! store lies. It promotes no stack slot, merges no values of memory where paths meet, inverts no loop and hoists no load. These passes
+//! store lies. It inlines only what it is told to, promotes no stack slot, merges no values of memory where paths meet, inverts no loop and hoists no load. These passes
 //! do, from CLIF to CLIF, before Cranelift compiles a region or a function.
 //!
 //! | pass | what it does | source |
 //! |---|---|---|
+//! | [`Pass::Devirtualize`] | indirect calls become direct ones where they reach what they usually do | Hölzle and Ungar, PLDI 1994 |
+//! | [`Pass::Inline`] | copies of functions take the place of calls | Arnold and others, Dynamo 2000 |
 //! | [`Pass::Promote`] | private stack slots become SSA values | Braun et al., CC 2013 |
 //! | [`Pass::Invert`] | loops test at their bottom | Muchnick, 18.5 |
 //! | [`Pass::Hoist`] | loads of what a loop does not change are done before it | Cooper and Lu, PLDI 1997 |
@@ -21,7 +23,7 @@
 //! * Limits are in one place ([`Policy`]). What is beyond them is left as it is.
 //!
 //! ```
-//! use regraft_optimizer::{Fuel, Passes, Policy, optimize};
+//! use regraft_optimizer::{Fuel, Passes, Policy, Unknown, optimize};
 //!
 //! let text = "function %f(i64) -> i64 {
 //!     ss0 = explicit_slot 8
@@ -32,7 +34,7 @@
 //!     return v2
 //! }";
 //! let mut func = cranelift_reader::parse_functions(text)?.remove(0);
-//! let summary = optimize(&mut func, Passes::default(), &Policy::default(), &mut Fuel::limited(1000))?;
+//! let summary = optimize(&mut func, Passes::all(), &mut Unknown, &Policy::default(), &mut Fuel::limited(1000))?;
 //! assert_eq!(summary.efforts[0].after.loads, 0);
 //! assert_eq!(summary.efforts[0].after.stores, 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -47,6 +49,7 @@ mod access;
 mod account;
 mod address;
 mod available;
+mod callee;
 mod edit;
 mod error;
 mod escape;
@@ -58,6 +61,7 @@ mod policy;
 mod tests;
 
 pub use account::{Effort, Fuel, Summary, Tally};
+pub use callee::{Callee, Callees, Guard, Unknown, can_be_copied, fits};
 pub use error::OptimizeError;
 pub use pass::{Pass, Passes, run_pass};
 pub use policy::Policy;
@@ -80,13 +84,14 @@ use cranelift_codegen::ir::Function;
 pub fn optimize(
     func: &mut Function,
     passes: Passes,
+    callees: &mut dyn Callees,
     policy: &Policy,
     fuel: &mut Fuel,
 ) -> Result<Summary, OptimizeError> {
     let mut summary = Summary::default();
     for pass in Pass::ALL {
         if passes.contains(pass) {
-            run_pass(func, pass, policy, fuel, &mut summary)?;
+            run_pass(func, pass, callees, policy, fuel, &mut summary)?;
         }
     }
     Ok(summary)

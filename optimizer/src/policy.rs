@@ -26,7 +26,7 @@ pub struct Policy {
     pub max_hoisted: usize,
     /// Instructions of a callee that is inlined where it is called once for each execution of its caller or more often.
     pub max_inlined: usize,
-    /// Instructions of a function after inlining, in percent of those before, beyond `min_grown`.
+    /// Instructions of a function after inlining, in percent of those before, beyond `min_grown`: what it may cost to compile.
     pub max_growth: usize,
     /// Instructions that a function may always grow to.
     pub min_grown: usize,
@@ -46,8 +46,8 @@ impl Default for Policy {
             max_loop_blocks: 512,
             max_hoisted: 8,
             max_inlined: 80,
-            max_growth: 300,
-            min_grown: 2000,
+            max_growth: 200,
+            min_grown: 500,
             max_inline_depth: 3,
         }
     }

@@ -1,6 +1,6 @@
 //! Snapshots of every pass: the function before, and after.
 
-use crate::{Fuel, Pass, Passes, Policy, Summary, optimize, run_pass};
+use crate::{Fuel, Pass, Passes, Policy, Summary, Unknown, optimize, run_pass};
 use cranelift_codegen::ir::Function;
 use cranelift_codegen::settings::{self, Flags};
 use cranelift_codegen::verify_function;
@@ -26,6 +26,7 @@ fn run(clif: &str, passes: &[Pass]) -> (Function, Summary) {
         let ran = run_pass(
             &mut func,
             pass,
+            &mut Unknown,
             &policy,
             &mut Fuel::limited(u64::MAX),
             &mut summary,
@@ -60,7 +61,7 @@ fn story(clif: &str, passes: &[Pass]) -> String {
 macro_rules! snapshot {
     ($name:expr, $text:expr) => {
         insta::with_settings!({
-            snapshot_path => "../../snapshots",
+            snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots"),
             prepend_module_to_snapshot => false,
             omit_expression => true,
         }, {
@@ -68,6 +69,8 @@ macro_rules! snapshot {
         });
     };
 }
+
+mod calls;
 
 /// A loop with every variable in a slot, as young front ends make it.
 const SUM_IN_SLOTS: &str = "
@@ -357,13 +360,20 @@ fn fuel() {
     let policy = Policy::default();
     let mut unlimited = Fuel::UNLIMITED;
     let mut func = parse(SUM_IN_SLOTS);
-    optimize(&mut func, Passes::all(), &policy, &mut unlimited).expect("it verifies");
+    optimize(
+        &mut func,
+        Passes::all(),
+        &mut Unknown,
+        &policy,
+        &mut unlimited,
+    )
+    .expect("it verifies");
     let all = unlimited.burnt();
     assert!(all > 5);
     for units in 0..=all {
         let mut fuel = Fuel::limited(units);
         let mut func = parse(SUM_IN_SLOTS);
-        let summary = optimize(&mut func, Passes::all(), &policy, &mut fuel);
+        let summary = optimize(&mut func, Passes::all(), &mut Unknown, &policy, &mut fuel);
         assert_eq!(summary.expect("it verifies").changes(), units);
         verify(&func);
     }
@@ -374,7 +384,14 @@ fn switches() {
     let mut fuel = Fuel::UNLIMITED;
     let passes = Passes::all().without(Pass::Promote);
     let mut func = parse(SUM_IN_SLOTS);
-    let summary = optimize(&mut func, passes, &Policy::default(), &mut fuel).expect("it verifies");
+    let summary = optimize(
+        &mut func,
+        passes,
+        &mut Unknown,
+        &Policy::default(),
+        &mut fuel,
+    )
+    .expect("it verifies");
     assert!(
         summary
             .efforts

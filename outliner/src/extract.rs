@@ -56,6 +56,8 @@ pub struct Extracted {
     /// Side exits that tables took from `side_calls`: none at first, see
     /// [`tabulate_side_exits`](crate::tabulate_side_exits).
     pub side_tables: Vec<SideTable>,
+    /// Indirect calls of the source, and their copies.
+    pub indirect_calls: Vec<(Inst, Inst)>,
 }
 
 /// Extracts the hot blocks of `region` into a function of their own.
@@ -89,11 +91,13 @@ pub fn extract_region(
         extraction.copy_block(block)?;
     }
     let (side_calls, reentry) = (extraction.side_calls, extraction.reentry);
+    let indirect_calls = extraction.remap.indirect_calls;
     Ok(Extracted {
         function,
         side_calls,
         reentry,
         side_tables: vec![],
+        indirect_calls,
     })
 }
 
@@ -169,12 +173,14 @@ pub fn extract_continuation(
         });
     }
     let (side_calls, reentry) = (extraction.side_calls, extraction.reentry);
+    let indirect_calls = extraction.remap.indirect_calls;
     repair(&mut function, &variables)?;
     Ok(Extracted {
         function,
         side_calls,
         reentry,
         side_tables: vec![],
+        indirect_calls,
     })
 }
 

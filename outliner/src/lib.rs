@@ -77,6 +77,7 @@ pub use interface::{
 };
 pub use legality::check_blocks;
 pub use prune::prune_function;
+pub use remap::{Remap, Target};
 pub use residual::residual;
 pub use splice::{Gate, Hook, HookBlocks, UNREACHABLE_TRAP, splice};
 pub use tables::{SideTable, tabulate_side_exits};

@@ -77,6 +77,7 @@ pub fn prune_function(
         side_calls,
         reentry: None,
         side_tables: vec![],
+        indirect_calls: vec![],
     })
 }
 

@@ -11,6 +11,7 @@
 //!   the target means exactly what it meant in the source.
 //! * Destinations of a terminator are not mapped by block but taken, in order,
 //!   from [`Remap::targets`]: two edges to one block can go different ways.
+//! * Stack slots have copies if whoever copies has made them ([`Remap::slots`]); outlining has none.
 //!
 //! Limitations: value labels (`ValueLabel`, DWARF variable locations) are not
 //! copied. Dynamic types are copied whole, by [`Remap::new`], since a type
@@ -21,15 +22,15 @@ use cranelift_codegen::ir::instructions::InstructionMapper;
 use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, Constant, DynamicStackSlot, ExceptionTable, ExceptionTableData,
     ExceptionTableItem, ExtFuncData, ExternalName, FuncRef, Function, GlobalValue, GlobalValueData,
-    Immediate, JumpTable, JumpTableData, MemFlags, MemFlagsData, SigRef, StackSlot, Value,
-    ValueList,
+    Immediate, Inst, JumpTable, JumpTableData, MemFlags, MemFlagsData, Opcode, SigRef, StackSlot,
+    Value, ValueList,
 };
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
 /// Where a destination of a copied terminator goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub enum Target {
     /// To this block of the target function, with the mapped arguments.
     Copy(Block),
     /// To this block, which takes only the edge's `try_call` values.
@@ -37,7 +38,7 @@ pub(crate) enum Target {
 }
 
 /// An instruction mapper from `source` to `target`.
-pub(crate) struct Remap<'a> {
+pub struct Remap<'a> {
     source: &'a Function,
     /// The function under construction.
     pub target: &'a mut Function,
@@ -45,6 +46,10 @@ pub(crate) struct Remap<'a> {
     pub values: FxHashMap<Value, Value>,
     /// The destinations of the terminator that is copied next.
     pub targets: VecDeque<Target>,
+    /// Stack slot of the source → stack slot of the target.
+    pub slots: FxHashMap<StackSlot, StackSlot>,
+    /// Indirect calls of the source, and their copies.
+    pub indirect_calls: Vec<(Inst, Inst)>,
     signatures: FxHashMap<SigRef, SigRef>,
     functions: FxHashMap<FuncRef, FuncRef>,
     globals: FxHashMap<GlobalValue, GlobalValue>,
@@ -55,6 +60,10 @@ pub(crate) struct Remap<'a> {
 
 impl<'a> Remap<'a> {
     /// Starts a copy; dynamic types are copied at once.
+    ///
+    /// # Errors
+    ///
+    /// `Malformed` for global values that form a cycle; `TooManyMemFlags`.
     pub fn new(source: &'a Function, target: &'a mut Function) -> Result<Self, OutlineError> {
         // Cursors record the default location, which must not become the base.
         let base = source.params.base_srcloc();
@@ -66,6 +75,8 @@ impl<'a> Remap<'a> {
             target,
             values: FxHashMap::default(),
             targets: VecDeque::new(),
+            slots: FxHashMap::default(),
+            indirect_calls: vec![],
             signatures: FxHashMap::default(),
             functions: FxHashMap::default(),
             globals: FxHashMap::default(),
@@ -88,12 +99,7 @@ impl<'a> Remap<'a> {
     /// # Errors
     ///
     /// `UndefinedValue` where an operand has no copy yet.
-    pub fn copy_inst(
-        &mut self,
-        block: Block,
-        inst: cranelift_codegen::ir::Inst,
-        into: Block,
-    ) -> Result<(), OutlineError> {
+    pub fn copy_inst(&mut self, block: Block, inst: Inst, into: Block) -> Result<(), OutlineError> {
         self.block = block;
         let data = self.source.dfg.insts[inst].map(&mut *self);
         self.take_error()?;
@@ -104,6 +110,9 @@ impl<'a> Remap<'a> {
         let location = self.source.srcloc(inst);
         if !location.is_default() {
             self.target.set_srcloc(copy, location);
+        }
+        if self.source.dfg.insts[inst].opcode() == Opcode::CallIndirect {
+            self.indirect_calls.push((inst, copy));
         }
         let tags = self.source.debug_tags.get(inst);
         if !tags.is_empty() {
@@ -316,6 +325,9 @@ impl InstructionMapper for Remap<'_> {
     }
 
     fn map_stack_slot(&mut self, slot: StackSlot) -> StackSlot {
+        if let Some(&copy) = self.slots.get(&slot) {
+            return copy;
+        }
         self.fail(OutlineError::Malformed(
             "a stack slot that was not turned into an address",
         ));

@@ -8,6 +8,7 @@ mod constructs;
 mod corpus;
 mod detect;
 mod errors;
+mod inline;
 mod jit;
 mod layers;
 mod limits;

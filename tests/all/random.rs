@@ -182,6 +182,17 @@ fn running_notices_sabotage() {
 }
 
 #[test]
+fn passes_notice_sabotage() {
+    for sabotage in [
+        Sabotage::StaleArgument,
+        Sabotage::LoseStore,
+        Sabotage::WrongCopy,
+    ] {
+        notices("optimized", sabotage);
+    }
+}
+
+#[test]
 fn engines_notice_sabotage() {
     for sabotage in [Sabotage::StaleArgument, Sabotage::LoseStore] {
         notices("engines", sabotage);

@@ -8,6 +8,7 @@ use super::plain::{Outcome, name_of};
 use crate::generate::host::Host;
 use crate::generate::{Program, Source};
 use cranelift_codegen::ir::Function;
+use regraft::optimizer::Passes;
 use regraft::regions::{Mode as Counting, Policy, Profile};
 use regraft::{
     Compilation, CompileMode, Config, Detection, Mode, Optimizer, Pacing, Reclamation, Sampling,
@@ -116,7 +117,10 @@ impl Choices {
             policy,
             templates: source.percent(70),
             optimizer: match source.percent(50) {
-                true => Optimizer::default(),
+                true => Optimizer {
+                    passes: Passes::all(),
+                    ..Optimizer::default()
+                },
                 false => Optimizer::off(),
             },
             ..base(Mode::Tiered)

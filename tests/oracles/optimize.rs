@@ -3,13 +3,17 @@
 //! Which passes run, how often, in which order and on how much fuel is drawn as well.
 
 use super::plain::{Plain, isa};
+use super::sabotage::spoil_copy;
 use super::{Sabotage, Stats, interpreter};
 use crate::generate::host::Host;
 use crate::generate::{MAIN, Program, Source};
-use cranelift_codegen::ir::Function;
-use regraft_optimizer::{Fuel, Pass, Policy, Summary, run_pass};
+use cranelift_codegen::ir::{ExternalName, FuncRef, Function, Inst, InstructionData};
+use regraft_optimizer::{
+    Callee, Callees, Fuel, Pass, Policy, Summary, can_be_copied, fits, run_pass,
+};
 use regraft_outliner::outline;
 use regraft_regions::{Flow, LoopForest};
+use std::sync::Arc;
 
 /// Bytes at the end of a case that choose the passes.
 const PASS_BYTES: usize = 24;
@@ -42,6 +46,53 @@ fn plan(bytes: &[u8]) -> Plan {
     }
 }
 
+/// The functions of a program, by name.
+struct Known {
+    functions: Vec<Arc<Function>>,
+    /// Whether a copy was sabotaged, if it is to be.
+    sabotaged: Option<bool>,
+}
+
+impl Known {
+    fn function(&self, caller: &Function, callee: FuncRef) -> Option<&Arc<Function>> {
+        let ExternalName::TestCase(name) = &caller.dfg.ext_funcs[callee].name else {
+            return None;
+        };
+        let name = format!("%{}", String::from_utf8_lossy(name.raw()));
+        let mut functions = self.functions.iter();
+        let found = functions.find(|function| function.name.to_string() == name)?;
+        fits(caller, callee, found).then_some(found)
+    }
+}
+
+impl Callees for Known {
+    fn size(&mut self, caller: &Function, callee: FuncRef) -> Option<usize> {
+        can_be_copied(self.function(caller, callee)?)
+    }
+
+    fn find(&mut self, caller: &Function, callee: FuncRef) -> Option<Callee> {
+        let mut body = Arc::clone(self.function(caller, callee)?);
+        if let Some(sabotaged) = &mut self.sabotaged {
+            *sabotaged |= spoil_copy(Arc::make_mut(&mut body));
+        }
+        Some(Callee { body, guard: None })
+    }
+
+    /// Any function that it could be: a wrong guess must do no harm.
+    fn target(&mut self, caller: &mut Function, call: Inst) -> Option<FuncRef> {
+        let InstructionData::CallIndirect { sig_ref, .. } = caller.dfg.insts[call] else {
+            return None;
+        };
+        let signature = &caller.dfg.signatures[sig_ref];
+        let refs = caller.dfg.ext_funcs.iter();
+        let mut refs =
+            refs.filter(|(_, callee)| caller.dfg.signatures[callee.signature] == *signature);
+        let nth = call.as_u32() as usize % 2;
+        let found = refs.nth(nth).map(|(callee, _)| callee)?;
+        self.function(caller, found).is_some().then_some(found)
+    }
+}
+
 /// The program with a loop outlined, where there is one that can be.
 fn outlined(program: &Program) -> Option<Vec<Function>> {
     let main = program.main();
@@ -70,6 +121,10 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
     if plan.outlines {
         functions = outlined(&program).unwrap_or(functions);
     }
+    let mut callees = Known {
+        functions: program.functions.iter().cloned().map(Arc::new).collect(),
+        sabotaged: (sabotage == Some(Sabotage::WrongCopy)).then_some(false),
+    };
     let mut stats = Stats {
         cases: 1,
         ..Stats::default()
@@ -79,7 +134,14 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
     for function in &mut functions {
         for &pass in &plan.passes {
             let before = function.clone();
-            let ran = run_pass(function, pass, &policy, &mut plan.fuel, &mut summary);
+            let ran = run_pass(
+                function,
+                pass,
+                &mut callees,
+                &policy,
+                &mut plan.fuel,
+                &mut summary,
+            );
             ran.map_err(|error| format!("{pass} refuses: {error}\n{before}"))?;
             cranelift_codegen::verify_function(function, &*isa()).map_err(|errors| {
                 format!(
@@ -92,7 +154,8 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
     stats.optimized = summary.changes();
     if let Some(sabotage) = sabotage {
         let spoiled = functions.iter_mut().any(|func| sabotage.spoil(func, false));
-        stats.sabotaged = usize::from(spoiled);
+        let copied = callees.sabotaged.unwrap_or(false);
+        stats.sabotaged = usize::from(spoiled || copied);
     }
     compare(&program, &functions, sabotage, &mut stats).map_err(|error| {
         let text: String = functions.iter().map(|func| format!("{func}\n")).collect();

@@ -16,6 +16,8 @@ use regraft_regions::Flow;
 pub enum Sabotage {
     /// A live-out is lost: zero leaves instead.
     DropLiveOut,
+    /// What is inlined returns zero.
+    WrongCopy,
     /// Control leaves by another exit.
     SwapExits,
     /// Back edges hand on what their headers got the last time.
@@ -51,7 +53,7 @@ impl Sabotage {
     /// `outlined` says that it returns an exit number and live-outs.
     pub fn spoil(self, func: &mut Function, outlined: bool) -> bool {
         match self {
-            Self::DropLiveOut if outlined => drop_live_out(func),
+            Self::DropLiveOut if outlined => drop_result(func, 1),
             Self::SwapExits if outlined => swap_exits(func),
             Self::StaleArgument => stale_argument(func),
             Self::LoseStore => lose_store(func),
@@ -81,10 +83,16 @@ fn is_constant(func: &Function, value: Value) -> bool {
     }
 }
 
-fn drop_live_out(func: &mut Function) -> bool {
+/// Spoils what is about to be inlined; says whether there was anything to spoil.
+pub fn spoil_copy(func: &mut Function) -> bool {
+    drop_result(func, 0)
+}
+
+/// A result, of those from the `first` on, becomes zero.
+fn drop_result(func: &mut Function, first: usize) -> bool {
     for inst in returns(func) {
         let args = func.dfg.inst_args(inst).to_vec();
-        for (at, &arg) in args.iter().enumerate().skip(1) {
+        for (at, &arg) in args.iter().enumerate().skip(first) {
             let ty = func.dfg.value_type(arg);
             // An `i64` may be an address.
             if ![types::I8, types::I16, types::I32].contains(&ty) || is_constant(func, arg) {

@@ -25,6 +25,7 @@
 //! Not here: which signal means what ([`crate::call::trap`]).
 
 mod blocks;
+mod copied;
 mod handlers;
 
 use crate::code::externals::Externals;
@@ -42,6 +43,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, Weak};
 
 pub(crate) use blocks::{Places, locate_by_block};
+pub(crate) use copied::Copied;
 pub(crate) use handlers::HandledCalls;
 
 /// What of a function a piece of code is.
@@ -82,7 +84,8 @@ impl fmt::Display for CodeUnit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CodeLocation {
-    /// The function's name, as it was declared.
+    /// The function's name, as it was declared. Where code of another function holds a copy of it, this is the function that
+    /// was copied, and `offset` is that in the code of the other.
     pub function: Arc<str>,
     /// What of the function was running.
     pub unit: CodeUnit,
@@ -159,6 +162,8 @@ enum Locations {
     Places(Arc<Places>),
     /// Numbers of instructions.
     Lines(Arc<Lines>),
+    /// Numbers of places in several functions.
+    Copied(Arc<Copied>),
 }
 
 impl Locations {
@@ -172,6 +177,7 @@ impl Locations {
                 None => (None, None),
             },
             Self::Lines(lines) => lines.find(location),
+            Self::Copied(_) => (None, None),
         }
     }
 
@@ -180,7 +186,7 @@ impl Locations {
         match self {
             Self::Blocks => true,
             Self::Lines(lines) => !lines.are_clients(),
-            Self::Client | Self::Places(_) => false,
+            Self::Client | Self::Places(_) | Self::Copied(_) => false,
         }
     }
 }
@@ -240,6 +246,12 @@ impl Origin {
         self
     }
 
+    /// Says that the code holds copies of other functions, and what its source locations are.
+    pub fn with_copies(mut self, copied: Copied) -> Self {
+        self.locations = Locations::Copied(Arc::new(copied));
+        self
+    }
+
     /// What the client's names lead to, if they are not the engine's.
     pub fn externals(&self) -> Option<&Externals> {
         self.externals.as_deref()
@@ -254,7 +266,20 @@ impl Origin {
     pub fn lines(&self) -> Option<&Lines> {
         match &self.locations {
             Locations::Lines(lines) => Some(lines),
+            Locations::Copied(copied) => copied.holder()?.lines(),
             Locations::Client | Locations::Blocks | Locations::Places(_) => None,
+        }
+    }
+
+    /// The line of its text behind a source location of the code; 0 for none, as of what was copied from another function.
+    pub fn line(&self, location: SourceLoc) -> u32 {
+        match &self.locations {
+            Locations::Lines(lines) => lines.line(location),
+            Locations::Copied(copied) => match copied.find(location) {
+                Some((origin, location)) if origin.number == self.number => origin.line(location),
+                _ => 0,
+            },
+            Locations::Client | Locations::Blocks | Locations::Places(_) => 0,
         }
     }
 
@@ -460,8 +485,7 @@ impl CodeMap {
         }
         let code = read(&self.code);
         let (_, offset, listed) = find_listed(&code, pc)?;
-        let Listed { origin, tables, .. } = listed;
-        let (block, source) = listed.place(offset);
+        let (origin, block, source) = listed.place(offset);
         Some(CodeLocation {
             function: Arc::clone(&origin.function),
             unit: origin.unit,
@@ -469,7 +493,7 @@ impl CodeMap {
             offset,
             source,
             block: block.filter(|_| origin.locations.are_blocks()),
-            trap: tables.trap(offset),
+            trap: listed.tables.trap(offset),
         })
     }
 
@@ -488,12 +512,13 @@ impl CodeMap {
     pub fn sampled(&self, pc: usize) -> Option<SampledCode> {
         let code = read(&self.code);
         let (start, offset, listed) = find_listed(&code, pc)?;
+        let (origin, block, _) = listed.place(offset);
         Some(SampledCode {
             function: listed.origin.number,
             unit: listed.origin.unit,
             tier: listed.tier,
             start,
-            block: listed.place(offset).0,
+            block: block.filter(|_| origin.number == listed.origin.number),
         })
     }
 }
@@ -506,12 +531,21 @@ fn find_listed(code: &BTreeMap<usize, Listed>, pc: usize) -> Option<(usize, u32,
 }
 
 impl Listed {
-    /// The block, if it is known, and the client's location, if there is one.
-    fn place(&self, offset: u32) -> (Option<Block>, Option<SourceLoc>) {
-        match self.tables.location(offset) {
-            Some(location) => self.origin.locations.find(location),
-            None => (None, None),
+    /// What the code at an offset was made from; the block, if it is known, and the client's location, if there is one.
+    fn place(&self, offset: u32) -> (&Origin, Option<Block>, Option<SourceLoc>) {
+        let mut origin = &self.origin;
+        let mut location = self.tables.location(offset);
+        if let (Locations::Copied(copied), Some(number)) = (&origin.locations, location) {
+            match copied.find(number) {
+                Some((from, found)) => {
+                    origin = from;
+                    location = (!found.is_default()).then_some(found);
+                }
+                None => location = None,
+            }
         }
+        let (block, source) = location.map_or((None, None), |at| origin.locations.find(at));
+        (origin, block, source)
     }
 }
 

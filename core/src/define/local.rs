@@ -32,6 +32,7 @@ use crate::pipeline::first::starts_at_speed;
 use crate::pipeline::instrument::instrument;
 use crate::pipeline::optimize::{optimize, promote};
 use crate::reclaim::{forget_hooks, forget_regions, free};
+use crate::units::copies::Copies;
 use crate::units::function::References;
 use crate::units::function::{Body, FunctionUnit};
 use crate::units::made::Made;
@@ -45,7 +46,7 @@ use std::collections::HashSet;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// A definition that is compiled but not linked.
 #[derive(Debug)]
@@ -106,6 +107,8 @@ pub(crate) fn prepare(
         block_locations: false,
         lines,
         references: References::default(),
+        copies: Copies::default(),
+        copied_size: OnceLock::new(),
         externals: Some(Arc::default()),
         baseline: Made::new(),
         begun: AtomicBool::new(false),

@@ -10,11 +10,12 @@ use crate::define::numbering::number_references;
 use crate::error::Error;
 use crate::passes::simplify::remove_constant_parameters;
 use crate::pipeline::optimize::promote;
+use crate::units::copies::Copies;
 use crate::units::function::{Body, FunctionUnit};
 use crate::units::made::Made;
 use cranelift_codegen::ir::Function;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 /// Checks a definition and turns its names into numbers.
 pub(crate) fn prepare(
@@ -60,6 +61,8 @@ pub(crate) fn prepare(
         block_locations,
         lines,
         references,
+        copies: Copies::default(),
+        copied_size: OnceLock::new(),
         externals: None,
         baseline: Made::new(),
         begun: AtomicBool::new(false),

@@ -230,7 +230,7 @@ impl Observer {
 impl Served {
     fn show_version(&self, version: &Complete<'_>, isa: &dyn TargetIsa) -> Shown {
         let Complete { origin, tables, .. } = *version;
-        let rows = origin.lines().map(|lines| rows(lines, tables));
+        let rows = origin.lines().map(|_| rows(origin, tables));
         let source = origin.lines().zip(rows.as_ref());
         self.show(&Piece {
             name: &origin.symbol(version.tier),
@@ -248,7 +248,7 @@ impl Served {
 }
 
 /// Where in the code which line starts: in order, without repetitions.
-fn rows(lines: &Lines, tables: &CodeTables) -> Vec<Row> {
+fn rows(origin: &Origin, tables: &CodeTables) -> Vec<Row> {
     let mut rows: Vec<Row> = vec![];
     let mut end = 0;
     let mut push = |offset, line| {
@@ -260,7 +260,7 @@ fn rows(lines: &Lines, tables: &CodeTables) -> Vec<Row> {
         if start > end {
             push(end, 0);
         }
-        push(start, lines.line(location));
+        push(start, origin.line(location));
         end = stop;
     }
     // Constants are behind the last instruction.

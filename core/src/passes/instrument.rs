@@ -53,6 +53,8 @@ pub struct Plan<'a> {
     pub hook_units: &'a [u32],
     /// Where the other counters go; absent where tier 0 does not count.
     pub placement: Option<&'a Placement>,
+    /// The indirect calls whose targets are noted, where tier 0 counts.
+    pub targets: &'a [Inst],
     /// The function's own unit.
     pub unit: u32,
     /// The pointer type of the target.
@@ -86,6 +88,7 @@ pub fn instrument(
         plan.hooks.iter().map(|hook| hook.interface.exits.len()),
         sites.len(),
     )
+    .with_targets(plan.targets.len())
     .with_copies(plan.copies);
     let mut out = func.clone();
     if plan.placement.is_none() {
@@ -125,6 +128,9 @@ pub fn instrument(
             }
         };
         increment(cursor, plan.pointer, counters, offset);
+    }
+    for call in plan.targets.iter().copied().enumerate() {
+        note_target(&mut out, plan.pointer, &layout, counters, call);
     }
     hook_entry(&mut out, plan.pointer, plan.unit, counters, runtime)?;
     Ok((out, layout))
@@ -368,11 +374,15 @@ fn call_region(
 
 mod copies;
 mod outlined;
+mod targets;
 mod uncounted;
 
 use uncounted::CellGate;
 
 use copies::Base;
+use targets::note_target;
+
+pub(crate) use targets::indirect_calls;
 
 pub(crate) use outlined::{HookCounters, count_continuation, count_region};
 

@@ -1,12 +1,15 @@
 //! The layout of a function's counter block.
 //!
 //! One array of 64-bit cells per function: the countdown of its calls, then
-//! each hook's cells, then one cell per counter site. Offsets are in bytes.
+//! each hook's cells, then one cell per counter site, then two for each indirect call. Offsets are in bytes.
 //! There may be several copies of it, one behind the other, each on cache
 //! lines of its own.
 
 /// The size of a cell in bytes.
 const CELL_BYTES: i32 = 8;
+
+/// Cells of an indirect call.
+const TARGET_CELLS: usize = 2;
 
 /// Cells of a hook before those of its exits.
 const HOOK_CELLS: usize = 4;
@@ -16,6 +19,8 @@ const HOOK_CELLS: usize = 4;
 pub struct CounterLayout {
     hooks: Vec<usize>,
     sites: usize,
+    /// The first cell of targets.
+    targets: usize,
     cells: usize,
     /// A power of two.
     copies: u32,
@@ -39,8 +44,17 @@ impl CounterLayout {
         Self {
             hooks,
             sites: cells,
+            targets: cells + sites,
             cells: cells + sites,
             copies: 1,
+        }
+    }
+
+    /// The same, with cells for the targets of so many indirect calls.
+    pub fn with_targets(self, calls: usize) -> Self {
+        Self {
+            cells: self.targets + TARGET_CELLS * calls,
+            ..self
         }
     }
 
@@ -98,6 +112,16 @@ impl CounterLayout {
     /// The counter of a site.
     pub fn site(&self, site: usize) -> i32 {
         offset(self.sites + site)
+    }
+
+    /// The address that an indirect call reaches most often.
+    pub fn target(&self, call: usize) -> i32 {
+        offset(self.targets + TARGET_CELLS * call)
+    }
+
+    /// How far that is ahead of the others.
+    pub fn lead(&self, call: usize) -> i32 {
+        offset(self.targets + TARGET_CELLS * call + 1)
     }
 
     fn hook_cell(&self, hook: usize, cell: usize) -> i32 {

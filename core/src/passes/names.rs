@@ -29,6 +29,9 @@ pub const DATA: u32 = 0x7267_0004;
 /// Tables of continuations, by number among those of the code being linked.
 pub const TABLES: u32 = 0x7267_0005;
 
+/// What copies of other functions refer to, by number among the addresses of the code being linked.
+pub const COPIES: u32 = 0x7267_0006;
+
 /// The runtime entry point that a counter below zero calls: takes the
 /// address of a unit's cell, returns a region's entry address or 0.
 pub const RUNTIME_HOT: u32 = 0;

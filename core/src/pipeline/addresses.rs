@@ -34,7 +34,7 @@ pub(crate) fn address_of(
         names::FUNCTIONS => origin.stubs().find(index),
         names::UNITS => slot(index).map(|slot| slot.stub),
         names::CELLS => slot(index).map(|slot| slot.cell),
-        names::COUNTERS | names::TABLES => {
+        names::COUNTERS | names::TABLES | names::COPIES => {
             let mut own = own.iter();
             own.find(|own| own.0 == (namespace, index)).map(|own| own.1)
         }

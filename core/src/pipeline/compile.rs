@@ -10,7 +10,7 @@
 
 use crate::code::codemap::Origin;
 use crate::code::error::CompileError;
-use crate::code::externals::OwnData;
+use crate::code::externals::{Kept, OwnData};
 use crate::code::generate::{self, GenerateError, Generated};
 use crate::code::link::{Place, place};
 use crate::config::faults::{Faults, Stage};
@@ -23,8 +23,8 @@ use crate::threads::background::compute;
 use crate::units::version::{Version, link_version};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::Function;
-use regraft_optimizer::Summary;
+use cranelift_codegen::ir::{Function, Inst};
+use regraft_optimizer::{Effort, Summary};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,6 +40,27 @@ pub(crate) struct Code {
     pub func: Function,
     /// Data that only this code knows.
     pub own: Vec<OwnData>,
+    /// Indirect calls, and the addresses that they mostly reach.
+    pub usual: Vec<(Inst, usize)>,
+    /// What it refers to besides what its definition keeps.
+    pub kept: Vec<Kept>,
+    /// What was done to it so far.
+    pub passes: Vec<Effort>,
+}
+
+impl Code {
+    /// Code at tier 1 that nothing is known of but what it was made of.
+    pub fn new(origin: Origin, func: Function, own: Vec<OwnData>) -> Self {
+        Self {
+            tier: 1,
+            origin,
+            func,
+            own,
+            usual: vec![],
+            kept: vec![],
+            passes: vec![],
+        }
+    }
 }
 
 /// Compiles a version, unless code memory is so full that what is left must be kept for continuations.
@@ -55,6 +76,9 @@ pub(crate) fn compile_from_reserve(engine: &Inner, code: Code) -> Result<Version
         origin,
         mut func,
         own,
+        kept,
+        mut passes,
+        usual: _,
     } = code;
     let name = origin.name();
     let start = Instant::now();
@@ -67,8 +91,10 @@ pub(crate) fn compile_from_reserve(engine: &Inner, code: Code) -> Result<Version
     let generated = generate(engine, tier, &name, context, true, &mut Default::default())?;
     let place = place(&engine.arena, &generated.code)?;
     let version = link(engine, place, &origin, generated, &own)?;
+    version.code.with(|code| code.kept = kept);
+    passes.extend(summary.efforts);
     Ok(Version {
-        passes: summary.efforts,
+        passes,
         compile_time: version.compile_time + optimizing,
         ..version
     })

@@ -15,12 +15,15 @@ use crate::units::formed::{Formed, Side};
 use crate::units::part::HotPart;
 use crate::units::subject::Subject;
 use crate::units::tiering::Analysis;
-use cranelift_codegen::ir::{ExternalName, FuncRef, Function, GlobalValueData, UserExternalName};
+use cranelift_codegen::ir::{
+    ExternalName, FuncRef, Function, GlobalValueData, Inst, UserExternalName,
+};
 use regraft_outliner::{
     Extracted, Interface, OutlineError, check_continuation, check_region, check_side_tables,
     extract_continuation, extract_region, prune_function, tabulate_side_exits,
 };
 use regraft_regions::Region;
+use std::collections::HashMap;
 
 /// The region of a hook.
 pub(crate) fn region(
@@ -68,11 +71,13 @@ pub(crate) fn region(
     );
     own.push(tiering.own_data(function.unit));
     let entry = formed.region.entry();
+    let copies: HashMap<Inst, Inst> = extracted.indirect_calls.into_iter().collect();
+    let usual = tiering.usual_targets().into_iter();
+    let usual = usual.filter_map(|(call, target)| Some((*copies.get(&call)?, target)));
+    let origin = subject.origin(CodeUnit::Region { entry });
     Ok(Code {
-        tier: 1,
-        origin: subject.origin(CodeUnit::Region { entry }),
-        func: extracted.function,
-        own,
+        usual: usual.collect(),
+        ..Code::new(origin, extracted.function, own)
     })
 }
 
@@ -105,10 +110,8 @@ pub(crate) fn function(subject: Subject<'_>, formed: &Formed) -> Result<Code, Co
         }
     };
     Ok(Code {
-        tier: 1,
-        origin: subject.origin(CodeUnit::Function),
-        func,
-        own: vec![],
+        usual: subject.tiering.usual_targets(),
+        ..Code::new(subject.origin(CodeUnit::Function), func, vec![])
     })
 }
 
@@ -170,12 +173,8 @@ pub(crate) fn continuation(
         start: side.start,
     };
     let counters = ((names::COUNTERS, unit), side.counters.address());
-    Ok(Code {
-        tier: 1,
-        origin: subject.origin(code_unit),
-        func: continuation,
-        own: vec![counters, tiering.own_data(function.unit)],
-    })
+    let own = vec![counters, tiering.own_data(function.unit)];
+    Ok(Code::new(subject.origin(code_unit), continuation, own))
 }
 
 /// What a region's code counts for tier 0.

@@ -65,12 +65,8 @@ pub(crate) fn starts_at_speed(engine: &Inner, body: &Body) -> bool {
 
 /// The function as it is, at tier 1.
 fn eager(engine: &Inner, function: &FunctionUnit, body: &Body) -> Result<Baseline, CompileError> {
-    let code = Code {
-        tier: 1,
-        origin: body.origin(function, CodeUnit::Function),
-        func: body.source.clone(),
-        own: vec![],
-    };
+    let origin = body.origin(function, CodeUnit::Function);
+    let code = Code::new(origin, body.source.clone(), vec![]);
     Ok(Baseline {
         version: compile(engine, code)?,
         tiering: None,
@@ -86,11 +82,10 @@ fn counted(
     let instrumented = instrument(engine, function, body);
     let (func, tiering) = instrumented.inspect_err(|_| forget_regions(engine, body))?;
     let origin = body.origin(function, CodeUnit::Function);
+    let origin = origin.with_places(tiering.places.as_ref());
     let code = Code {
         tier: 0,
-        origin: origin.with_places(tiering.places.as_ref()),
-        func,
-        own: vec![tiering.own_data(function.unit)],
+        ..Code::new(origin, func, vec![tiering.own_data(function.unit)])
     };
     let version = compile(engine, code).inspect_err(|_| forget_hooks(engine, &tiering))?;
     tracing::debug!(

@@ -12,8 +12,9 @@ use crate::config::detection::Detection;
 use crate::config::faults::Stage;
 use crate::context::Inner;
 use crate::pacing::weigh;
-use crate::passes::instrument::{self, Plan};
+use crate::passes::instrument::{self, Plan, indirect_calls};
 use crate::pipeline::compile::fault;
+use crate::pipeline::optimize::wants;
 use crate::units::counters::Counters;
 use crate::units::function::{Body, FunctionUnit};
 use crate::units::ledger::Releasable;
@@ -24,6 +25,7 @@ use crate::units::tiering::{Analysis, HotState, LoopHook, TierState, Tiering, kn
 use cranelift_codegen::ir::Function;
 use regraft_executor::locks::write;
 use regraft_executor::slots::OwnedSlot;
+use regraft_optimizer::Pass;
 use regraft_outliner::{Hook, Interface, OutlineError, hookable_loop};
 use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Mode as Counting, Region, estimate};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -65,6 +67,10 @@ pub(crate) fn instrument(
     let counting = counting(engine, weights.function.instructions);
     let count = || regraft_regions::place(func, &analysis.flow, &frequencies, &known, counting);
     let placement = (engine.config.detection == Detection::Counters).then(count);
+    let targets = match placement {
+        Some(_) if wants(engine, Pass::Devirtualize) => indirect_calls(func),
+        _ => vec![],
+    };
     let spliced: Vec<Hook<'_>> = hooks
         .iter()
         .map(|hook| Hook {
@@ -78,6 +84,7 @@ pub(crate) fn instrument(
         hooks: &spliced,
         hook_units: &units,
         placement: placement.as_ref(),
+        targets: &targets,
         unit: function.unit,
         copies: engine.config.counter_copies,
         pointer: engine.isas.tier0.pointer_type(),
@@ -113,6 +120,7 @@ pub(crate) fn instrument(
         hooks,
         refused,
         placement,
+        targets,
         counters,
         samples,
         places,

@@ -1,7 +1,8 @@
 //! Where passes of `regraft_optimizer` run: on definitions, and on what is compiled at tier 1.
 //!
 //! Definitions: private stack slots become values before anything else is done to a function, so that tier 0 keeps fewer values in
-//! memory, and regions get them as live-ins. Tier 1: all passes, on each region and function as it goes to the code generator.
+//! memory, and regions get them as live-ins. Tier 1: all passes, on each region and function as it goes to the code generator; calls
+//! are inlined before.
 //!
 //! Invariants:
 //!
@@ -18,7 +19,7 @@ use crate::config::optimizer::Optimizer;
 use crate::context::Inner;
 use cranelift_codegen::ir::Function;
 use regraft_executor::locks::lock;
-use regraft_optimizer::{Fuel, Pass, Passes, Summary};
+use regraft_optimizer::{Callees, Fuel, Pass, Passes, Summary, Unknown};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Makes values of a definition's private stack slots.
@@ -28,9 +29,30 @@ pub(crate) fn promote(engine: &Inner, name: &str, func: &mut Function) {
     {
         return;
     }
-    if let Err(error) = run_passes(engine, name, func, passes) {
+    if let Err(error) = run_passes(engine, name, func, passes, &mut Unknown) {
         tracing::error!(function = %name, %error, "a definition is not optimized");
     }
+}
+
+/// Whether a pass runs on what is compiled at tier 1.
+pub(crate) fn wants(engine: &Inner, pass: Pass) -> bool {
+    engine.tiers_up() && engine.config.optimizer.passes.contains(pass)
+}
+
+/// Lets copies of functions take the place of calls, of indirect ones as well where they mostly reach the same.
+///
+/// # Errors
+/// [`CompileError::Check`], where everything is checked.
+pub(crate) fn copy_callees(
+    engine: &Inner,
+    name: &str,
+    func: &mut Function,
+    callees: &mut dyn Callees,
+) -> Result<Summary, CompileError> {
+    let chosen = [Pass::Devirtualize, Pass::Inline].into_iter();
+    let chosen = chosen.filter(|&pass| wants(engine, pass));
+    let passes = chosen.fold(Passes::NONE, Passes::with);
+    run_passes(engine, name, func, passes, callees)
 }
 
 /// Optimizes what is compiled at tier 1.
@@ -45,7 +67,8 @@ pub(crate) fn optimize(
     if engine.config.mode == Mode::Eager || engine.config.optimizer.passes == Passes::NONE {
         return Ok(Summary::default());
     }
-    run_passes(engine, name, func, engine.config.optimizer.passes)
+    let passes = engine.config.optimizer.passes;
+    run_passes(engine, name, func, passes, &mut Unknown)
 }
 
 fn run_passes(
@@ -53,12 +76,14 @@ fn run_passes(
     name: &str,
     func: &mut Function,
     passes: Passes,
+    callees: &mut dyn Callees,
 ) -> Result<Summary, CompileError> {
     let before = func.clone();
     let Optimizer { policy, fuel, .. } = &engine.config.optimizer;
     let run = AssertUnwindSafe(|| {
-        let mut optimize =
-            |fuel: &mut Fuel| regraft_optimizer::optimize(func, passes, policy, fuel);
+        let mut optimize = |fuel: &mut Fuel| {
+            regraft_optimizer::optimize(func, passes, &mut *callees, policy, fuel)
+        };
         match &fuel.0 {
             Some(shared) => optimize(&mut lock(shared)),
             None => optimize(&mut Fuel::UNLIMITED.clone()),

@@ -9,6 +9,7 @@ pub(crate) use references::References;
 use crate::code::codemap::{CodeUnit, Origin};
 use crate::code::externals::Externals;
 use crate::code::lines::Lines;
+use crate::units::copies::Copies;
 use crate::units::exchange;
 use crate::units::exchange::{Current, Publish, Removed, Slot};
 use crate::units::lazy::Lazy;
@@ -22,7 +23,7 @@ use regraft_regions::function_hash;
 use regraft_symbols::Shown;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 /// A function of an engine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,12 +112,14 @@ impl FunctionUnit {
         body: Option<Arc<Body>>,
         entry: Option<usize>,
     ) -> Result<Option<Arc<Body>>, Removed> {
-        exchange::exchange(&mut write(&self.current), &self.slot, body, entry)
+        let old = exchange::exchange(&mut write(&self.current), &self.slot, body, entry);
+        old.inspect(|old| old.iter().for_each(|old| old.copies.replaced()))
     }
 
     /// Lets calls trap from now on, and no definition come about; returns the one before.
     pub fn remove(&self) -> Option<Arc<Body>> {
-        exchange::remove(&mut write(&self.current), &self.slot)
+        let old = exchange::remove(&mut write(&self.current), &self.slot);
+        old.inspect(|old| old.copies.replaced())
     }
 
     /// Lets calls reach the first version of `body`, or what is newer of it; says whether it is the definition.
@@ -220,6 +223,10 @@ pub(crate) struct Body {
     pub lines: Option<Arc<Lines>>,
     /// The functions it refers to.
     pub references: References,
+    /// What copies of it look at, in code of other functions.
+    pub copies: Copies,
+    /// Its instructions, if code of other functions may hold copies of it.
+    pub copied_size: OnceLock<Option<usize>>,
     /// What its names lead to, where they are not the engine's.
     pub externals: Option<Arc<Externals>>,
     /// Its first version, compiled once and kept.

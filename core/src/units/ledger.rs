@@ -1,6 +1,7 @@
 //! Who owns code, and how many bytes of it there are.
 
 use crate::code::codemap::Listing;
+use crate::code::externals::Kept;
 use crate::observe::Seen;
 use regraft_executor::arena::{OwnedCode, RangeStats};
 use regraft_executor::locks::{Locked, lock};
@@ -56,6 +57,8 @@ pub(crate) struct Code {
     /// Its place in the ledger.
     pub account: Option<Account>,
     pub memory: OwnedCode,
+    /// What it refers to besides what its definition keeps.
+    pub kept: Vec<Kept>,
 }
 
 /// Bytes of machine code of one tier.

@@ -51,6 +51,8 @@ impl Unit {
 #[derive(Debug, Default)]
 pub(crate) struct UnitTable {
     units: BTreeMap<u32, Unit>,
+    /// Functions by their stubs.
+    stubs: HashMap<usize, u32>,
     next: u32,
     pub functions: HashMap<String, Arc<FunctionUnit>>,
     pub data_names: Vec<String>,
@@ -66,12 +68,23 @@ impl UnitTable {
 
     /// Enters a unit under its number.
     pub fn insert(&mut self, number: u32, unit: Unit) {
+        if let Unit::Function(function) = &unit {
+            self.stubs.insert(function.slot.stub_address(), number);
+        }
         self.units.insert(number, unit);
     }
 
     /// Takes a unit out: nothing refers to it any more.
     pub fn remove(&mut self, number: u32) -> Option<Unit> {
-        self.units.remove(&number)
+        let unit = self.units.remove(&number);
+        if let Some(Unit::Function(function)) = &unit {
+            let stub = function.slot.stub_address();
+            // It may have been given to another function.
+            if self.stubs.get(&stub) == Some(&number) {
+                self.stubs.remove(&stub);
+            }
+        }
+        unit
     }
 
     /// Keeps the units for which `keep` is true.
@@ -88,6 +101,11 @@ impl UnitTable {
             Unit::Function(function) => Some(function),
             _ => None,
         }
+    }
+
+    /// The function that is called at an address.
+    pub fn function_at(&self, stub: usize) -> Option<&Arc<FunctionUnit>> {
+        self.function(*self.stubs.get(&stub)?)
     }
 
     /// All units, in the order of their numbers.

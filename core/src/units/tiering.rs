@@ -15,7 +15,7 @@ use crate::units::part::HotPart;
 use crate::units::samples::FunctionSamples;
 use crate::units::saved::SavedUse;
 use crate::units::version::Version;
-use cranelift_codegen::ir::Function;
+use cranelift_codegen::ir::{Function, Inst};
 use regraft_executor::locks::{Locked, lock};
 use regraft_executor::slots::OwnedSlot;
 use regraft_outliner::{Interface, OutlineError};
@@ -57,6 +57,8 @@ pub(crate) struct Tiering {
     pub refused: Vec<(LoopId, OutlineError)>,
     /// Where tier 0 counts, if it does.
     pub placement: Option<Placement>,
+    /// The indirect calls whose targets tier 0 notes.
+    pub targets: Vec<Inst>,
     pub counters: Counters,
     /// What was seen of tier 0, where it does not count.
     pub samples: Option<FunctionSamples>,
@@ -68,6 +70,9 @@ pub(crate) struct Tiering {
     pub saved_use: OnceLock<Option<SavedUse>>,
     pub state: Mutex<TierState>,
 }
+
+/// How far the target of an indirect call has to be ahead. Of a call that was executed thousands of times, fewer would be chance.
+const LEAST_LEAD: u64 = 16;
 
 /// What is computed once from a function's CLIF.
 #[derive(Debug)]
@@ -180,6 +185,18 @@ impl Tiering {
             HotPart::Loop(hook) => self.counters.hook_count(hook),
             HotPart::Function => self.counters.entry_count(),
         }
+    }
+
+    /// The indirect calls that reach one address more often than all others together, and that address.
+    pub fn usual_targets(&self) -> Vec<(Inst, usize)> {
+        let layout = self.counters.layout();
+        let calls = self.targets.iter().enumerate();
+        let usual = calls.filter_map(|(number, &call)| {
+            let lead = self.counters.count(layout.lead(number));
+            let target = usize::try_from(self.counters.count(layout.target(number))).ok()?;
+            (lead >= LEAST_LEAD).then_some((call, target))
+        });
+        usual.collect()
     }
 
     /// Whether tier 0 counts.

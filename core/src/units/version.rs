@@ -61,6 +61,7 @@ pub fn link_version(
             account: None,
             seen: None,
             memory: linked.code,
+            kept: vec![],
         }),
         instructions_before: generated.instructions_before,
         instructions_after: generated.instructions_after,

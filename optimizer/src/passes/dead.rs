@@ -17,6 +17,7 @@
 use crate::access::{Accesses, Effect, PlaceId, is_observable, operands};
 use crate::account::Fuel;
 use crate::address::Address;
+use crate::edit::has_slots;
 use crate::escape::slots;
 use crate::policy::Policy;
 use cranelift_codegen::entity::EntitySet;
@@ -45,7 +46,7 @@ pub(crate) fn unread(
     policy: &Policy,
     fuel: &mut Fuel,
 ) -> Result<(), FlowError> {
-    if func.sized_stack_slots.is_empty() {
+    if !has_slots(func) {
         return Ok(());
     }
     let flow = Flow::compute(func)?;

@@ -23,7 +23,7 @@
 use crate::access::{Accesses, Effect, PlaceId, operands};
 use crate::account::Fuel;
 use crate::available::{Available, Definition};
-use crate::edit::{append_argument, convert, replace, zero};
+use crate::edit::{append_argument, convert, has_slots, replace, zero};
 use crate::policy::Policy;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{Block, Function, Inst, InstBuilder, Opcode, Type, Value};
@@ -53,7 +53,11 @@ pub(crate) fn run(
     policy: &Policy,
     fuel: &mut Fuel,
 ) -> Result<(), FlowError> {
-    if scope == Scope::Slots && func.sized_stack_slots.is_empty() {
+    let nothing = match scope {
+        Scope::Slots => !has_slots(func),
+        Scope::Memory => !has_loads(func),
+    };
+    if nothing {
         return Ok(());
     }
     let flow = Flow::compute(func)?;
@@ -86,6 +90,12 @@ pub(crate) fn run(
         rewriter.finish();
     }
     Ok(())
+}
+
+fn has_loads(func: &Function) -> bool {
+    let blocks = func.layout.blocks();
+    let mut insts = blocks.flat_map(|block| func.layout.block_insts(block));
+    insts.any(|inst| func.dfg.insts[inst].opcode().can_load())
 }
 
 /// A load of a place whose value is known.

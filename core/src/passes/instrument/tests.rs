@@ -1,6 +1,6 @@
 //! Snapshots of tier-0 instrumentation: source, counters, instrumented code.
 
-use super::{Plan, instrument};
+use super::{Plan, indirect_calls, instrument};
 use crate::units::tiering::{Analysis, known_counts};
 use cranelift_codegen::ir::types;
 use cranelift_codegen::isa::CallConv;
@@ -60,6 +60,10 @@ fn check_with(name: &str, clif: &str, counting: bool, copies: u32) {
         .iter()
         .map(|(region, interface)| Hook { region, interface })
         .collect();
+    let targets = match counting {
+        true => indirect_calls(&func),
+        false => vec![],
+    };
     let units: Vec<u32> = (10..).take(hooks.len()).collect();
     let plan = Plan {
         copies,
@@ -67,6 +71,7 @@ fn check_with(name: &str, clif: &str, counting: bool, copies: u32) {
         hooks: &hooks,
         hook_units: &units,
         placement: counting.then_some(&placement),
+        targets: &targets,
         unit: 1,
         pointer: types::I64,
         call_conv: CallConv::SystemV,
@@ -173,5 +178,19 @@ fn try_call() {
     check(
         "try_call",
         include_str!("../../../../outliner/testdata/try_call.clif"),
+    );
+}
+
+/// Two cells for an indirect call: the target that is ahead, and by how much.
+#[test]
+fn targets_of_indirect_calls() {
+    check(
+        "targets",
+        "function %f(i64, i64) -> i64 {
+    sig0 = (i64) -> i64
+block0(v0: i64, v1: i64):
+    v2 = call_indirect sig0, v1(v0)
+    return v2
+}",
     );
 }
