@@ -2,9 +2,8 @@
 
 use crate::tiering::{eager_to_tier, engine};
 use regraft::optimizer::{Pass, Passes};
-use regraft::{
-    CompileMode, Config, Engine, FuncId, Optimizer, Report, TrapKind, TypedFn, VersionReport,
-};
+use regraft::report::VersionReport;
+use regraft::{CompileMode, Config, Engine, FuncId, Optimizer, Report, TrapKind, TypedFn};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
