@@ -78,9 +78,11 @@ fn holds_copies(engine: &Engine, function: &str) -> bool {
     passes.any(|pass| pass.pass == Pass::Inline.name())
 }
 
+type Step = Box<dyn Fn(i64)>;
+
 thread_local! {
     /// What `step` does.
-    static STEP: RefCell<Option<Box<dyn Fn(i64)>>> = const { RefCell::new(None) };
+    static STEP: RefCell<Option<Step>> = const { RefCell::new(None) };
 }
 
 extern "C" fn step(number: i64) {
