@@ -81,7 +81,7 @@ const FIRST_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 fn define_loop(engine: &Engine) -> Result<FuncId, Error> {
     let mut signature = Signature::new(engine.isa().default_call_conv());
     signature.params.push(AbiParam::new(I64));
-    engine.symbol("runtime", runtime as *const u8);
+    engine.symbol("runtime", runtime as *const u8)?;
     let runtime = engine.declare("runtime", &signature)?;
     let mut declared = Ok(());
     let function = build(engine, "work", &[I64, I64], &[], |b, params| {

@@ -22,8 +22,7 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use regraft_executor::ExecutorAddr;
 use regraft_executor::arena::Arena;
 use regraft_executor::locks::read;
-use regraft_executor::samples::Wanted;
-use regraft_executor::session::Session;
+use regraft_executor::session::{Sampling, Session};
 use regraft_executor::slots::SlotTable;
 use regraft_regions::Policy;
 use std::collections::HashMap;
@@ -82,7 +81,7 @@ pub(crate) struct Inner {
     /// What an earlier run has left.
     pub saved_profiles: Option<SavedProfiles>,
     /// Set where samples are wanted.
-    pub wanted: OnceLock<Wanted>,
+    pub wanted: OnceLock<Box<dyn Sampling>>,
 }
 
 impl Drop for Inner {

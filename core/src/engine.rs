@@ -19,7 +19,6 @@ mod reclamation;
 use crate::call::invoke::{InvokeError, Invoker};
 use crate::code::codemap::CodeMap;
 use crate::code::isa::TierIsas;
-use crate::config::detection::Detection;
 use crate::config::{CompileMode, Config};
 use crate::context::{Engine, Inner, RUNTIME_UNIT};
 use crate::define::declare::declare;
@@ -48,6 +47,28 @@ use regraft_executor::{Executor, ExecutorAddr};
 use regraft_regions::{Profile, SavedFunction};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock, Weak};
+
+/// Where a symbol is: made from a pointer, for code that runs in this process, or from an [`ExecutorAddr`].
+#[derive(Clone, Copy, Debug)]
+pub struct SymbolAddress(Address);
+
+#[derive(Clone, Copy, Debug)]
+enum Address {
+    Here(usize),
+    There(ExecutorAddr),
+}
+
+impl<T> From<*const T> for SymbolAddress {
+    fn from(pointer: *const T) -> Self {
+        Self(Address::Here(pointer.expose_provenance()))
+    }
+}
+
+impl From<ExecutorAddr> for SymbolAddress {
+    fn from(address: ExecutorAddr) -> Self {
+        Self(Address::There(address))
+    }
+}
 
 impl Engine {
     /// An engine for the host.
@@ -91,9 +112,6 @@ impl Engine {
         let session = config
             .executor
             .session(config.arena, observer.arena_tools())?;
-        if !session.is_here() && matches!(config.detection, Detection::Sampling(_)) {
-            return Err(unsupported("sampling"));
-        }
         let arena = Arc::clone(session.arena());
         let callbacks = Callbacks::default();
         let slots = session.slots(Box::new(callbacks.clone()))?;
@@ -149,25 +167,23 @@ impl Engine {
         &self.inner.config
     }
 
-    /// Registers a host symbol, for functions that are declared but not
-    /// defined and for data that CLIF names. A later registration of the same
-    /// name is used by what is resolved after it.
+    /// Registers a symbol of the process that runs the code, for functions that are declared but not defined and for data that
+    /// CLIF names. A later registration of the same name is used by what is resolved after it.
     ///
-    /// Where code runs in another process, an address of this one is not used: see [`Engine::executor_symbol`] and
-    /// [`Engine::host_function`].
-    pub fn symbol(&self, name: &str, address: *const u8) {
-        if !self.inner.session.is_here() {
-            tracing::error!(name, "an address of this process is none in the executor's");
-            return;
-        }
-        let mut symbols = write(&self.inner.symbols);
-        symbols.insert(name.to_string(), address.expose_provenance());
-    }
-
-    /// Registers a symbol of the process that runs the code, as [`Engine::symbol`].
-    pub fn executor_symbol(&self, name: &str, address: ExecutorAddr) {
-        let mut symbols = write(&self.inner.symbols);
-        symbols.insert(name.to_string(), address.get());
+    /// # Errors
+    ///
+    /// `Executor` for an address of this process where code runs in another: there, register an [`ExecutorAddr`], or a
+    /// [`host_function`](Engine::host_function).
+    pub fn symbol(&self, name: &str, address: impl Into<SymbolAddress>) -> Result<(), Error> {
+        let address = match address.into().0 {
+            Address::Here(_) if !self.inner.session.is_here() => {
+                return Err(unsupported("calling an address of another process"));
+            }
+            Address::Here(address) => address,
+            Address::There(address) => address.get(),
+        };
+        write(&self.inner.symbols).insert(name.to_string(), address);
+        Ok(())
     }
 
     /// Declares a function: to be defined, or to be found among the host's

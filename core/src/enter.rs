@@ -30,6 +30,7 @@ pub(crate) fn pinned<R>(engine: &Inner, body: impl FnOnce() -> R) -> R {
 pub(crate) fn sample_thread(engine: &Inner) {
     if let Detection::Sampling(sampling) = engine.config.detection
         && engine.wanted.get().is_some()
+        && engine.session.is_here()
     {
         samples::start(sampling.interval);
     }

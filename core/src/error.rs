@@ -6,6 +6,7 @@ use crate::call::trap::Trap;
 use crate::code::error::CompileError;
 use crate::code::isa::IsaError;
 use cranelift_codegen::ir::Signature;
+use cranelift_codegen::verifier::VerifierErrors;
 use regraft_executor::arena::ArenaError;
 use regraft_executor::executor::SessionError;
 use regraft_executor::session::ExecutorError;
@@ -37,8 +38,9 @@ pub enum Error {
     Verifier {
         /// The function's name.
         function: String,
-        /// The verifier's messages, one a line.
-        errors: String,
+        /// What it said, one message a line.
+        #[source]
+        errors: Box<VerifierErrors>,
     },
     /// The function has been defined already.
     #[error("function {function} is defined already")]

@@ -78,9 +78,15 @@ cfg_if::cfg_if! {
         pub use config::detection::{Detection, FoundBy, Sampling};
         pub use tiering::detect::SampledThread;
         pub use context::Engine;
+        pub use engine::SymbolAddress;
         pub use code::error::CompileError;
         pub use error::Error;
-        pub use engine::elsewhere::{HOST_FUNCTION_FAILED, ProgramMemory};
+        /// What a program needs whose code runs in another process.
+        pub mod executor {
+            pub use crate::engine::elsewhere::{HOST_FUNCTION_FAILED, ProgramMemory, ProgramRange};
+            #[cfg(feature = "remote")]
+            pub use regraft_executor::remote::Program;
+        }
         pub use config::faults::{Faults, Stage};
         pub use call::invoke::InvokeError;
         pub use units::ledger::{MemoryStats, TierBytes};

@@ -9,7 +9,7 @@ pub mod resolve;
 use crate::context::Inner;
 use crate::runtime::resolve::resolve;
 use crate::tiering::hot::hot;
-use regraft_executor::fork;
+use regraft_executor::section;
 use regraft_executor::slots::Runtime;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -32,14 +32,14 @@ impl Runtime for Callbacks {
     fn resolve(&self, unit: u32) -> usize {
         // The section ends before the engine may be dropped, which waits for threads.
         self.engine().map_or(0, |engine| {
-            let _section = fork::section();
+            let _section = section::section();
             resolve(&engine, unit)
         })
     }
 
     fn hot(&self, unit: u32) -> usize {
         self.engine().map_or(0, |engine| {
-            let _section = fork::section();
+            let _section = section::section();
             hot(&engine, unit)
         })
     }

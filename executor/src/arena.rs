@@ -39,6 +39,8 @@ mod copy;
 mod extents;
 mod mapping;
 mod owned;
+#[cfg(feature = "remote")]
+mod range;
 mod remap;
 #[cfg(feature = "remote")]
 mod shared;
@@ -47,14 +49,15 @@ use std::fs::File;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
-pub use self::copy::CodeCopy;
 use self::copy::Mark;
 use self::extents::Extents;
 pub use self::extents::{GRANULE, RangeStats};
 use self::mapping::{Mapping, code_file, page_size};
 pub use self::owned::{OwnedCode, OwnedData};
+#[cfg(feature = "remote")]
+pub(crate) use self::range::{ForeignRange, SharedRange};
 #[cfg(feature = "remote")]
 pub(crate) use self::shared::{Files, Foreign, Shared};
 use crate::ExecutorAddr;
@@ -370,7 +373,8 @@ impl Arena {
     /// Has children of a fork have memory of their own.
     fn registered(self) -> Result<Arc<Self>, ArenaError> {
         let arena = Arc::new(self);
-        fork::register_arena(&arena).map_err(|source| ArenaError::System {
+        let memory: Weak<Self> = Arc::downgrade(&arena);
+        fork::register_memory(memory).map_err(|source| ArenaError::System {
             action: "pthread_atfork",
             source,
         })?;

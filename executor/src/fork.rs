@@ -12,10 +12,9 @@
 //! Invariants:
 //!
 //! * A lock of the library is held, something is made that others wait for, and a slot's word changes, in a
-//!   *section* only. A fork waits until no other
+//!   [section](crate::section) only. A fork waits until no other
 //!   thread is in one, and none begins before it is over. So no lock is held by a thread that does not exist in the
 //!   child, and code that a slot leads to in the child is in the copy.
-//! * A section waits for no thread that is about to begin one: not for compile threads, say.
 //! * Without a copy, the child never writes to code memory: it fails to compile with
 //!   [`ArenaError::Forked`](crate::arena::ArenaError::Forked), and frees nothing.
 //! * Of memory in which another process runs code, a child writes to pages of its own, and can call nothing there.
@@ -27,19 +26,13 @@
 //!
 //! Not here: the copy ([`crate::arena`]); what an engine puts in order in the child ([`Forked`]).
 
-use crate::arena::{Arena, CodeCopy};
 use crate::locks::lock;
+use crate::section;
 use std::cell::Cell;
+use std::fs::File;
 use std::io;
-use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::{Duration, Instant};
-
-/// How many threads are in a section.
-static INSIDE: AtomicUsize = AtomicUsize::new(0);
-/// A thread is about to fork: no section begins.
-static CLOSED: AtomicBool = AtomicBool::new(false);
+use std::time::Duration;
 
 /// How long a fork waits for sections to end: longer than any function takes to compile. After that it goes on without a
 /// copy rather than never: a client's callback may be waiting for something that waits for the fork.
@@ -47,94 +40,47 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a fork has to know.
 static KNOWN: Mutex<Known> = Mutex::new(Known {
-    arenas: vec![],
+    memory: vec![],
     engines: vec![],
 });
 
 struct Known {
-    arenas: Vec<Weak<Arena>>,
+    memory: Vec<Weak<dyn Copied>>,
     engines: Vec<Weak<dyn Forked>>,
 }
 
 thread_local! {
-    /// How many sections the thread is in.
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
     /// The thread is forking, and has copied what there was.
     static PREPARED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a fork takes across, of the thread that has closed sections.
-static COPIED: Mutex<Vec<Copied>> = Mutex::new(vec![]);
+/// Code memory, of which a child gets a copy.
+pub trait Copied: Send + Sync {
+    /// Copies what is in it.
+    ///
+    /// # Errors
+    /// The system's; that nothing can be copied in a process that does not own the memory.
+    fn copy(&self) -> io::Result<File>;
 
-/// An arena, and the copy that the child is to have.
-type Copied = (Arc<Arena>, io::Result<CodeCopy>);
+    /// Replaces it by a copy, or gives up writing to it where there is none.
+    ///
+    /// # Safety
+    /// The process is the child of a fork, no other thread exists, and the copy is of what is mapped.
+    unsafe fn adopt(&self, copy: io::Result<File>);
 
-/// The calling thread holds locks, or is about to change a slot. Sections nest.
-#[derive(Debug)]
-#[must_use]
-pub struct Section(PhantomData<*const ()>);
-
-/// Begins a section; waits for a fork of another thread to be over.
-pub fn section() -> Section {
-    let depth = DEPTH.get();
-    if depth == 0 {
-        enter();
-    }
-    DEPTH.set(depth + 1);
-    Section(PhantomData)
+    /// In the child of a fork: has it write to pages of its own, where another process runs code in what is mapped. A process
+    /// that cannot have them ends, before it changes what another runs.
+    fn part(&self);
 }
 
-impl Drop for Section {
-    fn drop(&mut self) {
-        restore(DEPTH.get() - 1);
-    }
-}
+/// What a fork takes across, of the thread that has closed sections: memory, and the copy that the child is to have.
+static COPIES: Mutex<Vec<(Arc<dyn Copied>, io::Result<File>)>> = Mutex::new(vec![]);
 
-/// How many sections the thread is in, for [`restore`].
-pub fn depth() -> usize {
-    DEPTH.get()
-}
-
-/// How many threads are in a section.
-pub fn inside() -> usize {
-    INSIDE.load(Ordering::SeqCst)
-}
-
-/// Ends the sections that began after [`depth`] was read.
-pub fn restore(depth: usize) {
-    let before = DEPTH.replace(depth);
-    if before > 0 && depth == 0 {
-        INSIDE.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-fn enter() {
-    #[cfg(debug_assertions)]
-    if crate::priority::is_lowered() {
-        crate::priority::SECTIONS_WHEN_LOWERED.fetch_add(1, Ordering::Relaxed);
-    }
-    loop {
-        INSIDE.fetch_add(1, Ordering::SeqCst);
-        if !CLOSED.load(Ordering::SeqCst) {
-            return;
-        }
-        INSIDE.fetch_sub(1, Ordering::SeqCst);
-        wait_while(|| CLOSED.load(Ordering::SeqCst));
-    }
-}
-
-/// Forks are rare, and what they wait for is short.
-fn wait_while(condition: impl Fn() -> bool) {
-    while condition() {
-        std::thread::sleep(Duration::from_micros(20));
-    }
-}
-
-/// Has the arena copied for children.
+/// Has the memory copied for children.
 ///
 /// # Errors
 /// The system's, where there is no memory to register what is done at a fork.
-pub fn register_arena(arena: &Arc<Arena>) -> io::Result<()> {
+pub fn register_memory(memory: Weak<dyn Copied>) -> io::Result<()> {
     /// The system's answer.
     static REGISTERED: OnceLock<libc::c_int> = OnceLock::new();
     let mut known = lock(&KNOWN);
@@ -145,8 +91,8 @@ pub fn register_arena(arena: &Arc<Arena>) -> io::Result<()> {
     if answer != 0 {
         return Err(io::Error::from_raw_os_error(answer));
     }
-    known.arenas.retain(|arena| arena.strong_count() > 0);
-    known.arenas.push(Arc::downgrade(arena));
+    known.memory.retain(|memory| memory.strong_count() > 0);
+    known.memory.push(memory);
     Ok(())
 }
 
@@ -164,63 +110,49 @@ pub fn register_engine(engine: Weak<dyn Forked>) {
 }
 
 unsafe extern "C" fn prepare() {
-    if DEPTH.get() > 0 {
-        // Whoever holds what this section waits for could not go on.
+    if !section::close(PATIENCE) {
         return;
     }
-    // One fork at a time.
-    wait_while(|| CLOSED.swap(true, Ordering::SeqCst));
-    let until = Instant::now() + PATIENCE;
-    wait_while(|| INSIDE.load(Ordering::SeqCst) > 0 && Instant::now() < until);
-    if INSIDE.load(Ordering::SeqCst) > 0 {
-        CLOSED.store(false, Ordering::SeqCst);
-        return;
-    }
-    // A section of its own, which does not wait.
-    INSIDE.fetch_add(1, Ordering::SeqCst);
-    DEPTH.set(1);
     PREPARED.set(true);
-    let arenas: Vec<_> = lock(&KNOWN)
-        .arenas
+    let memory: Vec<_> = lock(&KNOWN)
+        .memory
         .iter()
         .filter_map(Weak::upgrade)
         .collect();
-    let copied = arenas.into_iter().map(|arena| {
-        let copy = arena.copy();
-        (arena, copy)
+    let copied = memory.into_iter().map(|memory| {
+        let copy = memory.copy();
+        (memory, copy)
     });
-    *lock(&COPIED) = copied.collect();
+    *lock(&COPIES) = copied.collect();
 }
 
 unsafe extern "C" fn in_parent() {
     if PREPARED.take() {
-        let copied = std::mem::take(&mut *lock(&COPIED));
-        open();
+        let copied = std::mem::take(&mut *lock(&COPIES));
+        section::open();
         // Not before: an arena may be gone with its last handle.
         drop(copied);
     }
 }
 
 unsafe extern "C" fn in_child() {
-    // Others may have been about to enter; they do not exist here.
     let prepared = PREPARED.take();
-    INSIDE.store(usize::from(DEPTH.get() > 0), Ordering::SeqCst);
+    section::after_fork(prepared);
     if !prepared {
         // The marks of the arenas are gone.
-        CLOSED.store(false, Ordering::SeqCst);
         // Held only by who makes an engine; a thread that is not here may have been.
         if let Ok(known) = KNOWN.try_lock() {
             known
-                .arenas
+                .memory
                 .iter()
                 .filter_map(Weak::upgrade)
-                .for_each(|arena| arena.part());
+                .for_each(|memory| memory.part());
         }
         return;
     }
-    for (arena, copy) in std::mem::take(&mut *lock(&COPIED)) {
+    for (memory, copy) in std::mem::take(&mut *lock(&COPIES)) {
         // SAFETY: no other thread exists, and the copy was made while nothing changed.
-        unsafe { arena.adopt(copy) };
+        unsafe { memory.adopt(copy) };
     }
     let engines: Vec<_> = lock(&KNOWN)
         .engines
@@ -229,11 +161,5 @@ unsafe extern "C" fn in_child() {
         .collect();
     engines.iter().for_each(|engine| engine.after_fork());
     crate::samples::after_fork();
-    open();
-}
-
-/// Ends the section of [`prepare`], and lets others begin.
-fn open() {
-    restore(0);
-    CLOSED.store(false, Ordering::SeqCst);
+    section::open();
 }

@@ -49,6 +49,7 @@ pub mod ranges;
 #[cfg(feature = "remote")]
 pub mod remote;
 pub mod samples;
+pub mod section;
 pub mod session;
 mod signals;
 pub mod slots;

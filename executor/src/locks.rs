@@ -8,7 +8,7 @@
 //!
 //! Not here: `Condvar`s, which need the standard library's guards (`worker`).
 
-use crate::fork::{Section, section};
+use crate::section::{Section, section};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -7,6 +7,7 @@
 //! Not here: what a sample means.
 
 mod consumer;
+mod pending;
 mod ring;
 mod semaphore;
 mod timer;

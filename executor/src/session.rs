@@ -24,11 +24,13 @@
 
 use crate::address::ExecutorAddr;
 use crate::arena::Arena;
+use crate::samples::{Sampled, Wanted};
 use crate::slots::{Runtime, SlotError, SlotTable};
 use crate::trap::{Fault, call_safely};
 use crate::{arch::Entered, symbols};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// Why an executor could not be had, or does not answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -124,12 +126,53 @@ pub trait Session: fmt::Debug + Send + Sync {
         values: &mut [u128],
     ) -> Result<(), EnterError>;
 
+    /// Reserves addresses for a program's data, of which the first `most` bytes can become accessible: for memory that grows
+    /// in place, and whose end is a fault.
+    ///
+    /// # Errors
+    /// [`ExecutorError::Unsupported`] where code runs here, which can map memory directly.
+    fn range(&self, reserved: usize, most: usize) -> Result<Box<dyn DataRange>, ExecutorError>;
+
+    /// Sends samples of this session's code to `engine` as long as what it returns exists: of threads that are called in it, at
+    /// most one for each `interval` of processor time.
+    ///
+    /// # Errors
+    /// [`ExecutorError`].
+    fn sample(
+        &self,
+        interval: Duration,
+        engine: Weak<dyn Sampled>,
+    ) -> Result<Box<dyn Sampling>, ExecutorError>;
+
     /// Makes `function` callable by generated code, through [`HostEntry`].
     ///
     /// # Errors
     /// [`ExecutorError::Unsupported`] where code runs here and can call functions directly.
     fn host_function(&self, function: Arc<HostFunction>) -> Result<HostEntry, ExecutorError>;
 }
+
+/// Addresses for a program's data in another process, given back when this is dropped: nobody may use them then.
+pub trait DataRange: fmt::Debug + Send + Sync {
+    /// Where they start.
+    fn address(&self) -> ExecutorAddr;
+
+    /// Makes the first bytes accessible, rounded up to pages. What was accessible stays so.
+    ///
+    /// # Errors
+    /// [`ExecutorError`].
+    fn commit(&self, bytes: usize) -> Result<(), ExecutorError>;
+
+    /// Copies bytes out; `None` where they are not all of those that can become accessible.
+    fn read(&self, offset: usize, bytes: &mut [u8]) -> Option<()>;
+
+    /// Copies bytes in; `None`, and nothing is copied, as above.
+    fn write(&self, offset: usize, bytes: &[u8]) -> Option<()>;
+}
+
+/// What a session samples for: samples end when it is dropped.
+pub trait Sampling: fmt::Debug + Send + Sync {}
+
+impl Sampling for Wanted {}
 
 /// A function of the process that makes code, called with the values of arguments, 16 bytes each, and room for results.
 /// `false` makes the call a trap.
@@ -192,6 +235,26 @@ impl Session for Here {
         // SAFETY: as above.
         unsafe { call_safely(function, first.get(), values.as_mut_ptr().cast()) }
             .map_err(EnterError::Fault)
+    }
+
+    /// Threads start to be sampled by themselves ([`samples::start`](crate::samples::start)).
+    fn sample(
+        &self,
+        _: Duration,
+        engine: Weak<dyn Sampled>,
+    ) -> Result<Box<dyn Sampling>, ExecutorError> {
+        let start = self.0.executable(0).addr();
+        let wanted = Wanted::register(start, engine).map_err(|error| ExecutorError::System {
+            action: "a thread for samples",
+            reason: error.to_string(),
+        })?;
+        Ok(Box::new(wanted))
+    }
+
+    fn range(&self, _: usize, _: usize) -> Result<Box<dyn DataRange>, ExecutorError> {
+        Err(ExecutorError::Unsupported {
+            what: "reserving a range of another process",
+        })
     }
 
     fn host_function(&self, _: Arc<HostFunction>) -> Result<HostEntry, ExecutorError> {

@@ -31,8 +31,8 @@ use crate::arch::{self, CELL_SIZE, Cell, HOT_DOOR, LAZY_DOOR, RUNTIME_CODE_SIZE,
 use crate::arena::{Arena, ArenaError, CodeBlock, DataBlock};
 use crate::entry;
 use crate::errno;
-use crate::fork;
 use crate::locks::{Locked, lock};
+use crate::section;
 use crate::stacks::on_own_stack;
 
 /// What generated code asks through the cells of a table.
@@ -104,7 +104,7 @@ unsafe impl Sync for RawSlot {}
 impl RawSlot {
     /// Makes `entry` what the slot leads to, with release order. The table is alive.
     fn publish(self, entry: usize) {
-        let _section = fork::section();
+        let _section = section::section();
         entry::publish(self.entry(), entry);
     }
 

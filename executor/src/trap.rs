@@ -22,16 +22,18 @@
 //!
 //! Not here: what the code at an address was made from; signals (`handler`), stacks (`thread`).
 
+mod activation;
 mod handler;
 mod interrupt;
 mod thread;
 
 use crate::arch::Entered;
-use crate::{epoch, fork};
+use crate::{epoch, section};
+use activation::{Caught, Place};
 pub use interrupt::Interrupter;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use thread::{Bounds, Caught, Overflow, Place, protect};
+use thread::{Bounds, Overflow, protect};
 
 /// Why a safe call did not return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,13 +102,13 @@ impl Fault {
 /// Calling it is sound, it does not unwind, and the frames between this one and generated code own
 /// nothing.
 pub unsafe fn call_safely(function: Entered, first: usize, second: *mut u8) -> Result<(), Fault> {
-    let (pins, sections) = (epoch::depth(), fork::depth());
+    let (pins, sections) = (epoch::depth(), section::depth());
     // SAFETY: the caller's contract.
     let called = unsafe { protect(function, first, second) };
     called.map_err(|caught| {
         // Those of the frames that were skipped.
         epoch::restore(pins);
-        fork::restore(sections);
+        section::restore(sections);
         Fault::new(&caught)
     })
 }

@@ -225,7 +225,9 @@ block2:
         ..sampling(CompileMode::Background)
     };
     let engine = engine(config, clif);
-    engine.symbol("read_slowly", read_slowly as *const u8);
+    engine
+        .symbol("read_slowly", read_slowly as *const u8)
+        .unwrap();
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     let id = engine.lookup("spin").expect("the function is declared");
     let spin = engine.get::<(i64, i64), i64>(id).expect("the types agree");

@@ -95,7 +95,7 @@ extern "C" fn step(number: i64) {
 
 fn stepping() -> (Engine, FuncId, FuncId) {
     let engine = engine(config(), "");
-    engine.symbol("step", step as *const u8);
+    engine.symbol("step", step as *const u8).unwrap();
     let f = engine.define_function(callee(1)).expect("it is good");
     let g = engine.define_function(parse(CALLER)).expect("it is good");
     (engine, f, g)

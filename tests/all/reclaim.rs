@@ -311,7 +311,7 @@ block0(v0: i64):
     return v2
 }";
     let engine = Engine::new(eager_to_tier(1000)).unwrap();
-    engine.symbol("linger", linger as *const u8);
+    engine.symbol("linger", linger as *const u8).unwrap();
     let id = engine.define_function(parse(clif)).unwrap();
     let function = typed(&engine, id);
     std::thread::scope(|scope| {

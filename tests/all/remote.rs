@@ -6,6 +6,7 @@ mod faults;
 mod fork;
 mod host;
 mod sandbox;
+mod wasm;
 
 use cranelift_codegen::data_value::DataValue;
 use regraft::{CompileMode, Config, Engine, Error, Executor, FuncId, Pacing};

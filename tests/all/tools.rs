@@ -222,7 +222,7 @@ fn backtraces_go_through_generated_code() {
             ..Config::default()
         });
         let engine = engine.expect("an engine");
-        engine.symbol("walk", (walk as *const ()).cast());
+        engine.symbol("walk", walk as *const ()).unwrap();
         let function = cranelift_reader::parse_functions(CALLER)
             .expect("CLIF")
             .remove(0);

@@ -96,7 +96,8 @@ pub fn define(
     host: &Host,
 ) -> Result<(Engine, FuncId), String> {
     let engine = Engine::new(config).map_err(|error| error.to_string())?;
-    engine.symbol(SYMBOL, host.symbol());
+    let registered = engine.symbol(SYMBOL, host.symbol());
+    registered.map_err(|error| error.to_string())?;
     let mut main = None;
     for function in functions {
         let name = name_of(function);

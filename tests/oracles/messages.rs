@@ -166,7 +166,25 @@ fn served(source: &mut Source<'_>) -> Result<(), String> {
     let executor = std::thread::spawn(move || serve(theirs, &options));
     let mut requests = vec![Request::Hello { version: VERSION }];
     for _ in 0..source.below(6) {
-        requests.push(match source.below(5) {
+        requests.push(match source.below(9) {
+            8 => Request::Sample {
+                session: source.below(2) as u32,
+                interval: source.bits(),
+            },
+            5 => Request::Range {
+                session: source.below(2) as u32,
+                bytes: source.bits(),
+                reserved: source.bits(),
+            },
+            6 => Request::Commit {
+                session: source.below(2) as u32,
+                range: source.below(2) as u32,
+                bytes: source.bits(),
+            },
+            7 => Request::Unmap {
+                session: source.below(2) as u32,
+                range: source.below(2) as u32,
+            },
             0 => Request::Symbol {
                 name: "malloc".to_string(),
                 library_call: source.percent(50),
@@ -224,9 +242,13 @@ fn script(source: &mut Source<'_>) -> Script {
         host: ExecutorAddr::new(source.bits() as usize),
     }));
     let other = |source: &mut Source<'_>| {
-        let reply = match source.percent(95) {
-            true => Reply::Done,
-            false => Reply::Symbol(Some(ExecutorAddr::new(1))),
+        let reply = match source.below(20) {
+            0 => Reply::Symbol(Some(ExecutorAddr::new(1))),
+            1 => Reply::Range {
+                range: source.below(3) as u32,
+                start: ExecutorAddr::new(source.bits() as usize),
+            },
+            _ => Reply::Done,
         };
         damaged(source, written(&reply))
     };
@@ -288,6 +310,11 @@ block2:
             // SAFETY: nothing is run.
             let _ = unsafe { engine.call(id, &[DataValue::I64(3)]) };
         }
+    }
+    if let Ok(range) = engine.program_range(1 << 20, 1 << 16) {
+        let _ = (range.commit(1 << 12), range.write(0, &[1; 100]));
+        let mut bytes = [0; 100];
+        let _ = range.read(17, &mut bytes);
     }
     let _ = (engine.profile(), engine.report());
     engine.collect();

@@ -449,11 +449,6 @@ impl CodeMap {
         })
     }
 
-    /// Where the engine's code starts.
-    pub fn start(&self) -> usize {
-        self.start
-    }
-
     /// Lists the code of a version.
     pub fn list(
         self: &Arc<Self>,

@@ -4,7 +4,7 @@
 //! lacks) end here, as errors.
 
 use crate::code::codemap::CodeTables;
-use crate::code::error::CompileError;
+use crate::code::error::{CheckFailure, CompileError, TransformError};
 use crate::code::link::ObjectCode;
 use crate::code::text::{CodeText, Texts};
 use crate::report::CodeReport;
@@ -16,6 +16,7 @@ use cranelift_codegen::isa::unwind::UnwindInfo;
 use cranelift_codegen::{CodegenError, CompiledCode, Context};
 use regraft_template::Target;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Machine code of a version that has no place yet.
@@ -70,7 +71,10 @@ impl From<CompileError> for GenerateError {
 impl From<GenerateError> for CompileError {
     fn from(error: GenerateError) -> Self {
         match error {
-            GenerateError::Codegen(_, text) => Self::Codegen(text),
+            GenerateError::Codegen(source, text) => Self::Codegen {
+                text,
+                source: Arc::new(source),
+            },
             GenerateError::Other(error) => error,
         }
     }
@@ -93,7 +97,7 @@ pub fn generate(
     let start = Instant::now();
     if check {
         let verified = cranelift_codegen::verify_function(&context.func, &**isa);
-        verified.map_err(|errors| CompileError::Check(errors.to_string()))?;
+        verified.map_err(|errors| CompileError::from(CheckFailure::Verifier(Arc::new(errors))))?;
     }
     let instructions_before = instruction_count(&context.func);
     reach_far(&mut context.func);
@@ -128,7 +132,10 @@ pub fn generate(
     let text = text.map(|text| text.after(context));
     let code = context
         .compiled_code()
-        .ok_or_else(|| CompileError::Codegen("no machine code".to_string()))?;
+        .ok_or(TransformError::Missing {
+            what: "machine code",
+        })
+        .map_err(CompileError::from)?;
     // What has none is shown without.
     let unwind = wanted.frames.then(|| code.create_unwind_info(&**isa));
     Ok(Generated {

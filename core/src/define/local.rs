@@ -20,7 +20,7 @@ use crate::code::error::CompileError;
 use crate::code::externals::Externals;
 use crate::code::generate::{GenerateError, Generated, panic_message};
 use crate::code::lines::Lines;
-use crate::code::link::{ObjectCode, Place, place};
+use crate::code::link::{LinkError, ObjectCode, Place, place};
 use crate::config::Mode;
 use crate::context::Inner;
 use crate::define::declare::forget_local;
@@ -122,7 +122,10 @@ pub(crate) fn prepare(
         tiering
             .iter()
             .for_each(|tiering| forget_hooks(engine, tiering));
-        CompileError::Memory(error.to_string())
+        match error {
+            LinkError::Arena(error) => CompileError::from(error),
+            error => error.into(),
+        }
     })?;
     Ok(Prepared {
         body,

@@ -34,7 +34,7 @@ pub(crate) fn prepare(
         let verified = cranelift_codegen::verify_function(&func, &*engine.isas.tier1);
         verified.map_err(|errors| Error::Verifier {
             function: function.name.clone(),
-            errors: errors.to_string(),
+            errors: Box::new(errors),
         })?;
     }
     let profiled = engine.saved_profiles.is_some();

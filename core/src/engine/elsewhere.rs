@@ -26,7 +26,7 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use regraft_executor::ExecutorAddr;
 use regraft_executor::arena::OwnedData;
-use regraft_executor::session::HostEntry;
+use regraft_executor::session::{DataRange, HostEntry, Session};
 use std::sync::Arc;
 
 /// The code of the trap by which a call ends whose host function failed, or could not be asked.
@@ -63,7 +63,60 @@ impl ProgramMemory {
     }
 }
 
+/// Addresses for a program's data, of which the first can be made accessible: for memory that grows in place, and whose end
+/// is a fault.
+#[derive(Debug)]
+pub struct ProgramRange {
+    range: Box<dyn DataRange>,
+    /// The executor's end of it goes with the session.
+    _session: Arc<dyn Session>,
+}
+
+impl ProgramRange {
+    /// Where generated code finds it.
+    pub fn address(&self) -> ExecutorAddr {
+        self.range.address()
+    }
+
+    /// Makes the first bytes accessible, rounded up to pages: zeros, if they were not accessible before.
+    ///
+    /// # Errors
+    ///
+    /// `Executor`.
+    pub fn commit(&self, bytes: usize) -> Result<(), Error> {
+        Ok(self.range.commit(bytes)?)
+    }
+
+    /// Copies bytes out; `None`, and nothing is copied, where they can never be accessible.
+    #[must_use]
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Option<()> {
+        self.range.read(offset, bytes)
+    }
+
+    /// Copies bytes in; `None`, and nothing is copied, where they can never be accessible.
+    #[must_use]
+    pub fn write(&self, offset: usize, bytes: &[u8]) -> Option<()> {
+        self.range.write(offset, bytes)
+    }
+}
+
 impl Engine {
+    /// Reserves addresses for a program's data where code runs in another process; the first `most` bytes can become
+    /// accessible.
+    ///
+    /// They are given back when it is dropped: no code may use them then.
+    ///
+    /// # Errors
+    ///
+    /// `Executor`; also where code runs in this process, which can map memory itself.
+    pub fn program_range(&self, reserved: usize, most: usize) -> Result<ProgramRange, Error> {
+        let session = Arc::clone(&self.inner.session);
+        Ok(ProgramRange {
+            range: session.range(reserved, most)?,
+            _session: session,
+        })
+    }
+
     /// Zeroed memory for a program's data, at a multiple of `align`: a part of the engine's data memory
     /// ([`Config::arena`](crate::Config)).
     ///

@@ -6,7 +6,7 @@ use crate::context::Engine;
 use crate::units::function::FuncId;
 use crate::{ArenaConfig, Compilation, CompileMode, Config, Error, Faults};
 use cranelift_reader::parse_functions;
-use regraft_executor::fork::*;
+use regraft_executor::section::*;
 use std::process::Command;
 use std::sync::{Arc, atomic::*};
 

@@ -27,7 +27,7 @@ fn engine(config: Config) -> Engine {
         ..config
     })
     .unwrap();
-    engine.symbol("host", shows::host as *const u8);
+    engine.symbol("host", shows::host as *const u8).unwrap();
     engine
 }
 

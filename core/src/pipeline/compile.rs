@@ -9,7 +9,7 @@
 //! Not here: the code generator and the linker themselves (`code`), which address a name has (`addresses`).
 
 use crate::code::codemap::Origin;
-use crate::code::error::CompileError;
+use crate::code::error::{CompileError, MemoryError};
 use crate::code::externals::{Kept, OwnData};
 use crate::code::generate::{self, GenerateError, Generated};
 use crate::code::link::{Place, place};
@@ -104,8 +104,7 @@ pub(crate) fn compile_from_reserve(engine: &Inner, code: Code) -> Result<Version
 pub(crate) fn check_reserve(engine: &Inner) -> Result<(), CompileError> {
     let free = engine.arena.stats().code.free;
     if free < engine.config.arena.code_bytes / RESERVE_SHARE {
-        let what = format!("code memory is full: {free} bytes are left, kept for continuations");
-        return Err(CompileError::Memory(what));
+        return Err(MemoryError::Reserve { free }.into());
     }
     Ok(())
 }

@@ -12,7 +12,7 @@
 //! Limitations: code that has left tier 0 has nowhere else to go, so a continuation that cannot be compiled at tier 1 is
 //! compiled at tier 0's settings, and if that fails too the call traps, saying why.
 
-use crate::code::error::CompileError;
+use crate::code::error::{CompileError, MemoryError};
 use crate::config::faults::Stage;
 use crate::context::Inner;
 use crate::passes::layout::CounterLayout;
@@ -44,7 +44,6 @@ pub(crate) fn make_formed(
     let function = subject.function;
     fault(engine, Stage::Memory, &function.name)?;
     let threshold = subject.tiering.side_exit_threshold(part, 0, &engine.config);
-    let full = || CompileError::Memory("the unit table is full".into());
     let mut sides: Vec<Side> = vec![];
     let mut started = HashSet::new();
     for side_exit in region.side_exits() {
@@ -54,7 +53,7 @@ pub(crate) fn make_formed(
         let layout = CounterLayout::new([], 0);
         let counters = Counters::new(&engine.arena, layout, 0)?;
         counters.arm_entry(threshold);
-        let unit = write(&engine.units).number().ok_or_else(full)?;
+        let unit = write(&engine.units).number().ok_or(MemoryError::Units)?;
         sides.push(Side {
             start: side_exit.to,
             number: side_exit.number,

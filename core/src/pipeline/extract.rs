@@ -3,7 +3,7 @@
 //! Not here: how it is cut out (`regraft_outliner`), and what is (`tiering`).
 
 use crate::code::codemap::CodeUnit;
-use crate::code::error::CompileError;
+use crate::code::error::{CompileError, TransformError};
 use crate::code::externals::OwnData;
 use crate::config::faults::Stage;
 use crate::context::Inner;
@@ -55,13 +55,13 @@ pub(crate) fn region(
             function,
             side_calls,
         );
-        checked.map_err(|error| CompileError::Check(error.to_string()))?;
+        checked?;
     }
     let plain = check.then(|| extracted.clone());
     tabulate_side_exits(&mut extracted, engine.isas.tier1.pointer_type());
     if let Some(plain) = plain {
         let checked = check_side_tables(&plain, &extracted);
-        checked.map_err(|error| CompileError::Check(error.to_string()))?;
+        checked?;
     }
     name_side_calls(&mut extracted, formed)?;
     let mut own = fill_side_tables(engine, &mut extracted, formed)?;
@@ -127,8 +127,10 @@ pub(crate) fn continuation(
         body,
         tiering,
     } = subject;
-    let missing = || CompileError::Transform("a continuation without an interface".into());
-    let interface = tiering.interface_of(formed).ok_or_else(missing)?;
+    let missing = TransformError::Missing {
+        what: "interface of a continuation",
+    };
+    let interface = tiering.interface_of(formed).ok_or(missing)?;
     let unit = side.unit;
     let Analysis { flow, liveness, .. } = &tiering.analysis;
     let Extracted {
@@ -151,8 +153,7 @@ pub(crate) fn continuation(
             side.number,
             &continuation,
             reentry,
-        )
-        .map_err(|error| CompileError::Check(error.to_string()))?;
+        )?;
     }
     if let HotPart::Loop(hook) = formed.part {
         if let Some(reentry) = reentry {
@@ -188,9 +189,9 @@ fn hook_counters<'a>(engine: &Inner, subject: Subject<'a>, hook: usize) -> HookC
     }
 }
 
-fn without_continuation() -> CompileError {
-    CompileError::Transform("a side exit without a continuation".into())
-}
+const WITHOUT_CONTINUATION: TransformError = TransformError::Missing {
+    what: "continuation of a side exit",
+};
 
 /// Names the units behind the side calls of an extracted function.
 fn name_side_calls(extracted: &mut Extracted, formed: &Formed) -> Result<(), CompileError> {
@@ -198,8 +199,8 @@ fn name_side_calls(extracted: &mut Extracted, formed: &Formed) -> Result<(), Com
     let sides = formed.sides_by_start();
     for &(number, callee) in &extracted.side_calls {
         let side_exit = side_exits.get(number as usize);
-        let side_exit = side_exit.ok_or_else(without_continuation)?;
-        let side = sides.get(&side_exit.to).ok_or_else(without_continuation)?;
+        let side_exit = side_exit.ok_or(WITHOUT_CONTINUATION)?;
+        let side = sides.get(&side_exit.to).ok_or(WITHOUT_CONTINUATION)?;
         name_unit(&mut extracted.function, callee, side.unit);
     }
     Ok(())
@@ -224,7 +225,7 @@ fn fill_side_tables(
                 slot.with(|slot| slot.stub_address())
             });
             stubs.push(match stub {
-                Some(stub) => stub.ok_or_else(without_continuation)?,
+                Some(stub) => stub.ok_or(WITHOUT_CONTINUATION)?,
                 // No branch of the code leads here.
                 None => engine.slots.trap_stub_address(),
             });

@@ -7,7 +7,7 @@
 //! Not here: how instrumented CLIF is written (`passes::instrument`), what hooks do when they fire (`tiering::hot`).
 
 use crate::code::codemap::Places;
-use crate::code::error::CompileError;
+use crate::code::error::{CompileError, MemoryError};
 use crate::config::detection::Detection;
 use crate::config::faults::Stage;
 use crate::context::Inner;
@@ -154,9 +154,7 @@ fn allocate_regions(
     let owner = owner.ok_or(CompileError::Replaced)?;
     let mut allocated = Vec::with_capacity(hooks.len());
     for (hook, (loop_id, region, interface)) in hooks.into_iter().enumerate() {
-        let unit = units
-            .number()
-            .ok_or_else(|| CompileError::Memory("the unit table is full".into()))?;
+        let unit = units.number().ok_or(MemoryError::Units)?;
         let slot = OwnedSlot::empty(&engine.slots, unit)?;
         let region_unit = Unit::Region {
             function: Arc::clone(&owner),

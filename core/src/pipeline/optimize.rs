@@ -12,7 +12,7 @@
 //!
 //! Not here: the passes.
 
-use crate::code::error::CompileError;
+use crate::code::error::{CheckFailure, CompileError};
 use crate::code::generate::panic_message;
 use crate::config::Mode;
 use crate::config::optimizer::Optimizer;
@@ -21,6 +21,7 @@ use cranelift_codegen::ir::Function;
 use regraft_executor::locks::lock;
 use regraft_optimizer::{Callees, Fuel, Pass, Passes, Summary, Unknown};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// Makes values of a definition's private stack slots.
 pub(crate) fn promote(engine: &Inner, name: &str, func: &mut Function) {
@@ -102,7 +103,7 @@ fn run_passes(
     };
     *func = before;
     if engine.config.check {
-        return Err(CompileError::Check(failed));
+        return Err(CheckFailure::Pass(failed).into());
     }
     tracing::error!(function = %name, error = %failed, "not optimized");
     Ok(Summary::default())
@@ -113,5 +114,5 @@ fn verify_optimized(engine: &Inner, func: &Function) -> Result<(), CompileError>
         return Ok(());
     }
     let verified = cranelift_codegen::verify_function(func, &*engine.isas.tier1);
-    verified.map_err(|errors| CompileError::Check(format!("optimized: {errors}")))
+    verified.map_err(|errors| CheckFailure::Optimized(Arc::new(errors)).into())
 }

@@ -21,9 +21,9 @@
 //!
 //! Not here: which jobs there are (`worker`), what a priority is (`priority`).
 
-use regraft_executor::fork;
 use regraft_executor::priority::WorkerPriority;
 use regraft_executor::priority::lower_own_priority;
+use regraft_executor::section;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
@@ -94,7 +94,7 @@ pub(crate) fn wait_for_processor() {
 /// # Panics
 /// As `work` does.
 pub(crate) fn compute<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Option<R> {
-    let partner = match fork::depth() {
+    let partner = match section::depth() {
         0 => PARTNER.try_with(|partner| partner.borrow().clone()),
         _ => Ok(None),
     };

@@ -10,7 +10,7 @@
 //!
 //! Not here: what follows from it (`pacing`).
 
-use regraft_executor::fork::section;
+use regraft_executor::section::section;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@
 
 use crate::threads::contention::Contention;
 use crate::threads::job::{Ended, Job};
-use regraft_executor::fork::section;
+use regraft_executor::section::section;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

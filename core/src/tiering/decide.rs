@@ -238,10 +238,7 @@ fn re_form(engine: &Inner, subject: Subject<'_>, formed: &Formed) {
     };
     match Region::new(&body.source, flow, formed.region.entry(), scope, blocks) {
         Ok(region) => compile(engine, subject, part, region),
-        Err(error) => {
-            let error = CompileError::Transform(error.to_string());
-            tiering.fail(part, error, &engine.config);
-        }
+        Err(error) => tiering.fail(part, error.into(), &engine.config),
     }
 }
 

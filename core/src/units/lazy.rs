@@ -1,8 +1,8 @@
 //! How a function will be defined when it is first called.
 
 use cranelift_codegen::ir::Function;
-use regraft_executor::fork::section;
 use regraft_executor::locks::{Locked, lock};
+use regraft_executor::section::section;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::{Mutex, TryLockError};

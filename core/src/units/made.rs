@@ -125,6 +125,7 @@ impl<T> Made<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::code::error::MemoryError;
 
     #[test]
     fn a_failure_is_tried_again_each_time_later() {
@@ -134,7 +135,7 @@ mod tests {
             let result = made.get_or_make(
                 || {
                     tries.push(request);
-                    Err(CompileError::Memory("full".into()))
+                    Err(CompileError::Memory(MemoryError::Units))
                 },
                 drop,
             );

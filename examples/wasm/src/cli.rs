@@ -2,7 +2,8 @@
 
 use crate::timeout::{TIME_IS_UP, Timeout};
 use clap::{Parser, ValueEnum};
-use regraft::{CompileMode, Config, Mode};
+use regraft::executor::Program;
+use regraft::{CompileMode, Config, Executor, Mode};
 use regraft_page::Limits;
 use regraft_trace::Trace;
 use regraft_wasm::{Error, Extern, ExternType, Imports, Instance, Module, Store, Value, Wasi};
@@ -65,6 +66,13 @@ pub struct Options {
     /// End the program after so many seconds; the exit code is 3 then.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
+    /// Where code runs: in this process, in one of its own that is started, or in one that listens at a path.
+    #[arg(
+        long,
+        value_name = "in-process|spawn|PATH",
+        default_value = "in-process"
+    )]
+    executor: PathBuf,
     /// Arguments of the program.
     #[arg(last = true, value_name = "PROGRAM ARGS")]
     program: Vec<String>,
@@ -207,6 +215,16 @@ fn config(options: &Options) -> Config {
     config
 }
 
+/// The process that was asked for. A program's stack is that of its own thread there, where it is started.
+fn executor(place: &Path) -> Result<Executor, Failure> {
+    let executor = match place.to_str() {
+        Some("in-process") => return Ok(Executor::in_process()),
+        Some("spawn") => Executor::spawn_program(&Program::find().stack(STACK >> 20)),
+        _ => Executor::connect(place),
+    };
+    executor.map_err(|error| input(error.to_string()))
+}
+
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     input(format!("{} cannot be written: {error}", path.display()))
 }
@@ -239,7 +257,11 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     let since = Instant::now();
     let refused = |error: Error| input(format!("{file}: {error}"));
-    let store = Store::new(config(options)).map_err(refused)?;
+    let config = Config {
+        executor: executor(&options.executor)?,
+        ..config(options)
+    };
+    let store = Store::new(config).map_err(refused)?;
     let mut imports = Imports::new();
     wasi(options)?
         .define(&store, &mut imports)

@@ -1,85 +1,58 @@
-//! The memory that generated code gets as its context.
-//!
-//! Generated code writes to it (its globals) while the host has a shared reference: it is a slice of cells
-//! with interior mutability, accessed through raw pointers only. Where what is: [`crate::vmctx`].
+//! The memory that generated code gets as its context. Where what is: [`crate::vmctx`].
 
+use crate::error::Error;
 use crate::instance::InstanceData;
-use crate::vmctx::{Definition, FuncRecord};
-use std::cell::UnsafeCell;
+use crate::space::Cells;
+use crate::vmctx::Definition;
+use regraft::Engine;
+use std::rc::Rc;
 
 /// The context of an instance; its address never changes.
 #[derive(Debug)]
 pub(crate) struct Context {
-    words: Box<[UnsafeCell<u128>]>,
+    pub cells: Rc<Cells>,
 }
 
 impl Context {
     /// A context of this size, all zero.
-    pub fn new(size: usize) -> Self {
-        let words = (0..size.div_ceil(16)).map(|_| UnsafeCell::new(0));
-        Self {
-            words: words.collect(),
-        }
+    pub fn new(engine: &Engine, size: usize) -> Result<Self, Error> {
+        Ok(Self {
+            cells: Rc::new(Cells::new(engine, size)?),
+        })
     }
 
     /// What generated code gets.
-    pub fn pointer(&self) -> *mut u8 {
-        let pointer: *mut u8 = self.words.as_ptr().cast_mut().cast();
-        pointer.expose_provenance();
-        pointer
+    pub fn address(&self) -> u64 {
+        self.cells.address()
     }
 
-    /// The address of `size` bytes at `offset`.
-    ///
-    /// # Panics
-    ///
-    /// Where they are not all inside, which the layout excludes.
-    fn at(&self, offset: usize, size: usize) -> *mut u8 {
-        assert!(offset + size <= self.words.len() * 16, "context field");
-        // SAFETY: the bytes are inside of the slice.
-        unsafe { self.pointer().add(offset) }
-    }
-
+    /// Lets functions of the runtime find the instance, where they are called directly.
     pub fn set_instance(&self, instance: *const InstanceData) {
-        self.set_pointer(0, instance.cast());
-    }
-
-    pub fn set_pointer(&self, offset: usize, value: *const u8) {
-        value.expose_provenance();
-        let at = self.at(offset, 8).cast::<*const u8>();
-        // SAFETY: the field is inside and aligned: offsets are multiples of 8.
-        unsafe { at.write(value) };
+        if let Cells::Here(_) = &*self.cells {
+            self.set_word(0, instance.expose_provenance() as u64);
+        }
     }
 
     pub fn set_word(&self, offset: usize, value: u64) {
-        // SAFETY: as in `set_pointer`.
-        unsafe { self.at(offset, 8).cast::<u64>().write(value) };
+        self.cells.set_word(offset, value);
     }
 
     /// Sets the entry of a memory or table, which its owner keeps in place.
     pub fn set_definition(&self, offset: usize, definition: &Definition) {
-        self.set_pointer(offset, definition.base);
-        let definition: *const Definition = definition;
-        self.set_pointer(offset + 8, definition.cast());
-    }
-
-    /// The cell of a global.
-    pub fn cell(&self, offset: usize) -> *mut u128 {
-        self.at(offset, 16).cast()
+        self.set_word(offset, definition.base);
+        self.set_word(offset + 8, definition.address());
     }
 
     pub fn get_cell(&self, offset: usize) -> u128 {
-        // SAFETY: the cell is inside and aligned: globals begin at a multiple of 16.
-        unsafe { self.cell(offset).read() }
+        self.cells.cell(offset)
     }
 
     pub fn set_cell(&self, offset: usize, value: u128) {
-        // SAFETY: as in `get_cell`.
-        unsafe { self.cell(offset).write(value) };
+        self.cells.set_cell(offset, value);
     }
 
-    /// The record of a function.
-    pub fn record(&self, offset: usize) -> *const FuncRecord {
-        self.at(offset, size_of::<FuncRecord>()).cast()
+    /// The address of the record of a function.
+    pub fn record(&self, offset: usize) -> u64 {
+        self.address() + offset as u64
     }
 }

@@ -6,12 +6,11 @@ use crate::func::Func;
 use crate::instance::Instance;
 use crate::memory::Memory;
 use crate::module::Module;
+use crate::space::Cells;
 use crate::store::Store;
 use crate::table::TableData;
 use crate::types::{ExternType, GlobalType, TableType};
 use crate::value::Value;
-use std::any::Any;
-use std::cell::UnsafeCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -70,7 +69,7 @@ impl Table {
     ///
     /// `TooLarge`; `Reserve`.
     pub fn new(store: &Store, ty: TableType) -> Result<Self, Error> {
-        let inner = Rc::new(TableData::new(ty, 0)?);
+        let inner = Rc::new(TableData::new(store, ty, 0)?);
         Ok(Self {
             store: store.clone(),
             inner,
@@ -95,9 +94,9 @@ impl Table {
 pub struct Global {
     pub(crate) store: Store,
     pub(crate) ty: GlobalType,
-    /// Kept by the owner.
-    pub(crate) cell: *mut u128,
-    pub(crate) _owner: Rc<dyn Any>,
+    /// Where it is: the cells, and the offset in them.
+    pub(crate) cells: Rc<Cells>,
+    pub(crate) offset: usize,
 }
 
 impl std::fmt::Debug for Global {
@@ -113,25 +112,28 @@ impl Global {
     ///
     /// # Errors
     ///
-    /// `OtherStore`.
+    /// `OtherStore`; `Engine`.
     pub fn new(store: &Store, value: &Value, mutable: bool) -> Result<Self, Error> {
-        let owner = Rc::new(UnsafeCell::new(value.to_cell(store)?));
-        let cell = owner.get();
-        cell.expose_provenance();
+        let cells = Cells::new(store.engine(), 16)?;
+        cells.set_cell(0, value.to_cell(store)?);
         Ok(Self {
             store: store.clone(),
             ty: GlobalType {
                 value: value.ty(),
                 mutable,
             },
-            cell,
-            _owner: owner,
+            cells: Rc::new(cells),
+            offset: 0,
         })
     }
 
+    /// Where generated code finds it.
+    pub(crate) fn address(&self) -> u64 {
+        self.cells.address() + self.offset as u64
+    }
+
     pub(crate) fn get_cell(&self) -> u128 {
-        // SAFETY: the owner is kept by this handle, and its cell is 16 aligned bytes.
-        unsafe { self.cell.read() }
+        self.cells.cell(self.offset)
     }
 
     /// Its value.
@@ -152,8 +154,7 @@ impl Global {
             });
         }
         let cell = value.to_cell(&self.store)?;
-        // SAFETY: as in `get_cell`; generated code of this thread is waiting, or does not run.
-        unsafe { self.cell.write(cell) };
+        self.cells.set_cell(self.offset, cell);
         Ok(())
     }
 }

@@ -4,10 +4,12 @@ use crate::error::Error;
 use crate::exceptions;
 use crate::instance::InstanceData;
 use crate::memory::Memory;
+use crate::remote;
+use crate::space::Cells;
 use crate::store::{Store, StoreData};
 use crate::types::FuncType;
 use crate::value::Value;
-use crate::vmctx::FuncRecord;
+use crate::vmctx::{FuncRecord, RECORD_CODE, RECORD_SIZE, RECORD_TYPE, RECORD_VMCTX};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 
@@ -15,8 +17,9 @@ use std::rc::{Rc, Weak};
 #[derive(Clone)]
 pub struct Func {
     pub(crate) store: Store,
-    /// Kept by the store.
-    pub(crate) record: *const FuncRecord,
+    /// The address of its record, which the store keeps: the reference to it, as generated code has it.
+    pub(crate) word: u64,
+    record: FuncRecord,
     /// Set where it was made by [`Func::new`].
     host: Option<Rc<HostFunc>>,
 }
@@ -27,12 +30,20 @@ impl std::fmt::Debug for Func {
     }
 }
 
+/// What a word of another process refers to that refers to no function.
+const NO_RECORD: FuncRecord = FuncRecord {
+    code: 0,
+    vmctx: 0,
+    ty: u64::MAX,
+};
+
 /// What a host function does.
 type Closure = dyn Fn(&Caller, &[Value], &mut [Value]) -> Result<(), Error>;
 
-/// A function of the host. Its address is the context that its code runs with.
+/// A function of the host. The context that its code runs with is its address here, and its record where code runs in
+/// another process.
 pub(crate) struct HostFunc {
-    record: FuncRecord,
+    record: Cells,
     closure: Rc<Closure>,
     ty: FuncType,
     store: Weak<StoreData>,
@@ -97,21 +108,31 @@ impl Func {
     ) -> Result<Self, Error> {
         let number = store.type_id(&ty);
         let code = store.leave(number)?;
-        let host = Rc::new_cyclic(|own: &Weak<HostFunc>| HostFunc {
-            record: FuncRecord {
-                code,
-                vmctx: own.as_ptr().cast_mut().cast(),
-                ty: number,
-            },
+        let host = Rc::new(HostFunc {
+            record: Cells::new(store.engine(), RECORD_SIZE)?,
             closure,
             ty,
             store: store.downgrade(),
             importer,
         });
-        store.keep_host(&host);
+        let word = host.record.address();
+        let record = FuncRecord {
+            code,
+            vmctx: match host.record {
+                Cells::Here(_) => Rc::as_ptr(&host).expose_provenance() as u64,
+                Cells::There(_) => word,
+            },
+            ty: number,
+        };
+        host.record.set_word(RECORD_CODE as usize, record.code);
+        host.record.set_word(RECORD_VMCTX as usize, record.vmctx);
+        host.record.set_word(RECORD_TYPE as usize, record.ty);
+        store.keep_host(word, &host);
+        store.know_record(word, record);
         Ok(Self {
             store: store.clone(),
-            record: &raw const host.record,
+            word,
+            record,
             host: Some(host),
         })
     }
@@ -129,22 +150,27 @@ impl Func {
         }
     }
 
-    pub(crate) fn from_record(store: &Store, record: *const FuncRecord) -> Self {
+    /// The function that a word of generated code refers to. Of another process it may refer to none: such a function has no
+    /// type, and cannot be called.
+    pub(crate) fn from_word(store: &Store, word: u64) -> Self {
+        let record = match store.runs_here() {
+            true => {
+                let record = std::ptr::with_exposed_provenance::<FuncRecord>(word as usize);
+                // SAFETY: generated code of this process has addresses of records only, which the store keeps.
+                unsafe { record.read() }
+            }
+            false => store.record_at(word).unwrap_or(NO_RECORD),
+        };
         Self {
             store: store.clone(),
+            word,
             record,
             host: None,
         }
     }
 
-    /// The function that a word of generated code refers to.
-    pub(crate) fn from_word(store: &Store, word: u64) -> Self {
-        Self::from_record(store, std::ptr::with_exposed_provenance(word as usize))
-    }
-
     pub(crate) fn record(&self) -> FuncRecord {
-        // SAFETY: records are kept by the store, which this handle keeps.
-        unsafe { *self.record }
+        self.record
     }
 
     /// Its type.
@@ -174,10 +200,12 @@ impl Func {
     /// Calls it with arguments of the right types, and as many cells as it has parameters or results.
     fn call_cells(&self, cells: &mut [u128]) -> Result<(), Error> {
         let record = self.record();
+        if !self.store.runs_here() {
+            return remote::call(&self.store, record, cells);
+        }
         let enter = self.store.enter(record.ty)?;
-        let word = |pointer: *const u8| pointer.expose_provenance() as u64;
-        let cells: *const u8 = cells.as_mut_ptr().cast();
-        let arguments = (word(record.code), word(record.vmctx), word(cells));
+        let cells = cells.as_mut_ptr().expose_provenance() as u64;
+        let arguments = (record.code, record.vmctx, cells);
         // SAFETY: code and context are those of a function of this type, kept by the store; there are
         // enough cells. Generated code accesses what its instance owns and nothing else, and host
         // functions in between are entered again through `try_call` only.
@@ -197,21 +225,7 @@ pub(crate) extern "C" fn call_host(host: *const HostFunc, cells: *mut u128) -> u
     // SAFETY: generated code has made as many cells as there are parameters or results, and waits. They are
     // bytes of its frame, of which a value's own are read and no others mean anything.
     let cells = unsafe { std::slice::from_raw_parts_mut(cells, count) };
-    let done = catch_unwind(AssertUnwindSafe(|| host.call(&store, cells)));
-    let error = match done {
-        Ok(Ok(())) => return 0,
-        Ok(Err(error)) => error,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-            Error::Host(format!(
-                "a function of the host panicked: {}",
-                text.unwrap_or_default()
-            ))
-        }
-    };
-    store.fail(error);
-    1
+    u32::from(!host.called(&store, cells))
 }
 
 /// Throws the exception that a function of the host has failed with, if somebody handles it: then this does not return.
@@ -233,6 +247,29 @@ pub(crate) extern "C" fn throw_from_host(host: *const HostFunc, frame: usize) {
 }
 
 impl HostFunc {
+    /// Calls it with arguments in cells, and puts its results there; says whether it did not fail. The store knows why it did.
+    pub(crate) fn called(&self, store: &Store, cells: &mut [u128]) -> bool {
+        let done = catch_unwind(AssertUnwindSafe(|| self.call(store, cells)));
+        let error = match done {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => error,
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+                Error::Host(format!(
+                    "a function of the host panicked: {}",
+                    text.unwrap_or_default()
+                ))
+            }
+        };
+        store.fail(error);
+        false
+    }
+
+    pub(crate) fn ty(&self) -> &FuncType {
+        &self.ty
+    }
+
     fn call(&self, store: &Store, cells: &mut [u128]) -> Result<(), Error> {
         let params = self.ty.params.iter().zip(cells.iter());
         let arguments: Vec<Value> = params

@@ -8,8 +8,10 @@
 use crate::error::{Error, TrapKind};
 use crate::exceptions::{self, ExceptionData, Thrown};
 use crate::instance::InstanceData;
+use crate::remote;
 use crate::store::Store;
 use crate::thunks;
+use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{AbiParam, Signature, Type, types};
 use regraft::unwind::Handler;
 use regraft::{Engine, FuncId};
@@ -34,16 +36,28 @@ pub(crate) enum Helper {
     ThrowRef,
 }
 
-/// Name, parameters after the context, result and address of a helper.
-type Description = (Helper, &'static str, &'static [Type], Option<Type>, usize);
+/// Name, parameters after the context, result and code of a helper.
+type Description = (Helper, &'static str, &'static [Type], Option<Type>, Code);
+
+/// A helper as generated code of this process calls it, by address, and as that of another does, with values.
+struct Code {
+    here: usize,
+    there: There,
+}
+
+/// A helper for an instance whose code runs in another process; `None` where the values are not those of its types.
+pub(crate) type There = fn(&InstanceData, &[DataValue]) -> Option<Vec<DataValue>>;
 
 fn descriptions() -> [Description; 11] {
     const I32_3: &[Type] = &[I32; 3];
     const I32_4: &[Type] = &[I32; 4];
     const I32_5: &[Type] = &[I32; 5];
-    macro_rules! address {
+    macro_rules! code {
         ($function:ident) => {
-            ($function as *const ()).expose_provenance()
+            Code {
+                here: ($function::here as *const ()).expose_provenance(),
+                there: $function::there,
+            }
         };
     }
     [
@@ -52,77 +66,77 @@ fn descriptions() -> [Description; 11] {
             "wasm.memory.grow",
             &I32_3[..2],
             Some(I32),
-            address!(memory_grow),
+            code!(memory_grow),
         ),
         (
             Helper::MemoryCopy,
             "wasm.memory.copy",
             I32_5,
             Some(I32),
-            address!(memory_copy),
+            code!(memory_copy),
         ),
         (
             Helper::MemoryFill,
             "wasm.memory.fill",
             I32_4,
             Some(I32),
-            address!(memory_fill),
+            code!(memory_fill),
         ),
         (
             Helper::MemoryInit,
             "wasm.memory.init",
             I32_5,
             Some(I32),
-            address!(memory_init),
+            code!(memory_init),
         ),
         (
             Helper::DataDrop,
             "wasm.data.drop",
             &I32_3[..1],
             None,
-            address!(data_drop),
+            code!(data_drop),
         ),
         (
             Helper::TableGrow,
             "wasm.table.grow",
             &[I32, I64, I32],
             Some(I32),
-            address!(table_grow),
+            code!(table_grow),
         ),
         (
             Helper::TableCopy,
             "wasm.table.copy",
             I32_5,
             Some(I32),
-            address!(table_copy),
+            code!(table_copy),
         ),
         (
             Helper::TableFill,
             "wasm.table.fill",
             &[I32, I32, I64, I32],
             Some(I32),
-            address!(table_fill),
+            code!(table_fill),
         ),
         (
             Helper::TableInit,
             "wasm.table.init",
             I32_5,
             Some(I32),
-            address!(table_init),
+            code!(table_init),
         ),
         (
             Helper::ElemDrop,
             "wasm.elem.drop",
             &I32_3[..1],
             None,
-            address!(elem_drop),
+            code!(elem_drop),
         ),
         (
             Helper::ReleaseException,
             "wasm.exception.release",
             &[I64],
             None,
-            address!(release_exception),
+            code!(release_exception),
         ),
     ]
 }
@@ -132,37 +146,40 @@ fn descriptions() -> [Description; 11] {
 pub(crate) struct Helpers(Vec<FuncId>);
 
 impl Helpers {
-    /// Declares all helpers.
-    pub fn declare(engine: &Engine) -> Result<Self, Error> {
+    /// Declares all helpers, for the store with this number.
+    pub fn declare(engine: &Engine, store: u64) -> Result<Self, Error> {
+        let here = engine.config().executor.is_here();
         let mut ids = vec![];
-        for (position, (helper, name, params, result, address)) in
+        for (position, (helper, name, params, result, code)) in
             descriptions().into_iter().enumerate()
         {
             debug_assert_eq!(position, helper as usize);
-            let symbol = format!("{name}.host");
-            engine.symbol(&symbol, std::ptr::with_exposed_provenance(address));
             let mut signature = Signature::new(engine.isa().default_call_conv());
             signature.params.push(AbiParam::new(I64));
             let params = params.iter().map(|ty| AbiParam::new(*ty));
             signature.params.extend(params);
             signature.returns.extend(result.map(AbiParam::new));
+            if !here {
+                let there = remote::helper(engine, name, &signature, store, code.there);
+                ids.push(there?);
+                continue;
+            }
+            let symbol = format!("{name}.host");
+            engine.symbol(&symbol, std::ptr::with_exposed_provenance::<u8>(code.here))?;
             let host = engine.declare(&symbol, &signature)?;
             ids.push(thunks::helper(engine, name, &signature, host)?);
         }
         let throw = (throw as *const ()).expose_provenance();
-        ids.push(thunks::thrower(
-            engine,
-            "wasm.throw",
-            &[I64, I32, I64],
-            throw,
-        )?);
-        let throw = (throw_ref as *const ()).expose_provenance();
-        ids.push(thunks::thrower(
-            engine,
-            "wasm.throw_ref",
-            &[I64, I64],
-            throw,
-        )?);
+        let throw_ref = (throw_ref as *const ()).expose_provenance();
+        for (name, params, address) in [
+            ("wasm.throw", &[I64, I32, I64][..], throw),
+            ("wasm.throw_ref", &[I64, I64], throw_ref),
+        ] {
+            ids.push(match here {
+                true => thunks::thrower(engine, name, params, address)?,
+                false => remote::absent(engine, name, &thunks::thrower_signature(params))?,
+            });
+        }
         Ok(Self(ids))
     }
 
@@ -191,12 +208,66 @@ fn grown(before: Option<u64>) -> u32 {
     before.map_or(u32::MAX, |before| u32::try_from(before).unwrap_or(u32::MAX))
 }
 
+/// A value of a helper, as it travels between processes.
+trait Travels: Sized {
+    fn from_value(value: &DataValue) -> Option<Self>;
+}
+
+impl Travels for u32 {
+    fn from_value(value: &DataValue) -> Option<Self> {
+        match value {
+            DataValue::I32(value) => Some(value.cast_unsigned()),
+            _ => None,
+        }
+    }
+}
+
+impl Travels for u64 {
+    fn from_value(value: &DataValue) -> Option<Self> {
+        match value {
+            DataValue::I64(value) => Some(value.cast_unsigned()),
+            _ => None,
+        }
+    }
+}
+
+/// What a helper returns.
+trait Results {
+    fn values(self) -> Vec<DataValue>;
+}
+
+impl Results for () {
+    fn values(self) -> Vec<DataValue> {
+        vec![]
+    }
+}
+
+impl Results for u32 {
+    fn values(self) -> Vec<DataValue> {
+        vec![DataValue::I32(self.cast_signed())]
+    }
+}
+
 macro_rules! helpers {
     ($($name:ident($instance:ident, $($arg:ident: $ty:ty),*) $(-> $result:ty)? $body:block)*) => {$(
-        extern "C" fn $name(vmctx: *const u8, $($arg: $ty),*) $(-> $result)? {
-            // SAFETY: generated code passes its own context.
-            let $instance = unsafe { instance(vmctx) };
-            $body
+        mod $name {
+            use super::*;
+
+            fn run($instance: &InstanceData, $($arg: $ty),*) $(-> $result)? $body
+
+            pub extern "C" fn here(vmctx: *const u8, $($arg: $ty),*) $(-> $result)? {
+                // SAFETY: generated code passes its own context.
+                run(unsafe { instance(vmctx) }, $($arg),*)
+            }
+
+            pub fn there(
+                instance: &InstanceData,
+                arguments: &[DataValue],
+            ) -> Option<Vec<DataValue>> {
+                let mut arguments = arguments.iter();
+                $(let $arg = <$ty>::from_value(arguments.next()?)?;)*
+                Some(Results::values(run(instance, $($arg),*)))
+            }
         }
     )*};
 }

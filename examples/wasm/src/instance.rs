@@ -18,6 +18,7 @@ use crate::module::{Item, Module, SegmentKind};
 use crate::store::{Store, StoreData};
 use crate::table::TableData;
 use crate::value::Value;
+use crate::vmctx::FuncRecord;
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -83,8 +84,8 @@ impl Instance {
         for (index, func) in functions.iter().enumerate() {
             let record = func.record();
             let at = layout.import(index as u32);
-            data.context.set_pointer(at, record.code);
-            data.context.set_pointer(at + 8, record.vmctx);
+            data.context.set_word(at, record.code);
+            data.context.set_word(at + 8, record.vmctx);
         }
         for (position, &function) in module.referenced.iter().enumerate() {
             let imported = functions.get(function as usize);
@@ -93,15 +94,16 @@ impl Instance {
                 None => {
                     let defined = (function - module.imported_functions) as usize;
                     let id = data.compiled.functions[defined];
-                    let code = self.store.engine().pointer(id)?;
-                    (code, data.context.pointer())
+                    (self.store.code(id)?, data.context.address())
                 }
             };
             let ty = data.compiled.type_ids[module.functions[function as usize] as usize];
             let at = layout.record(position);
-            data.context.set_pointer(at, code);
-            data.context.set_pointer(at + 8, vmctx);
+            data.context.set_word(at, code);
+            data.context.set_word(at + 8, vmctx);
             data.context.set_word(at + 16, ty);
+            let record = FuncRecord { code, vmctx, ty };
+            self.store.know_record(data.context.record(at), record);
         }
         for (index, memory) in data.memories.iter().enumerate() {
             let at = layout.memory(index as u32);
@@ -117,7 +119,7 @@ impl Instance {
         }
         for (index, global) in data.imported_globals.iter().enumerate() {
             let at = layout.global(index as u32);
-            data.context.set_pointer(at, global.cell.cast());
+            data.context.set_word(at, global.address());
         }
         *data.imported_functions.borrow_mut() = functions;
         Ok(())
@@ -188,7 +190,7 @@ impl Instance {
             position.ok_or_else(|| Error::Internal(format!("no record of function {index}")))?;
         let at = data.compiled.layout.record(position);
         let record = data.context.record(at);
-        Ok(Func::from_record(&self.store, record))
+        Ok(Func::from_word(&self.store, record))
     }
 
     /// The store that it lives in.
@@ -228,8 +230,8 @@ impl Instance {
         Global {
             store: self.store.clone(),
             ty: data.compiled.module.globals[index as usize].ty,
-            cell: data.context.cell(at),
-            _owner: Rc::clone(&self.data) as Rc<dyn std::any::Any>,
+            cells: Rc::clone(&data.context.cells),
+            offset: at,
         }
     }
 
@@ -303,10 +305,10 @@ impl InstanceData {
             }
         }
         for limits in &module.memories[memories.len()..] {
-            memories.push(Rc::new(LinearMemory::new(*limits)?));
+            memories.push(Rc::new(LinearMemory::new(store, *limits)?));
         }
         for table in &module.tables[tables.len()..] {
-            tables.push(Rc::new(TableData::new(table.ty, 0)?));
+            tables.push(Rc::new(TableData::new(store, table.ty, 0)?));
         }
         for index in module.imported_tags..module.tags.len() as u32 {
             let ty = module.tag_type(index).cloned().unwrap_or_default();
@@ -315,7 +317,7 @@ impl InstanceData {
         Ok(Self {
             tags,
             store: store.downgrade(),
-            context: Context::new(compiled.layout.size),
+            context: Context::new(store.engine(), compiled.layout.size)?,
             memories,
             tables,
             imported_globals,
@@ -338,7 +340,7 @@ impl InstanceData {
             |function| {
                 let position = self.compiled.module.reference(function)?;
                 let record = self.context.record(layout.record(position));
-                Some(record.expose_provenance() as u64)
+                Some(record)
             },
         )
     }

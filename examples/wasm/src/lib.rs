@@ -24,8 +24,7 @@
 //!                                └─▶ instance (memories, tables, globals, context) ─▶ call
 //! ```
 //!
-//! `unsafe` is confined to `reserve`, `memory`, `table`, `context`, `externs` (the cells of globals),
-//! `helpers` and `func` (what generated code calls, and how it is called).
+//! `unsafe` is confined to `reserve`, `space`, `memory`, `table`, `helpers` and `func` (what generated code calls, and how it is called).
 //!
 //! Supported: WebAssembly 2.0 with 128-bit SIMD, and of 3.0 tail calls, extended constant expressions,
 //! several memories and exceptions. A module that needs something else is refused, by the proposal's name.
@@ -44,7 +43,9 @@ mod helpers;
 mod instance;
 mod memory;
 mod module;
+mod remote;
 mod reserve;
+mod space;
 mod store;
 mod table;
 mod thunks;

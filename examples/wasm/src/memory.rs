@@ -8,11 +8,10 @@
 //! WebAssembly could change what is behind it.
 
 use crate::error::{Error, TrapKind};
-use crate::reserve::Reservation;
+use crate::space::Range;
 use crate::store::Store;
 use crate::types::Limits;
 use crate::vmctx::Definition;
-use std::cell::Cell;
 use std::rc::Rc;
 
 /// The size of a page of WebAssembly.
@@ -25,25 +24,25 @@ const RESERVED: usize = (2 << 32) + PAGE_SIZE as usize;
 /// What is behind a memory.
 #[derive(Debug)]
 pub(crate) struct LinearMemory {
-    range: Reservation,
-    /// Boxed by its owner: generated code knows its address.
+    range: Range,
     pub definition: Definition,
     limits: Limits,
 }
 
 impl LinearMemory {
-    pub fn new(limits: Limits) -> Result<Self, Error> {
-        let refused = |source| Error::Reserve {
-            what: "a linear memory",
-            source,
-        };
-        let range = Reservation::new(RESERVED).map_err(refused)?;
+    pub fn new(store: &Store, limits: Limits) -> Result<Self, Error> {
+        const WHAT: &str = "a linear memory";
+        let most = limits.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES);
+        let most = to_usize(most.max(limits.minimum.min(MAX_PAGES)) * PAGE_SIZE);
+        let range = Range::new(store.engine(), RESERVED, most, WHAT)?;
         let bytes = limits.minimum.min(MAX_PAGES) * PAGE_SIZE;
-        range.commit(0, to_usize(bytes)).map_err(refused)?;
-        let definition = Definition {
-            base: range.base(),
-            length: Cell::new(bytes),
-        };
+        let committed = range.commit(0, to_usize(bytes));
+        committed.ok_or_else(|| Error::Reserve {
+            what: WHAT,
+            source: std::io::ErrorKind::OutOfMemory.into(),
+        })?;
+        let definition = Definition::new(store.engine(), range.address())?;
+        definition.set_length(bytes);
         Ok(Self {
             range,
             definition,
@@ -60,7 +59,7 @@ impl LinearMemory {
     }
 
     pub fn size(&self) -> u64 {
-        self.definition.length.get()
+        self.definition.length()
     }
 
     pub fn pages(&self) -> u64 {
@@ -73,40 +72,38 @@ impl LinearMemory {
         let maximum = self.limits.maximum.unwrap_or(MAX_PAGES).min(MAX_PAGES);
         let after = before.checked_add(delta).filter(|new| *new <= maximum)?;
         let (from, to) = (before * PAGE_SIZE, after * PAGE_SIZE);
-        self.range.commit(to_usize(from), to_usize(to)).ok()?;
-        self.definition.length.set(to);
+        self.range.commit(to_usize(from), to_usize(to))?;
+        self.definition.set_length(to);
         Some(before)
     }
 
-    /// The address of `length` bytes at `offset`, if the memory has them.
-    fn at(&self, offset: u64, length: u64) -> Result<*mut u8, TrapKind> {
+    /// Where `length` bytes at `offset` are in the range, if the memory has them.
+    fn at(&self, offset: u64, length: u64) -> Result<usize, TrapKind> {
         let end = offset.checked_add(length);
         if end.is_none_or(|end| end > self.size()) {
             return Err(TrapKind::MemoryOutOfBounds);
         }
-        // SAFETY: the offset is within the mapping.
-        Ok(unsafe { self.definition.base.add(to_usize(offset)) })
+        Ok(to_usize(offset))
     }
 
     pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), TrapKind> {
         let from = self.at(offset, into.len() as u64)?;
-        // SAFETY: the bytes are accessible; a slice of the host does not overlap them, and one thread has
-        // both.
-        unsafe { std::ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) };
+        // SAFETY: what the memory has is accessible.
+        unsafe { self.range.read(from, into) };
         Ok(())
     }
 
     pub fn write(&self, offset: u64, from: &[u8]) -> Result<(), TrapKind> {
         let to = self.at(offset, from.len() as u64)?;
         // SAFETY: as in `read`.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+        unsafe { self.range.write(to, from) };
         Ok(())
     }
 
     pub fn fill(&self, offset: u64, value: u8, length: u64) -> Result<(), TrapKind> {
         let to = self.at(offset, length)?;
-        // SAFETY: the bytes are accessible.
-        unsafe { std::ptr::write_bytes(to, value, to_usize(length)) };
+        // SAFETY: as in `read`.
+        unsafe { self.range.fill(to, value, to_usize(length)) };
         Ok(())
     }
 
@@ -114,8 +111,8 @@ impl LinearMemory {
     pub fn copy(&self, to: u64, source: &Self, from: u64, length: u64) -> Result<(), TrapKind> {
         let from = source.at(from, length)?;
         let to = self.at(to, length)?;
-        // SAFETY: both ranges are accessible; `copy` bears an overlap.
-        unsafe { std::ptr::copy(from, to, to_usize(length)) };
+        // SAFETY: as in `read`, both.
+        unsafe { self.range.copy(to, &source.range, from, to_usize(length)) };
         Ok(())
     }
 }
@@ -146,7 +143,7 @@ impl Memory {
                 limit: MAX_PAGES,
             });
         }
-        let inner = Rc::new(LinearMemory::new(limits)?);
+        let inner = Rc::new(LinearMemory::new(store, limits)?);
         Ok(Self {
             store: store.clone(),
             inner,

@@ -11,14 +11,18 @@ use crate::func::{HostFunc, call_host, throw_from_host};
 use crate::helpers::Helpers;
 use crate::instance::InstanceData;
 use crate::module::Module;
+use crate::remote;
 use crate::thunks;
 use crate::types::FuncType;
+use crate::vmctx::FuncRecord;
+use regraft::executor::HOST_FUNCTION_FAILED;
 use regraft::{Engine, FuncId, TypedFn};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A handle of a store; cloning is cheap and gives another handle of the same store.
 #[derive(Clone)]
@@ -31,14 +35,17 @@ pub(crate) type Enter = TypedFn<(u64, u64, u64), ()>;
 
 pub(crate) struct StoreData {
     engine: Engine,
+    /// Tells it from the other stores of the process.
+    number: u64,
     helpers: Helpers,
-    host: FuncId,
-    throw: FuncId,
+    /// What host functions call, where code runs in this process: the host's function, and the one that throws.
+    host: Option<(FuncId, FuncId)>,
     types: RefCell<Types>,
     compiled: RefCell<HashMap<usize, Arc<Compiled>>>,
     regions: Cell<u32>,
     instances: RefCell<Vec<Rc<InstanceData>>>,
     hosts: RefCell<Vec<Rc<HostFunc>>>,
+    known: RefCell<Known>,
     /// Why a host function failed, from then until the call of the host returns.
     failure: RefCell<Option<Error>>,
     /// Exceptions that can be referred to, by their addresses.
@@ -55,7 +62,18 @@ struct Types {
 struct Thunks {
     ty: FuncType,
     enter: Option<Enter>,
-    leave: Option<*const u8>,
+    enter_with_values: Option<FuncId>,
+    leave: Option<u64>,
+}
+
+/// What words of another process refer to.
+#[derive(Default)]
+struct Known {
+    /// Instances, by their contexts.
+    instances: HashMap<u64, Rc<InstanceData>>,
+    /// Functions of the host, by their records.
+    hosts: HashMap<u64, Rc<HostFunc>>,
+    records: HashMap<u64, FuncRecord>,
 }
 
 impl std::fmt::Debug for Store {
@@ -81,32 +99,32 @@ impl Store {
             block_locations: false,
             ..config
         })?;
-        let helpers = Helpers::declare(&engine)?;
-        let address = (call_host as *const ()).expose_provenance();
-        engine.symbol("wasm.host", std::ptr::with_exposed_provenance(address));
-        let host = engine.declare("wasm.host", &thunks::host_signature(&engine))?;
-        let address = (throw_from_host as *const ()).expose_provenance();
-        engine.symbol(
-            "wasm.host.throw",
-            std::ptr::with_exposed_provenance(address),
-        );
-        let throw = thunks::throw_signature(&engine);
-        let throw = engine.declare("wasm.host.throw", &throw)?;
-        Ok(Self {
-            inner: Rc::new(StoreData {
-                engine,
-                helpers,
-                host,
-                throw,
-                types: RefCell::default(),
-                compiled: RefCell::default(),
-                regions: Cell::new(crate::translate::flags::FIRST_OWN_REGION),
-                instances: RefCell::default(),
-                hosts: RefCell::default(),
-                failure: RefCell::default(),
-                exceptions: RefCell::default(),
-            }),
-        })
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let here = engine.config().executor.is_here();
+        let inner = Rc::new(StoreData {
+            number,
+            helpers: Helpers::declare(&engine, number)?,
+            host: here.then(|| host_functions(&engine)).transpose()?,
+            engine,
+            types: RefCell::default(),
+            compiled: RefCell::default(),
+            regions: Cell::new(crate::translate::flags::FIRST_OWN_REGION),
+            instances: RefCell::default(),
+            hosts: RefCell::default(),
+            known: RefCell::default(),
+            failure: RefCell::default(),
+            exceptions: RefCell::default(),
+        });
+        if !here {
+            remote::register(number, Rc::downgrade(&inner));
+        }
+        Ok(Self { inner })
+    }
+
+    /// Whether code runs in this process.
+    pub(crate) fn runs_here(&self) -> bool {
+        self.inner.host.is_some()
     }
 
     /// The engine that runs the code: for reports.
@@ -142,6 +160,7 @@ impl Store {
         types.types.push(Thunks {
             ty: ty.clone(),
             enter: None,
+            enter_with_values: None,
             leave: None,
         });
         number
@@ -168,27 +187,51 @@ impl Store {
         Ok(enter)
     }
 
+    /// How the host calls functions of a type in another process.
+    pub(crate) fn enter_with_values(&self, number: u64) -> Result<FuncId, Error> {
+        let mut types = self.inner.types.borrow_mut();
+        let unknown = || Error::Internal(format!("no type {number}"));
+        let thunks = types.types.get_mut(number as usize).ok_or_else(unknown)?;
+        if let Some(enter) = thunks.enter_with_values {
+            return Ok(enter);
+        }
+        let enter = thunks::enter_with_values(self.engine(), number, &thunks.ty)?;
+        thunks.enter_with_values = Some(enter);
+        Ok(enter)
+    }
+
     /// The code of host functions of a type.
-    pub(crate) fn leave(&self, number: u64) -> Result<*const u8, Error> {
+    pub(crate) fn leave(&self, number: u64) -> Result<u64, Error> {
         let mut types = self.inner.types.borrow_mut();
         let unknown = || Error::Internal(format!("no type {number}"));
         let thunks = types.types.get_mut(number as usize).ok_or_else(unknown)?;
         if let Some(leave) = thunks.leave {
             return Ok(leave);
         }
-        let id = thunks::leave(
-            self.engine(),
-            number,
-            &thunks.ty,
-            (self.inner.host, self.inner.throw),
-        )?;
-        let leave = self.engine().pointer(id)?;
+        let id = match self.inner.host {
+            Some(host) => thunks::leave(self.engine(), number, &thunks.ty, host)?,
+            None => remote::leave(self.engine(), number, &thunks.ty, self.inner.number)?,
+        };
+        let leave = self.code(id)?;
         thunks.leave = Some(leave);
         Ok(leave)
     }
 
+    /// The address of a function, where code runs.
+    pub(crate) fn code(&self, id: FuncId) -> Result<u64, Error> {
+        Ok(match self.runs_here() {
+            true => self.engine().pointer(id)?.expose_provenance() as u64,
+            false => self.engine().executor_address(id)?.get() as u64,
+        })
+    }
+
     /// The functions of a module, which are defined when it is first asked for.
     pub(crate) fn compiled(&self, module: &Module) -> Result<Arc<Compiled>, Error> {
+        if !self.runs_here() && !module.inner.tags.is_empty() {
+            return Err(Error::Unsupported {
+                what: "exceptions, where code runs in another process".to_string(),
+            });
+        }
         let key = Arc::as_ptr(&module.inner).addr();
         let known = self.inner.compiled.borrow().get(&key).cloned();
         if let Some(compiled) = known {
@@ -207,10 +250,42 @@ impl Store {
 
     pub(crate) fn keep_instance(&self, instance: &Rc<InstanceData>) {
         self.inner.instances.borrow_mut().push(Rc::clone(instance));
+        if !self.runs_here() {
+            let context = instance.context.address();
+            let mut known = self.inner.known.borrow_mut();
+            known.instances.insert(context, Rc::clone(instance));
+        }
     }
 
-    pub(crate) fn keep_host(&self, host: &Rc<HostFunc>) {
+    /// Keeps a function of the host, whose record is at `word`.
+    pub(crate) fn keep_host(&self, word: u64, host: &Rc<HostFunc>) {
         self.inner.hosts.borrow_mut().push(Rc::clone(host));
+        if !self.runs_here() {
+            let mut known = self.inner.known.borrow_mut();
+            known.hosts.insert(word, Rc::clone(host));
+        }
+    }
+
+    /// Takes note of the record of a function, where code runs in another process.
+    pub(crate) fn know_record(&self, word: u64, record: FuncRecord) {
+        if !self.runs_here() {
+            self.inner.known.borrow_mut().records.insert(word, record);
+        }
+    }
+
+    /// The instance with this context in another process.
+    pub(crate) fn instance_at(&self, context: u64) -> Option<Rc<InstanceData>> {
+        self.inner.known.borrow().instances.get(&context).cloned()
+    }
+
+    /// The function of the host with this record in another process.
+    pub(crate) fn host_at(&self, word: u64) -> Option<Rc<HostFunc>> {
+        self.inner.known.borrow().hosts.get(&word).cloned()
+    }
+
+    /// The record at this address in another process.
+    pub(crate) fn record_at(&self, word: u64) -> Option<FuncRecord> {
+        self.inner.known.borrow().records.get(&word).copied()
     }
 
     pub(crate) fn keep_exception(&self, exception: &Rc<ExceptionData>) {
@@ -269,7 +344,7 @@ impl Store {
 
     /// What a trap of generated code means.
     pub(crate) fn trapped(&self, trap: &regraft::Trap) -> Error {
-        if trap.code == Some(codes::HOST)
+        if matches!(trap.code, Some(codes::HOST | HOST_FUNCTION_FAILED))
             && let Some(error) = self.inner.failure.borrow_mut().take()
         {
             return error;
@@ -291,4 +366,22 @@ impl Store {
             None => Error::Internal(trap.to_string()),
         }
     }
+}
+
+/// What host functions of this process call.
+fn host_functions(engine: &Engine) -> Result<(FuncId, FuncId), Error> {
+    let address = (call_host as *const ()).expose_provenance();
+    engine.symbol(
+        "wasm.host",
+        std::ptr::with_exposed_provenance::<u8>(address),
+    )?;
+    let host = engine.declare("wasm.host", &thunks::host_signature(engine))?;
+    let address = (throw_from_host as *const ()).expose_provenance();
+    engine.symbol(
+        "wasm.host.throw",
+        std::ptr::with_exposed_provenance::<u8>(address),
+    )?;
+    let throw = thunks::throw_signature(engine);
+    let throw = engine.declare("wasm.host.throw", &throw)?;
+    Ok((host, throw))
 }

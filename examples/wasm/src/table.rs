@@ -4,10 +4,10 @@
 //! generated code can keep it; only its length is read again.
 
 use crate::error::{Error, TrapKind};
-use crate::reserve::Reservation;
+use crate::space::Range;
+use crate::store::Store;
 use crate::types::{Limits, TableType};
 use crate::vmctx::Definition;
-use std::cell::Cell;
 
 /// The most elements that a table can have here.
 pub(crate) const MAX_ELEMENTS: u64 = 10_000_000;
@@ -16,13 +16,13 @@ const WORD: u64 = 8;
 /// What is behind a table.
 #[derive(Debug)]
 pub(crate) struct TableData {
-    range: Reservation,
+    range: Range,
     pub definition: Definition,
     pub ty: TableType,
 }
 
 impl TableData {
-    pub fn new(ty: TableType, init: u64) -> Result<Self, Error> {
+    pub fn new(store: &Store, ty: TableType, init: u64) -> Result<Self, Error> {
         if ty.limits.minimum > MAX_ELEMENTS {
             return Err(Error::TooLarge {
                 what: "the table in elements",
@@ -32,14 +32,8 @@ impl TableData {
         }
         let maximum = ty.limits.maximum.unwrap_or(MAX_ELEMENTS).min(MAX_ELEMENTS);
         let bytes = to_usize(maximum.max(ty.limits.minimum) * WORD);
-        let range = Reservation::new(bytes).map_err(|source| Error::Reserve {
-            what: "a table",
-            source,
-        })?;
-        let definition = Definition {
-            base: range.base(),
-            length: Cell::new(0),
-        };
+        let range = Range::new(store.engine(), bytes, bytes, "a table")?;
+        let definition = Definition::new(store.engine(), range.address())?;
         let table = Self {
             range,
             definition,
@@ -55,7 +49,7 @@ impl TableData {
     }
 
     pub fn length(&self) -> u64 {
-        self.definition.length.get()
+        self.definition.length()
     }
 
     /// Its size now, and what it can grow to.
@@ -75,53 +69,55 @@ impl TableData {
         let committed = self
             .range
             .commit(to_usize(before * WORD), to_usize(after * WORD));
-        committed.ok()?;
-        self.definition.length.set(after);
+        committed?;
+        self.definition.set_length(after);
         if init != 0 {
             self.fill(before, init, delta).ok()?;
         }
         Some(before)
     }
 
-    /// The address of `length` elements at `index`, if the table has them.
-    fn at(&self, index: u64, length: u64) -> Result<*mut u64, TrapKind> {
+    /// Where `length` elements at `index` are in the range, and how many bytes they have, if the table has them.
+    fn at(&self, index: u64, length: u64) -> Result<(usize, usize), TrapKind> {
         let end = index.checked_add(length);
         if end.is_none_or(|end| end > self.length()) {
             return Err(TrapKind::TableOutOfBounds);
         }
-        // SAFETY: the index is within the mapping.
-        Ok(unsafe { self.definition.base.cast::<u64>().add(to_usize(index)) })
+        Ok((to_usize(index * WORD), to_usize(length * WORD)))
     }
 
     pub fn get(&self, index: u64) -> Result<u64, TrapKind> {
-        let at = self.at(index, 1)?;
-        // SAFETY: the element is accessible, and a multiple of its size from a page's start.
-        Ok(unsafe { at.read() })
+        let (at, _) = self.at(index, 1)?;
+        let mut word = [0; WORD as usize];
+        // SAFETY: what the table has is accessible.
+        unsafe { self.range.read(at, &mut word) };
+        Ok(u64::from_ne_bytes(word))
     }
 
     pub fn fill(&self, index: u64, value: u64, length: u64) -> Result<(), TrapKind> {
-        let at = self.at(index, length)?;
-        for element in 0..to_usize(length) {
+        let (at, bytes) = self.at(index, length)?;
+        for element in (0..bytes).step_by(WORD as usize) {
             // SAFETY: as in `get`.
-            unsafe { at.add(element).write(value) };
+            unsafe { self.range.write(at + element, &value.to_ne_bytes()) };
         }
         Ok(())
     }
 
     /// Copies references in.
     pub fn write(&self, index: u64, from: &[u64]) -> Result<(), TrapKind> {
-        let at = self.at(index, from.len() as u64)?;
-        // SAFETY: the elements are accessible; a slice of the host does not overlap them.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), at, from.len()) };
+        let (at, _) = self.at(index, from.len() as u64)?;
+        let bytes: Vec<u8> = from.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        // SAFETY: as in `get`.
+        unsafe { self.range.write(at, &bytes) };
         Ok(())
     }
 
     /// Copies `length` elements from `source`, at `from`, to this table, at `to`; they can overlap.
     pub fn copy(&self, to: u64, source: &Self, from: u64, length: u64) -> Result<(), TrapKind> {
-        let from = source.at(from, length)?;
-        let to = self.at(to, length)?;
-        // SAFETY: both ranges are accessible; `copy` bears an overlap.
-        unsafe { std::ptr::copy(from, to, to_usize(length)) };
+        let (from, _) = source.at(from, length)?;
+        let (to, bytes) = self.at(to, length)?;
+        // SAFETY: as in `get`, both.
+        unsafe { self.range.copy(to, &source.range, from, bytes) };
         Ok(())
     }
 }

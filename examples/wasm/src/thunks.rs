@@ -78,6 +78,36 @@ pub(crate) fn enter(engine: &Engine, number: u64, ty: &FuncType) -> Result<FuncI
     Ok(id)
 }
 
+/// Defines the function through which the host calls functions of this type in another process: code, context and values are
+/// its parameters.
+pub(crate) fn enter_with_values(
+    engine: &Engine,
+    number: u64,
+    ty: &FuncType,
+) -> Result<FuncId, Error> {
+    let mut signature = Signature::new(CallConv::Tail);
+    signature.params = vec![AbiParam::new(types::I64); 2];
+    let params = types_of(&ty.params).into_iter().map(AbiParam::new);
+    signature.params.extend(params);
+    let results = types_of(&ty.results).into_iter().map(AbiParam::new);
+    signature.returns.extend(results);
+    let id = engine.declare(&format!("wasm.enter_with_values.{number}"), &signature)?;
+    let name = UserFuncName::user(0, id.as_u32());
+    let mut func = Function::with_name_signature(name, signature);
+    let mut context = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut func, &mut context);
+    let params = begin(&mut b);
+    if let Some((&code, arguments)) = params.split_first() {
+        let callee = b.import_signature(compile::signature(ty));
+        let call = b.ins().call_indirect(callee, code, arguments);
+        let results = b.inst_results(call).to_vec();
+        b.ins().return_(&results);
+    }
+    b.finalize(engine.isa().frontend_config());
+    engine.define(id, func)?;
+    Ok(id)
+}
+
 /// Defines the code of host functions of this type; `host` is what they call, and `throw` what throws the exception that it
 /// may have failed with.
 pub(crate) fn leave(
@@ -158,12 +188,10 @@ pub(crate) fn thrower(
     params: &[Type],
     host: usize,
 ) -> Result<FuncId, Error> {
-    // No register is expected to be preserved over an exception.
-    let mut signature = Signature::new(CallConv::Tail);
-    signature.params = params.iter().map(|ty| AbiParam::new(*ty)).collect();
+    let signature = thrower_signature(params);
     let id = engine.declare(name, &signature)?;
     let symbol = format!("{name}.host");
-    engine.symbol(&symbol, std::ptr::with_exposed_provenance(host));
+    engine.symbol(&symbol, std::ptr::with_exposed_provenance::<u8>(host))?;
     let mut outside = Signature::new(engine.isa().default_call_conv());
     outside.params.clone_from(&signature.params);
     outside.params.push(AbiParam::new(types::I64));
@@ -182,6 +210,13 @@ pub(crate) fn thrower(
     b.finalize(engine.isa().frontend_config());
     engine.define(id, func)?;
     Ok(id)
+}
+
+/// The signature of a function that throws: no register is expected to be preserved over an exception.
+pub(crate) fn thrower_signature(params: &[Type]) -> Signature {
+    let mut signature = Signature::new(CallConv::Tail);
+    signature.params = params.iter().map(|ty| AbiParam::new(*ty)).collect();
+    signature
 }
 
 /// Declares in `into` a function that traps where there is not so much stack left.

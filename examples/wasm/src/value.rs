@@ -72,7 +72,7 @@ impl Value {
                         what: "a function reference",
                     });
                 }
-                func.record.expose_provenance() as u128
+                u128::from(func.word)
             }
             Self::ExternRef(Some(number)) => u128::from(*number) + 1,
             Self::ExnRef(Some(exception)) => {

@@ -19,16 +19,19 @@
 //!
 //! Not here: who fills it in ([`crate::instance`]).
 
+use crate::error::Error;
 use crate::module::ModuleData;
+use crate::space::Cells;
+use regraft::Engine;
 
 /// What a function reference points to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FuncRecord {
     /// The stable address of its code.
-    pub code: *const u8,
-    /// The context that it runs with.
-    pub vmctx: *mut u8,
+    pub code: u64,
+    /// The address of the context that it runs with.
+    pub vmctx: u64,
     /// Its type, by number in the store.
     pub ty: u64,
 }
@@ -40,13 +43,34 @@ pub(crate) const RECORD_TYPE: i32 = 16;
 pub(crate) const RECORD_SIZE: usize = 24;
 
 /// The mutable part of a memory or table.
-#[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Definition {
     /// Where it begins; constant.
-    pub base: *mut u8,
-    /// Its size, in bytes or elements.
-    pub length: std::cell::Cell<u64>,
+    pub base: u64,
+    /// What generated code reads: the base, and the size in bytes or elements.
+    cells: Cells,
+}
+
+impl Definition {
+    pub fn new(engine: &Engine, base: u64) -> Result<Self, Error> {
+        let cells = Cells::new(engine, 16)?;
+        cells.set_word(0, base);
+        Ok(Self { base, cells })
+    }
+
+    /// Where generated code finds it.
+    pub fn address(&self) -> u64 {
+        self.cells.address()
+    }
+
+    /// The size in bytes or elements.
+    pub fn length(&self) -> u64 {
+        self.cells.word(DEFINITION_LENGTH as usize)
+    }
+
+    pub fn set_length(&self, length: u64) {
+        self.cells.set_word(DEFINITION_LENGTH as usize, length);
+    }
 }
 
 /// The offset of the length in a [`Definition`].

@@ -2,15 +2,12 @@
 
 use super::mapping::{Mapping, code_file, page_size};
 use super::{Arena, ArenaError};
+use crate::fork::Copied;
 use crate::locks::lock;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU8, Ordering};
-
-/// The contents of code memory at a fork.
-#[derive(Debug)]
-pub struct CodeCopy(File);
 
 /// Says whether code memory belongs to the calling process: a byte that is 1, and 0 in a child of that process.
 #[derive(Debug)]
@@ -42,15 +39,10 @@ impl Mark {
     }
 }
 
-impl Arena {
-    /// Copies what is in code memory.
-    ///
-    /// # Errors
-    /// The system's; that nothing can be copied in a process that does not own the memory.
-    ///
+impl Copied for Arena {
     /// # Complexity
     /// O(bytes up to the highest that was ever given).
-    pub fn copy(&self) -> io::Result<CodeCopy> {
+    fn copy(&self) -> io::Result<File> {
         if !self.mark.is_set() || self.shared.is_some() {
             return Err(io::Error::other("the memory is another process's"));
         }
@@ -72,22 +64,16 @@ impl Arena {
                 },
             };
         }
-        Ok(CodeCopy(file))
+        Ok(file)
     }
 
-    /// Replaces code memory by a copy, or gives up writing to it where there is none.
-    ///
-    /// # Safety
-    /// The process is the child of a fork, no other thread exists, and the copy is of what is mapped.
-    pub unsafe fn adopt(&self, copy: io::Result<CodeCopy>) {
+    unsafe fn adopt(&self, copy: io::Result<File>) {
         self.part();
-        let mapped = copy.is_ok_and(|CodeCopy(file)| self.map_code(file).is_ok());
+        let mapped = copy.is_ok_and(|file| self.map_code(file).is_ok());
         self.mark.set(mapped);
     }
 
-    /// In the child of a fork: has it write to pages of its own, where another process runs code in what is mapped. A process
-    /// that cannot have them ends, before it changes what another runs.
-    pub fn part(&self) {
+    fn part(&self) {
         #[cfg(feature = "remote")]
         if let Some([code, data]) = &self.shared {
             let parted = [(&self.writable, code), (&self.near, data)];

@@ -168,6 +168,19 @@ impl Mapping {
     }
 }
 
+#[cfg(feature = "remote")]
+impl Mapping {
+    /// Changes what may be done with the first bytes, whole pages.
+    pub fn protect(&self, len: usize, protection: libc::c_int) -> Result<(), ArenaError> {
+        debug_assert!(len <= self.len);
+        // SAFETY: the pages are of this reservation; who accesses them bears a fault.
+        match unsafe { libc::mprotect(self.base.as_ptr().cast(), len, protection) } {
+            0 => Ok(()),
+            _ => Err(system("mprotect")),
+        }
+    }
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the range was reserved by `reserve` and is owned by this value. That no code of it

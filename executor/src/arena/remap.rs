@@ -13,8 +13,8 @@
 use super::mapping::{Mapping, code_file, page_size};
 use super::{Arena, ArenaError, CodeBlock, EXECUTABLE};
 use crate::arch;
-use crate::fork;
 use crate::locks::lock;
+use crate::section;
 use std::io;
 use std::sync::OnceLock;
 
@@ -26,7 +26,7 @@ pub fn is_needed() -> Result<bool, ArenaError> {
     }
     // Two threads may both try it; no fork comes in between.
     let needed = {
-        let _section = fork::section();
+        let _section = section::section();
         is_stale()?
     };
     Ok(*NEEDED.get_or_init(|| needed))

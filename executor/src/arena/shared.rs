@@ -94,7 +94,7 @@ impl Shared {
     }
 }
 
-fn seal(file: &File, seals: libc::c_int) -> Result<(), ArenaError> {
+pub(super) fn seal(file: &File, seals: libc::c_int) -> Result<(), ArenaError> {
     // SAFETY: the call takes a descriptor and a number.
     match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) } {
         0 => Ok(()),
@@ -155,7 +155,7 @@ impl Foreign {
     }
 }
 
-fn keeps_its_size(file: &File) -> bool {
+pub(super) fn keeps_its_size(file: &File) -> bool {
     // SAFETY: the call takes a descriptor.
     let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
     seals >= 0 && seals & libc::F_SEAL_SHRINK != 0

@@ -35,7 +35,7 @@ fn asymmetric() -> bool {
     };
     ASYMMETRIC.get().copied().unwrap_or_else(|| {
         // So that no fork comes in between, whose child would wait for ever.
-        let _section = crate::fork::section();
+        let _section = crate::section::section();
         *ASYMMETRIC.get_or_init(ask)
     })
 }

@@ -1,7 +1,7 @@
 //! The `regraft-executor` command, as a function, for programs that are executors themselves.
 
 use super::sandbox;
-use super::serve::{Options, ServeError, serve};
+use super::serve::{Options, STACK, ServeError, serve};
 use clap::Parser;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::io;
@@ -22,9 +22,22 @@ struct Args {
     #[arg(long)]
     sandbox: bool,
 
+    /// The stack of each thread that runs code, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = STACK >> 20, value_parser = mebibytes)]
+    stack: usize,
+
     /// How long calls may go on when the engine is gone
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     patience: u64,
+}
+
+/// A number of MiB whose bytes can be addressed.
+fn mebibytes(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|_| "not a number".to_string())?;
+    match number {
+        1..=65_536 => Ok(number),
+        _ => Err("not between 1 and 65536".to_string()),
+    }
 }
 
 /// Runs the command with the arguments of the process.
@@ -50,6 +63,7 @@ pub fn main() -> ExitCode {
 fn on_standard_input(args: &Args) -> Result<(), String> {
     let options = Options {
         patience: Duration::from_secs(args.patience),
+        stack: args.stack << 20,
         confine: args.sandbox.then_some(sandbox::confine),
     };
     let control = connection().map_err(|error| error.to_string())?;
@@ -84,6 +98,7 @@ fn listen(path: &Path, args: &Args) -> io::Result<()> {
         };
         let mut command = Command::new(&program);
         command.arg(format!("--patience={}", args.patience));
+        command.arg(format!("--stack={}", args.stack));
         if args.sandbox {
             command.arg("--sandbox");
         }

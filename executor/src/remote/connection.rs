@@ -6,12 +6,12 @@
 //!   that is asked for later fails with the same reason.
 //! * Requests are answered one after another. They are short; calls have lanes of their own.
 //!
-//! Not here: calls (`lane`), memory (`session`).
+//! Not here: calls (`call`), memory (`session`).
 
+use super::answers::{Answers, hold};
 use super::lane::Lane;
 use super::message::{MAX, MessageError, Reply, Request, VERSION};
 use super::process::{Program, Spawned};
-use super::session::Answers;
 use super::socket::{Socket, SocketError};
 use crate::ExecutorAddr;
 use crate::session::ExecutorError;
@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 /// How long a request may take, which compiles and runs nothing.
@@ -48,11 +48,6 @@ pub struct Connection {
 struct Lanes {
     idle: Vec<Arc<Lane>>,
     all: Vec<Weak<Lane>>,
-}
-
-/// Locks without a section: who waits for an executor does not hold up a fork.
-pub(super) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Connection {

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Both sides must speak the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The most bytes of a message.
 pub const MAX: usize = 64 << 10;
@@ -45,6 +45,38 @@ pub enum Request {
     Release {
         /// Its number.
         session: u32,
+    },
+    /// Addresses for a program's data; the file of what can become accessible goes along.
+    Range {
+        /// Whose.
+        session: u32,
+        /// Bytes of the file.
+        bytes: u64,
+        /// Bytes of addresses, behind whose accessible part every access is a fault.
+        reserved: u64,
+    },
+    /// The first bytes of a range are to be accessible.
+    Commit {
+        /// Whose.
+        session: u32,
+        /// Its number in the session.
+        range: u32,
+        /// How many bytes.
+        bytes: u64,
+    },
+    /// Nobody uses a range any more.
+    Unmap {
+        /// Whose.
+        session: u32,
+        /// Its number in the session.
+        range: u32,
+    },
+    /// Threads are to be sampled while they run code of a session; the socket that samples go to goes along.
+    Sample {
+        /// Whose code.
+        session: u32,
+        /// The processor time from one sample to the next, in nanoseconds.
+        interval: u64,
     },
     /// A thread that runs code; its socket goes along.
     Lane,
@@ -80,6 +112,13 @@ pub enum Reply {
     },
     /// To [`Request::Reserve`].
     Reserved(Reserved),
+    /// To [`Request::Range`].
+    Range {
+        /// Its number in the session.
+        range: u32,
+        /// Where it starts.
+        start: ExecutorAddr,
+    },
     /// To [`Request::Symbol`].
     Symbol(Option<ExecutorAddr>),
     /// To the others.
@@ -105,6 +144,10 @@ pub struct Reserved {
     /// What generated code calls for a host function of the other process.
     pub host: ExecutorAddr,
 }
+
+/// A thread of the executor was seen in generated code, there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen(pub ExecutorAddr);
 
 /// What the caller's thread says on its lane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -36,9 +36,13 @@
 pub mod command;
 pub mod message;
 
+mod answers;
+mod call;
 mod connection;
 mod lane;
 mod process;
+mod range;
+mod sampled;
 #[cfg(feature = "command")]
 mod sandbox;
 pub mod serve;

@@ -54,6 +54,12 @@ impl Program {
         self.arg("--sandbox")
     }
 
+    /// With so many MiB of stack for each thread that runs code.
+    #[must_use]
+    pub fn stack(self, mebibytes: usize) -> Self {
+        self.arg(format!("--stack={mebibytes}"))
+    }
+
     /// Starts it with one end of a connection.
     pub(super) fn start(&self, connection: OwnedFd) -> Result<Spawned, ExecutorError> {
         let mut command = Command::new(&self.path);

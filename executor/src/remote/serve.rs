@@ -17,17 +17,19 @@
 //! Not here: what a program may do (`sandbox`), its arguments (`regraft-executor`).
 
 mod lane;
+mod samples;
 
+use self::samples::Sampler;
 use super::message::{Reply, Request, Reserved, VERSION};
 use super::socket::{Socket, SocketError};
-use crate::arena::{Files, Foreign};
+use crate::arena::{Files, Foreign, ForeignRange};
 use crate::locks::lock;
 use crate::ranges::{self, CodeRange};
 use crate::slots::{Answerer, EntryPoints};
 use crate::{ExecutorAddr, arch, symbols};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 /// How an executor serves.
@@ -35,6 +37,8 @@ use std::time::Duration;
 pub struct Options {
     /// How long calls may go on when the connection is closed.
     pub patience: Duration,
+    /// The stack of each thread that runs code.
+    pub stack: usize,
     /// Done once memory is mapped, and before any code runs; no more memory is mapped then.
     pub confine: Option<fn() -> Result<(), String>>,
 }
@@ -43,10 +47,14 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             patience: Duration::from_secs(5),
+            stack: STACK,
             confine: None,
         }
     }
 }
+
+/// What the main thread of a program usually has.
+pub const STACK: usize = 8 << 20;
 
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
@@ -83,14 +91,26 @@ pub enum ServeError {
 /// The most threads that run code at a time, and the most sessions.
 const MAX_LANES: usize = 4096;
 const MAX_SESSIONS: usize = 1024;
+/// The most ranges of a session.
+const MAX_RANGES: usize = 1 << 16;
 
 /// Memory that code runs in, and who answers it.
 #[derive(Debug)]
 struct Served {
+    /// Gone before the memory.
+    sampler: OnceLock<Sampler>,
     memory: Foreign,
     /// Forgotten before the memory is unmapped: fields are dropped in order.
     _range: ranges::Registration,
     answerer: Answerer,
+    ranges: Mutex<Ranges>,
+}
+
+/// Addresses that a session has for data.
+#[derive(Debug, Default)]
+struct Ranges {
+    next: u32,
+    mapped: HashMap<u32, ForeignRange>,
 }
 
 /// What all threads of an executor share.
@@ -194,6 +214,39 @@ fn requests(control: &Socket, shared: &Arc<Shared>, options: &Options) -> Result
                 }
                 reply
             }
+            (
+                Request::Range {
+                    session,
+                    bytes,
+                    reserved,
+                },
+                files,
+            ) => {
+                let files = <[OwnedFd; 1]>::try_from(files).map_err(|files| {
+                    protocol(&SocketError::Descriptors {
+                        expected: 1,
+                        got: files.len(),
+                    })
+                })?;
+                let [file] = files;
+                match range(shared, session, bytes, reserved, file) {
+                    Ok(reply) => reply,
+                    Err(reason) => Reply::Refused { reason },
+                }
+            }
+            (Request::Sample { session, interval }, sockets) => {
+                let sockets = <[OwnedFd; 1]>::try_from(sockets).map_err(|sockets| {
+                    protocol(&SocketError::Descriptors {
+                        expected: 1,
+                        got: sockets.len(),
+                    })
+                })?;
+                let [socket] = sockets;
+                match sample(shared, session, interval, socket) {
+                    Ok(()) => Reply::Done,
+                    Err(reason) => Reply::Refused { reason },
+                }
+            }
             (Request::Lane, sockets) => {
                 let socket = <[OwnedFd; 1]>::try_from(sockets).map_err(|sockets| {
                     protocol(&SocketError::Descriptors {
@@ -202,7 +255,7 @@ fn requests(control: &Socket, shared: &Arc<Shared>, options: &Options) -> Result
                     })
                 })?;
                 let [socket] = socket;
-                match lane::start(shared, socket) {
+                match lane::start(shared, socket, options.stack) {
                     Ok(()) => Reply::Done,
                     Err(reason) => Reply::Refused { reason },
                 }
@@ -243,6 +296,21 @@ fn answer(shared: &Shared, request: &Request) -> Reply {
             };
             Reply::Symbol(found.map(ExecutorAddr::new))
         }
+        Request::Commit {
+            session,
+            range,
+            bytes,
+        } => match commit(shared, *session, *range, *bytes) {
+            Ok(()) => Reply::Done,
+            Err(reason) => Reply::Refused { reason },
+        },
+        Request::Unmap { session, range } => {
+            if let Some(served) = shared.session(*session) {
+                let unmapped = lock(&served.ranges).mapped.remove(range);
+                drop(unmapped);
+            }
+            Reply::Done
+        }
         Request::Release { session } => {
             let released = lock(&shared.sessions).remove(session);
             drop(released);
@@ -273,7 +341,11 @@ fn answer(shared: &Shared, request: &Request) -> Reply {
                 Err(error) => refused(&error),
             }
         }
-        Request::Hello { .. } | Request::Reserve { .. } | Request::Lane => Reply::Refused {
+        Request::Hello { .. }
+        | Request::Reserve { .. }
+        | Request::Range { .. }
+        | Request::Sample { .. }
+        | Request::Lane => Reply::Refused {
             reason: "a request that is not due".to_string(),
         },
     }
@@ -313,6 +385,8 @@ fn reserve(
         }),
         answerer: Answerer::new(Box::new(lane::Asked(number)), trap),
         memory,
+        sampler: OnceLock::new(),
+        ranges: Mutex::default(),
     };
     let reserved = Reserved {
         session: number,
@@ -323,4 +397,49 @@ fn reserve(
     };
     lock(&shared.sessions).insert(number, Arc::new(served));
     Ok(reserved)
+}
+
+/// Samples threads while they run code of a session, once.
+fn sample(shared: &Shared, session: u32, interval: u64, socket: OwnedFd) -> Result<(), String> {
+    let served = shared.session(session).ok_or("no such session")?;
+    if served.sampler.get().is_some() {
+        return Err("it is sampled already".to_string());
+    }
+    let interval = Duration::from_nanos(interval);
+    let sampler = Sampler::new(served.memory.code().start, socket, interval)?;
+    // Requests come one after another.
+    let _ = served.sampler.set(sampler);
+    Ok(())
+}
+
+/// Reserves addresses for data of a session.
+fn range(
+    shared: &Shared,
+    session: u32,
+    bytes: u64,
+    reserved: u64,
+    file: OwnedFd,
+) -> Result<Reply, String> {
+    let served = shared.session(session).ok_or("no such session")?;
+    let size = |bytes| usize::try_from(bytes).map_err(|_| "too much memory".to_string());
+    let mapped = ForeignRange::map(file, size(bytes)?, size(reserved)?);
+    let mapped = mapped.map_err(|error| error.to_string())?;
+    let mut ranges = lock(&served.ranges);
+    if ranges.mapped.len() >= MAX_RANGES {
+        return Err(format!("there are {MAX_RANGES} ranges"));
+    }
+    let range = ranges.next;
+    ranges.next = range.checked_add(1).ok_or("there are no numbers left")?;
+    let start = mapped.start();
+    ranges.mapped.insert(range, mapped);
+    Ok(Reply::Range { range, start })
+}
+
+/// Makes the first bytes of a range accessible.
+fn commit(shared: &Shared, session: u32, range: u32, bytes: u64) -> Result<(), String> {
+    let served = shared.session(session).ok_or("no such session")?;
+    let ranges = lock(&served.ranges);
+    let mapped = ranges.mapped.get(&range).ok_or("no such range")?;
+    let bytes = usize::try_from(bytes).map_err(|_| "too much memory")?;
+    mapped.commit(bytes).map_err(|error| error.to_string())
 }

@@ -1,13 +1,21 @@
 //! One engine's part of an executor that is another process.
 
-use super::connection::{Connection, hold};
+use super::answers::Answers;
+use super::call;
+use super::connection::Connection;
 use super::message::{Reply, Request};
+use super::range::RemoteRange;
+use super::sampled::Samples;
 use crate::ExecutorAddr;
 use crate::arena::{Arena, ArenaConfig, Elsewhere, MAX_RESERVATION, Shared};
-use crate::session::{EnterError, ExecutorError, HostEntry, HostFunction, Session};
-use crate::slots::{EntryPoints, Runtime, SlotError, SlotTable, entered};
+use crate::samples::Sampled;
+use crate::session::{
+    DataRange, EnterError, ExecutorError, HostEntry, HostFunction, Sampling, Session,
+};
+use crate::slots::{EntryPoints, Runtime, SlotError, SlotTable};
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// A session with an executor that is another process.
 #[derive(Debug)]
@@ -19,38 +27,6 @@ pub struct Remote {
     owner: ExecutorAddr,
     host: ExecutorAddr,
     answers: Arc<Answers>,
-}
-
-/// Who answers what generated code of a session asks.
-#[derive(Default)]
-pub struct Answers {
-    runtime: OnceLock<Box<dyn Runtime>>,
-    functions: Mutex<Vec<Arc<HostFunction>>>,
-}
-
-impl std::fmt::Debug for Answers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answers")
-            .field("functions", &hold(&self.functions).len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Answers {
-    pub fn resolve(&self, unit: u32) -> usize {
-        let runtime = self.runtime.get();
-        runtime.map_or(0, |runtime| entered(|| runtime.resolve(unit), unit))
-    }
-
-    pub fn hot(&self, unit: u32) -> usize {
-        let runtime = self.runtime.get();
-        runtime.map_or(0, |runtime| entered(|| runtime.hot(unit), unit))
-    }
-
-    pub fn function(&self, function: u32) -> Option<Arc<HostFunction>> {
-        let functions = hold(&self.functions);
-        functions.get(function as usize).map(Arc::clone)
-    }
 }
 
 /// What the arena asks of the executor; the session ends when the last owner of the arena has dropped it.
@@ -144,7 +120,7 @@ impl Session for Remote {
         let table = SlotTable::answered_by(Arc::clone(&self.arena), self.points, self.owner)?;
         // The executor knows where the runtime's code is: at the start of code memory.
         if self.arena.executable_offset(table.trap_stub_address()) != Some(0)
-            || self.answers.runtime.set(runtime).is_err()
+            || !self.answers.set(runtime)
         {
             return Err(SlotError::Synchronize(io::Error::other(
                 "a second table of slots, or one behind other code",
@@ -168,15 +144,28 @@ impl Session for Remote {
         values: &mut [u128],
     ) -> Result<(), EnterError> {
         let Self { connection, .. } = self;
-        connection.enter(self.number, function, first, values)
+        call::enter(connection, self.number, function, first, values)
+    }
+
+    fn sample(
+        &self,
+        interval: Duration,
+        engine: Weak<dyn Sampled>,
+    ) -> Result<Box<dyn Sampling>, ExecutorError> {
+        let samples = Samples::begin(&self.connection, self.number, interval, engine)?;
+        Ok(Box::new(samples))
+    }
+
+    fn range(&self, reserved: usize, most: usize) -> Result<Box<dyn DataRange>, ExecutorError> {
+        let range = RemoteRange::new(&self.connection, self.number, reserved, most)?;
+        Ok(Box::new(range))
     }
 
     fn host_function(&self, function: Arc<HostFunction>) -> Result<HostEntry, ExecutorError> {
-        let mut functions = hold(&self.answers.functions);
-        let number = u32::try_from(functions.len()).map_err(|_| ExecutorError::Unsupported {
+        let number = self.answers.add(function);
+        let number = number.ok_or(ExecutorError::Unsupported {
             what: "another host function",
         })?;
-        functions.push(function);
         Ok(HostEntry {
             entry: self.host,
             session: self.number,

@@ -10,7 +10,7 @@
 //! Not here: what a sample means ([`super`]).
 
 use super::Sampled;
-use super::timer::{SAMPLED, SAMPLES, WANTED};
+use super::pending::{SAMPLED, SAMPLES, WANTED};
 use crate::locks::lock;
 use crate::ranges::find as find_range;
 use std::collections::BTreeMap;

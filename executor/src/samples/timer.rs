@@ -19,25 +19,17 @@
 //!
 //! Not here: which threads are sampled and what samples are for ([`super`]).
 
-use super::ring::Ring;
-use super::semaphore::Semaphore;
+use super::pending::{SAMPLED, SAMPLES, WANTED};
 use crate::arch::Interrupted;
 use crate::errno;
-use crate::fork;
 use crate::ranges::find as find_range;
+use crate::section;
 use crate::signals;
 use std::cell::{Cell, OnceCell};
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// Samples that nobody has looked at.
-pub static SAMPLES: Ring = Ring::new();
-/// Posted for each sample.
-pub static SAMPLED: Semaphore = Semaphore::new();
-/// How many engines want samples.
-pub static WANTED: AtomicUsize = AtomicUsize::new(0);
 
 /// What the value of our timers points to, to tell them from others.
 static MARK: u8 = 0;
@@ -178,7 +170,7 @@ impl Drop for Timer {
 /// The signal, and who handled it before; installs the handler, once.
 fn installed() -> &'static (libc::c_int, libc::sigaction) {
     // No fork comes in between, whose child would wait for ever.
-    let _section = fork::section();
+    let _section = section::section();
     let installed = INSTALLED.get_or_init(|| {
         SAMPLED.prepare();
         let unused = |&signal: &libc::c_int| {

@@ -2,7 +2,7 @@
 
 use super::{RawSlot, SlotAddresses, SlotError, SlotTable};
 use crate::arch::{Cell, LAZY_OFFSET};
-use crate::{entry, fork};
+use crate::{entry, section};
 use std::sync::Arc;
 
 impl SlotAddresses {
@@ -57,7 +57,7 @@ impl OwnedSlot {
 
     /// Makes `new` what the slot leads to if it still leads to `old`; says whether it did.
     pub fn replace(&self, old: usize, new: usize) -> bool {
-        let _section = fork::section();
+        let _section = section::section();
         entry::replace(self.slot.entry(), old, new)
     }
 

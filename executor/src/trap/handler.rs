@@ -14,7 +14,7 @@
 //! Limitations: a thread that blocks these signals dies of them, as the kernel has it. A handler that
 //! is installed later and does not pass signals on has the last word.
 
-use super::thread::{Activation, Caught, Place, innermost};
+use super::activation::{Activation, Caught, Place, innermost};
 use crate::arch::{Interrupted, landing_address, words_above_return_address};
 use crate::ranges::find as find_range;
 use crate::signals;

@@ -16,11 +16,11 @@
 //! Limitations: a thread that stays in the host is not interrupted; system calls go on after the signal (`SA_RESTART`). A
 //! thread that blocks the signal is not interrupted.
 
-use super::thread::{Activation, Caught, Place, innermost};
+use super::activation::{Activation, Caught, Place, innermost};
 use crate::arch::{Interrupted, RUNTIME_CODE_SIZE, landing_address};
-use crate::fork;
 use crate::locks::lock;
 use crate::ranges::find as find_range;
+use crate::section;
 use crate::signals;
 use std::cell::{Cell, OnceCell};
 use std::ptr;
@@ -119,7 +119,7 @@ impl Target {
 /// Installs the handler for a signal that nobody handles, once.
 fn install() {
     // No fork comes in between, whose child would wait for ever.
-    let _section = fork::section();
+    let _section = section::section();
     static HANDLED: Once = Once::new();
     HANDLED.call_once(|| {
         let unused =

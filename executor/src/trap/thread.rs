@@ -1,58 +1,20 @@
-//! What a thread needs to come back from a trap: a stack for the handler, the limits of its own, and
-//! the innermost of its safe calls.
+//! What a thread needs to come back from a trap: a stack for the handler, and the limits of its own.
 //!
 //! Invariants:
 //!
-//! * The innermost safe call is read by the handler on the same thread, and changed by that thread
-//!   only.
 //! * An alternate stack that is large enough is left alone; ours replaces a smaller one (Rust's own,
 //!   say) and is gone with the thread.
 //!
 //! Limitations: without memory for an alternate stack, a stack overflow ends the process, as it does
 //! without this library. Stacks that the client switches to by itself have unknown limits.
 
+use super::activation::{Activation, Caught, enter, leave};
 use super::handler;
 use crate::arch;
 use crate::errno;
-use crate::fork;
+use crate::section;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr;
-
-/// One safe call in progress.
-#[derive(Debug)]
-pub struct Activation {
-    /// The stack pointer for the landing; written by [`arch::enter`].
-    pub sp: usize,
-    /// What the handler found.
-    pub caught: Option<Caught>,
-}
-
-/// A trap as the handler saw it.
-#[derive(Clone, Copy, Debug)]
-pub struct Caught {
-    pub signal: libc::c_int,
-    /// The instruction: in generated code, or the call from there that led astray.
-    pub pc: usize,
-    pub sp: usize,
-    /// The address that was accessed, where the system knows it.
-    pub address: Option<usize>,
-    pub place: Place,
-}
-
-/// Where a trap happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// At an instruction of generated code.
-    Instruction,
-    /// In the trap stub, which was called.
-    TrapStub,
-    /// In a door of the runtime, which was called, and found no stack.
-    Door,
-    /// At an address without code, which was called.
-    Nowhere,
-    /// At an instruction of generated code that did nothing: another thread has asked.
-    Interrupted,
-}
 
 /// The limits of a thread's stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +24,6 @@ pub struct Bounds {
 }
 
 thread_local! {
-    static INNERMOST: Cell<*mut Activation> = const { Cell::new(ptr::null_mut()) };
     static BOUNDS: Cell<Option<Bounds>> = const { Cell::new(None) };
     static ALTERNATE: UnsafeCell<Option<Alternate>> = const { UnsafeCell::new(None) };
 }
@@ -79,17 +40,16 @@ pub unsafe fn protect(
     if BOUNDS.get().is_none() {
         errno::preserved(prepare);
     }
-    let outer = INNERMOST.get();
     let mut activation = Activation {
         sp: 0,
         caught: None,
     };
     let this = &raw mut activation;
-    INNERMOST.set(this);
+    let outer = enter(this);
     // SAFETY: `sp` is a field of a live local; the rest is the caller's contract.
     let landed = unsafe { arch::enter(&raw mut (*this).sp, function, first, second) };
     // A trap in a nested call that was not safe has landed here too.
-    INNERMOST.set(outer);
+    leave(outer);
     if !landed {
         return Ok(());
     }
@@ -98,11 +58,6 @@ pub unsafe fn protect(
         Some(caught) => Err(caught),
         None => std::process::abort(),
     }
-}
-
-/// The safe call that the thread is in. Async-signal-safe.
-pub fn innermost() -> *mut Activation {
-    INNERMOST.get()
 }
 
 impl Bounds {
@@ -152,7 +107,7 @@ pub enum Overflow {
 #[cold]
 fn prepare() {
     // No fork comes in between, whose child would wait for ever for who installs the handlers.
-    let _section = fork::section();
+    let _section = section::section();
     handler::install();
     BOUNDS.set(Some(bounds().unwrap_or(Bounds { low: 0, guard: 0 })));
     // A thread that is ending keeps what it has.

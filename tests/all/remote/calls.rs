@@ -2,10 +2,12 @@
 
 use super::{SUM, call, define, eager_to_tier_up, spawn};
 use cranelift_codegen::data_value::DataValue;
+use regraft::report::PartState;
 use regraft::{
-    Compilation, Config, Detection, Engine, Error, Executor, ExecutorError, FuncId, Sampling,
-    TrapKind,
+    Compilation, Config, Detection, Engine, Error, Executor, ExecutorError, FoundBy, FuncId,
+    Sampling, TrapKind,
 };
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_loop_is_entered_at_tier_1_while_it_runs() {
@@ -235,15 +237,31 @@ fn what_another_process_cannot_do_is_refused() {
     };
     refused(engine.get::<(i64,), i64>(sum).unwrap_err());
     refused(engine.pointer(sum).unwrap_err());
-    refused(
-        Engine::new(Config {
-            detection: Detection::Sampling(Sampling::default()),
-            executor,
-            ..Config::default()
-        })
-        .unwrap_err(),
-    );
     assert_ne!(engine.executor_address(sum).unwrap().get(), 0);
+}
+
+#[test]
+fn threads_of_the_executor_are_sampled() {
+    let config = Config {
+        detection: Detection::Sampling(Sampling::default()),
+        executor: spawn(),
+        ..Config::default()
+    };
+    let engine = Engine::new(config).unwrap();
+    let sum = define(&engine, SUM);
+    let found = || {
+        let report = engine.report();
+        let region = &report.functions["sum"].regions[0];
+        (region.part.state == PartState::Published).then(|| region.clone())
+    };
+    let start = Instant::now();
+    while found().is_none() && start.elapsed() < Duration::from_secs(20) {
+        let n = 50_000_000;
+        let results = call(&engine, sum, &[DataValue::I64(n)]).unwrap();
+        assert_eq!(results, [DataValue::I64(n * (n - 1) / 2)]);
+    }
+    let region = found().expect("the loop was seen");
+    assert_eq!(region.part.found_by, Some(FoundBy::Sampling));
 }
 
 #[test]

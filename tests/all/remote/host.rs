@@ -3,7 +3,8 @@
 use super::{call, define, eager_to_tier_up, spawn};
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{AbiParam, Signature, types};
-use regraft::{Engine, Error, Executor, ExecutorError, HOST_FUNCTION_FAILED, TrapKind};
+use regraft::executor::HOST_FUNCTION_FAILED;
+use regraft::{Engine, Error, Executor, ExecutorError, TrapKind};
 
 fn signature(engine: &Engine) -> Signature {
     let mut signature = Signature::new(engine.isa().default_call_conv());

@@ -86,7 +86,7 @@ fn a_fork_in_the_middle_of_generated_code() {
             i64::from(unsafe { libc::fork() })
         }
         let engine = engine(config());
-        engine.symbol("fork", fork as *const u8);
+        engine.symbol("fork", fork as *const u8).unwrap();
         let clif = times("f", 2)
             .replace("block0(v0", "    fn0 = %fork() -> i64 system_v\nblock0(v0")
             .replace("block2:\n", "block2:\n    v20 = call fn0()\n")

@@ -147,7 +147,7 @@ fn a_panic_and_a_held_lock_stay_with_the_compile_thread() {
             let panic = catch_unwind(|| compute(|| panic!("as asked for"))).unwrap_err();
             assert_eq!(panic.downcast_ref::<&str>(), Some(&"as asked for"));
             assert_ne!(elsewhere(), own);
-            let section = fork::section();
+            let section = section::section();
             assert_eq!(elsewhere(), own);
             drop(section);
             assert_ne!(elsewhere(), own);

@@ -35,7 +35,6 @@ use crate::units::tiering::Tiering;
 use cranelift_codegen::ir::Block;
 use regraft_executor::locks::read;
 use regraft_executor::samples;
-use regraft_executor::samples::Wanted;
 use std::marker::PhantomData;
 use std::sync::{Arc, Weak};
 
@@ -68,15 +67,17 @@ impl Detector for Sampled {
 
 /// Asks for the samples of this engine's code, if it is to be sampled.
 pub(crate) fn want_samples(engine: &Arc<Inner>) {
-    let sampling = matches!(engine.config.detection, Detection::Sampling(_));
-    if !sampling || engine.config.mode == Mode::Eager {
+    let Detection::Sampling(sampling) = engine.config.detection else {
+        return;
+    };
+    if engine.config.mode == Mode::Eager {
         return;
     }
     let weak: Weak<Inner> = Arc::downgrade(engine);
-    match Wanted::register(engine.codemap.start(), weak) {
+    match engine.session.sample(sampling.interval, weak) {
         // Nothing has set it before: the engine is new.
         Ok(wanted) => drop(engine.wanted.set(wanted)),
-        Err(error) => tracing::error!(%error, "no thread for samples; nothing gets hot"),
+        Err(error) => tracing::error!(%error, "no samples; nothing gets hot"),
     }
 }
 
@@ -129,8 +130,11 @@ impl Engine {
     /// ```
     pub fn sample_this_thread(&self) -> SampledThread {
         let started = match self.inner.config.detection {
-            Detection::Sampling(sampling) => samples::start(sampling.interval),
-            Detection::Counters => false,
+            Detection::Sampling(sampling) if self.inner.session.is_here() => {
+                samples::start(sampling.interval)
+            }
+            // Threads of another process are sampled when they are called.
+            _ => false,
         };
         SampledThread {
             started,

@@ -10,6 +10,7 @@ use crate::ExecutorAddr;
 use crate::arch::Entered;
 use crate::remote::message::{Down, Up, from_bytes, to_bytes};
 use crate::remote::socket::{Socket, SocketError};
+use crate::samples;
 use crate::slots::Runtime;
 use crate::trap::call_safely;
 use std::cell::{Cell, RefCell};
@@ -17,9 +18,6 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// Stack of a thread: what the main thread of a program usually has.
-const STACK: usize = 8 << 20;
 
 /// The lane of a thread.
 struct Lane {
@@ -44,7 +42,7 @@ impl Drop for Running {
 }
 
 /// Starts the thread of a lane.
-pub fn start(shared: &Arc<Shared>, socket: OwnedFd) -> Result<(), String> {
+pub fn start(shared: &Arc<Shared>, socket: OwnedFd, stack: usize) -> Result<(), String> {
     let socket = Arc::new(Socket::new(socket));
     {
         let mut lanes = lanes_of(shared);
@@ -69,7 +67,7 @@ pub fn start(shared: &Arc<Shared>, socket: OwnedFd) -> Result<(), String> {
         LANE.set(None);
         drop(running);
     };
-    let thread = std::thread::Builder::new().stack_size(STACK);
+    let thread = std::thread::Builder::new().stack_size(stack);
     match thread.spawn(run) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
@@ -108,7 +106,10 @@ impl Lane {
         let served = served.filter(|served| served.memory.code().contains(&function.get()));
         let mut cells = vec![0_u128; values.len() / size_of::<u128>()];
         let said = match (served, from_bytes(values, &mut cells)) {
-            (Some(_served), Some(())) => {
+            (Some(served), Some(())) => {
+                if let Some(sampler) = served.sampler.get() {
+                    samples::start(sampler.interval);
+                }
                 let function = std::ptr::with_exposed_provenance::<()>(function.get());
                 // SAFETY: it lies in the code memory of a session that is kept; the process that writes there says
                 // that it is a function of these arguments.

@@ -57,7 +57,7 @@ fn everything_works_after_a_trap() {
             assert_eq!(result, [DataValue::I64(10)]);
             assert!(engine.report().to_json().contains("f"));
             assert!(!engine.profile().functions.is_empty() || place == Where::Eager);
-            engine.symbol("some", std::ptr::null());
+            engine.symbol("some", std::ptr::null::<u8>()).unwrap();
             engine.wait_idle();
         }
     }
@@ -98,7 +98,7 @@ fn nested_calls() {
     INNER.set((inner, f)).expect("set once");
     let outer = Where::Region.engine();
     let host = divide_or_minus_one as *const ();
-    outer.symbol("divide", host.cast());
+    outer.symbol("divide", host.cast::<u8>()).unwrap();
     let operation = "    v11 = call fn0(v10)\n    v12 = iadd v11, v9\n    v20 = udiv v6, v12";
     let clif = hot_loop(operation).replace(
         "system_v\nblock0",
