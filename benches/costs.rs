@@ -8,7 +8,7 @@
 //! Sections: `counters`, `compile`, `calls`, `entries`, `publish`; all by
 //! default. Aims that are missed are printed as missed.
 
-use regraft::regions::{Mode as Counting, Policy};
+use regraft::regions::{Counting, Policy};
 use regraft::report::PartState;
 use regraft::{CompileMode, Config, Engine, Mode, Report, TypedFn};
 use regraft_benches::plain::{Level, Plain};
@@ -38,11 +38,7 @@ fn plain_code(address: *const u8) -> Code {
 }
 
 fn config(mode: Mode) -> Config {
-    Config {
-        mode,
-        pacing: regraft::Pacing::Counts,
-        ..Config::default()
-    }
+    Config::default().mode(mode).pacing(regraft::Pacing::Counts)
 }
 
 /// (a) Tier 0 with counters against the same settings without.
@@ -58,10 +54,7 @@ fn counters() -> Result<()> {
         let mut plain = Plain::new(Level::None)?;
         let without = plain_code(plain.define(shapes::parse(text, name)?)?);
         let counted = |counting| -> Result<TypedFn<(u64,), u64>> {
-            let engine = Engine::new(Config {
-                counting,
-                ..config(Mode::Tier0)
-            })?;
+            let engine = Engine::new(config(Mode::Tier0).counting(counting))?;
             let function = engine.define_function(shapes::parse(text, name)?)?;
             Ok(engine.get(function)?)
         };
@@ -140,10 +133,7 @@ fn compile_one(name: &str, text: &str, rounds: usize) -> Result<()> {
     let mut functions: Vec<_> = (0..5 * (rounds + 1)).map(|_| fresh()).collect();
     let functions = std::cell::RefCell::new(&mut functions);
     let next = || functions.borrow_mut().pop().ok_or("out of functions");
-    let without = Config {
-        settings: vec![("enable_verifier".into(), "false".into())],
-        ..config(Mode::Tier0)
-    };
+    let without = config(Mode::Tier0).settings(vec![("enable_verifier".into(), "false".into())]);
     let engine = Engine::new(without)?;
     let verifying = Engine::new(config(Mode::Tier0))?;
     let mut none = Plain::new(Level::None)?;
@@ -245,19 +235,19 @@ fn entries() -> Result<()> {
     let text = shapes::entries();
     type Entries = TypedFn<(u64, u64), u64>;
     let engine = |mode| -> Result<(Engine, Entries)> {
-        let engine = Engine::new(Config {
-            compile: CompileMode::Synchronous,
-            pacing: regraft::Pacing::Counts,
-            loop_threshold: 100,
-            entry_threshold: u32::MAX,
-            policy: Policy {
-                min_trip_count: 0.0,
-                min_share: 0.0,
-                max_region_instructions: 20,
-                ..Policy::default()
-            },
-            ..config(mode)
-        })?;
+        let engine = Engine::new(
+            config(mode)
+                .compile(CompileMode::Synchronous)
+                .pacing(regraft::Pacing::Counts)
+                .loop_threshold(100)
+                .entry_threshold(u32::MAX)
+                .policy(Policy {
+                    min_trip_count: 0.0,
+                    min_share: 0.0,
+                    max_region_instructions: 20,
+                    ..Policy::default()
+                }),
+        )?;
         let function = engine.define_function(shapes::parse(&text, "entries")?)?;
         let code = engine.get(function)?;
         Ok((engine, code))
@@ -330,7 +320,7 @@ fn publish() -> Result<()> {
             let function = engine.define_function(shapes::parse(&text, &name)?)?;
             let run: TypedFn<(u64,), u64> = engine.get(function)?;
             // As many iterations as make it hot: the call ends at once.
-            let enough = u64::from(engine.config().loop_threshold) + 2;
+            let enough = u64::from(engine.config().thresholds.loops) + 2;
             let time = elapsed(|| {
                 // SAFETY: the function touches no memory.
                 let result = unsafe { run.call((enough,)) };

@@ -99,12 +99,11 @@ fn run(contender: &str, cycles: u64) -> Result<()> {
 }
 
 fn tiered(cycles: u64, first: &Function, second: &Function) -> Result<()> {
-    let engine = Engine::new(Config {
-        compile: CompileMode::Synchronous,
-        // The pointers below are compared, not called.
-        reclamation: Reclamation::Pinned,
-        ..Config::default()
-    })?;
+    let engine = Engine::new(
+        Config::default()
+            .compile(CompileMode::Synchronous) // The pointers below are compared, not called.
+            .reclamation(Reclamation::Pinned),
+    )?;
     let mut addresses = HashSet::new();
     curve(cycles, |_| {
         let id = engine.define_function(first.clone())?;

@@ -44,12 +44,12 @@ fn speed() -> Result<()> {
         let without =
             unsafe { std::mem::transmute::<*const u8, unsafe extern "C" fn(u64) -> u64>(address) };
         let at_tier0 = |detection| -> Result<Code> {
-            let engine = Engine::new(Config {
-                mode: Mode::Tier0,
-                detection,
-                pacing: regraft::Pacing::Counts,
-                ..Config::default()
-            })?;
+            let engine = Engine::new(
+                Config::default()
+                    .mode(Mode::Tier0)
+                    .detection(detection)
+                    .pacing(regraft::Pacing::Counts),
+            )?;
             let function = engine.define_function(shapes::parse(text, name)?)?;
             Ok(engine.get(function)?)
         };
@@ -90,11 +90,11 @@ fn found() -> Result<()> {
         let text = busy_loop(steps, 7);
         let func = shapes::parse(&text, name)?;
         let run = |detection| -> Result<Duration> {
-            let engine = Engine::new(Config {
-                detection,
-                pacing: regraft::Pacing::Counts,
-                ..Config::default()
-            })?;
+            let engine = Engine::new(
+                Config::default()
+                    .detection(detection)
+                    .pacing(regraft::Pacing::Counts),
+            )?;
             let code: Code = engine.get(engine.define_function(func.clone())?)?;
             // As many as take a tenth of a millisecond, about.
             let iterations = 20_000 / steps as u64;
@@ -143,15 +143,12 @@ fn warm() -> Result<()> {
     );
     let program = Program::new()?;
     let profile = Arc::new(program.profile()?);
-    let cold = |detection| Config {
-        detection,
-        pacing: regraft::Pacing::Counts,
-        ..Config::default()
+    let cold = |detection| {
+        Config::default()
+            .detection(detection)
+            .pacing(regraft::Pacing::Counts)
     };
-    let warm = |detection| Config {
-        profile: Some(Arc::clone(&profile)),
-        ..cold(detection)
-    };
+    let warm = |detection| cold(detection).profile(Some(Arc::clone(&profile)));
     let [counters, sampling] = DETECTIONS;
     let contenders: [Contender<'_>; 4] = [
         &mut || program.time_to_peak(cold(counters)),

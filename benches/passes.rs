@@ -11,8 +11,9 @@
 //! same, with each pass left out, against tiered code without passes.
 
 use cranelift_codegen::ir::Function;
+use regraft::config::Optimizer;
 use regraft::optimizer::{Pass, Passes};
-use regraft::{CompileMode, Config, Engine, Mode, Optimizer};
+use regraft::{CompileMode, Config, Engine, Mode};
 use regraft_benches::plain::{Level, Plain};
 use regraft_benches::{Contender, Result, frontend, measure, ratio, run, timed};
 use regraft_wasm::{Func, Imports, Instance, Module, Store, Value};
@@ -45,14 +46,12 @@ fn main() -> Result<()> {
 }
 
 fn with(passes: Passes) -> Config {
-    Config {
-        compile: CompileMode::Synchronous,
-        optimizer: Optimizer {
+    Config::default()
+        .compile(CompileMode::Synchronous)
+        .optimizer(Optimizer {
             passes,
             ..Optimizer::default()
-        },
-        ..Config::default()
-    }
+        })
 }
 
 /// A program in an engine, called until nothing is left to be compiled.
@@ -239,15 +238,15 @@ fn sets() -> Result<()> {
 
 /// A workload's `run` in an engine of its own.
 fn workload(wasm: &[u8], mode: Mode, passes: Passes) -> Result<Func> {
-    let store = Store::new(Config {
-        mode,
-        settings: vec![("enable_verifier".to_string(), "false".to_string())],
-        optimizer: Optimizer {
-            passes,
-            ..Optimizer::default()
-        },
-        ..Config::default()
-    })?;
+    let store = Store::new(
+        Config::default()
+            .mode(mode)
+            .settings(vec![("enable_verifier".to_string(), "false".to_string())])
+            .optimizer(Optimizer {
+                passes,
+                ..Optimizer::default()
+            }),
+    )?;
     let instance = Instance::new(&store, &Module::new(wasm)?, &Imports::new())?;
     Ok(instance.func("run")?)
 }

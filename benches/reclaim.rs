@@ -28,11 +28,7 @@ fn pinning() -> Result<()> {
     let leaf = "function %leaf(i64) -> i64 system_v {\nblock0(v0: i64):\n    return v0\n}";
     let leaf = shapes::parse(leaf, "leaf")?;
     let function = |reclamation| -> Result<TypedFn<(u64,), u64>> {
-        let engine = Engine::new(Config {
-            mode: Mode::Eager,
-            reclamation,
-            ..Config::default()
-        })?;
+        let engine = Engine::new(Config::default().mode(Mode::Eager).reclamation(reclamation))?;
         let id = engine.define_function(leaf.clone())?;
         Ok(engine.get(id)?)
     };
@@ -153,12 +149,12 @@ fn memory() -> Result<()> {
             Ok(())
         })?;
         let with = |mode, compilation| -> Result<f64> {
-            let engine = Engine::new(Config {
-                mode,
-                compilation,
-                compile: CompileMode::Synchronous,
-                ..Config::default()
-            })?;
+            let engine = Engine::new(
+                Config::default()
+                    .mode(mode)
+                    .compilation(compilation)
+                    .compile(CompileMode::Synchronous),
+            )?;
             let each = each_of_many(|at| define_as(&engine, &format!("f{at}"), &function))?;
             drop(engine);
             Ok(each)

@@ -9,7 +9,7 @@
 
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::UserFuncName;
-use regraft::{Compilation, CompileMode, Config, Engine, Executor, FuncId, Mode, Pacing};
+use regraft::{Compilation, CompileMode, Config, Engine, Executor, FunctionId, Mode, Pacing};
 use regraft_benches::{Result, elapsed, measure, ratio, run, shapes, verdict};
 use regraft_executor::remote::Program;
 use std::time::Duration;
@@ -33,7 +33,7 @@ fn spawn() -> Result<Executor> {
     )))?)
 }
 
-fn call(engine: &Engine, id: FuncId, argument: i64) -> Result<Vec<DataValue>> {
+fn call(engine: &Engine, id: FunctionId, argument: i64) -> Result<Vec<DataValue>> {
     // SAFETY: the functions of this bench touch no memory.
     Ok(unsafe { engine.call(id, &[DataValue::I64(argument)]) }?)
 }
@@ -64,16 +64,13 @@ fn calls() -> Result<()> {
     const COUNT: u32 = 2000;
     let leaf = shapes::parse(LEAF, "leaf")?;
     let caller = |executor: &Executor| -> Result<_> {
-        let config = Config {
-            mode: Mode::Eager,
-            ..Config::default()
-        };
+        let config = Config::default().mode(Mode::Eager);
         let engine = engine(executor, config)?;
         let id = engine.define_function(leaf.clone())?;
         Ok((engine, id))
     };
     let (here, there) = (caller(&Executor::in_process())?, caller(&spawn()?)?);
-    let many = |(engine, id): &(Engine, FuncId)| {
+    let many = |(engine, id): &(Engine, FunctionId)| {
         elapsed(|| {
             for argument in 0..i64::from(COUNT) {
                 call(engine, *id, argument)?;
@@ -91,11 +88,9 @@ fn first() -> Result<()> {
     println!("first: a first call from generated code, compilation included (aim < 30 µs more)");
     const COUNT: u32 = 200;
     let chain = |executor: &Executor| -> Result<Duration> {
-        let config = Config {
-            mode: Mode::Eager,
-            compilation: Compilation::AtFirstCall,
-            ..Config::default()
-        };
+        let config = Config::default()
+            .mode(Mode::Eager)
+            .compilation(Compilation::AtFirstCall);
         let engine = engine(executor, config)?;
         let mut id = engine.define_function(shapes::parse(LEAF, "leaf")?)?;
         for number in 0..COUNT {
@@ -126,13 +121,11 @@ fn hot() -> Result<()> {
     const COUNT: u32 = 200;
     let loops = |executor: &Executor| -> Result<Duration> {
         // Each function asks once: synchronous compilation of a loop of a few instructions.
-        let config = Config {
-            compile: CompileMode::Synchronous,
-            pacing: Pacing::Counts,
-            loop_threshold: 1,
-            entry_threshold: u32::MAX,
-            ..Config::default()
-        };
+        let config = Config::default()
+            .compile(CompileMode::Synchronous)
+            .pacing(Pacing::Counts)
+            .loop_threshold(1)
+            .entry_threshold(u32::MAX);
         let engine = engine(executor, config)?;
         let mut ids = vec![];
         for number in 0..COUNT {
@@ -193,7 +186,7 @@ fn loops() -> Result<()> {
             Ok((engine, id))
         };
         let (here, there) = (prepared(&Executor::in_process())?, prepared(&spawn()?)?);
-        let once = |(engine, id): &(Engine, FuncId)| elapsed(|| call(engine, *id, argument));
+        let once = |(engine, id): &(Engine, FunctionId)| elapsed(|| call(engine, *id, argument));
         let [here, there] = measure(ROUNDS, [&mut || once(&here), &mut || once(&there)])?;
         let ratio = ratio(there, here);
         println!(

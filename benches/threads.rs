@@ -66,11 +66,11 @@ fn contention() -> Result<()> {
         // SAFETY: the function has this signature.
         let without = unsafe { std::mem::transmute::<*const u8, Code>(address) };
         let counting = |counter_copies| -> Result<TypedFn<(u64,), u64>> {
-            let engine = Engine::new(Config {
-                mode: Mode::Tier0,
-                counter_copies,
-                ..Config::default()
-            })?;
+            let engine = Engine::new(
+                Config::default()
+                    .mode(Mode::Tier0)
+                    .counter_copies(counter_copies),
+            )?;
             let function = engine.define_function(shapes::parse(text, name)?)?;
             Ok(engine.get(function)?)
         };
@@ -128,11 +128,11 @@ const FUNCTIONS: usize = 32;
 fn workers() -> Result<()> {
     println!("workers: from loops getting hot to the last of them being published");
     let round = |functions: usize, workers: usize| -> Result<Duration> {
-        let engine = Engine::new(Config {
-            workers,
-            pacing: regraft::Pacing::Counts,
-            ..Config::default()
-        })?;
+        let engine = Engine::new(
+            Config::default()
+                .workers(workers)
+                .pacing(regraft::Pacing::Counts),
+        )?;
         let mut all: Vec<TypedFn<(u64,), u64>> = vec![];
         for number in 0..functions {
             let func = shapes::parse(shapes::MEDIUM, &format!("medium{number}"))?;
@@ -141,7 +141,7 @@ fn workers() -> Result<()> {
         // The compile threads start with the first job: not counted.
         let first = engine.define_function(shapes::parse(shapes::TINY, "tiny")?)?;
         let first: TypedFn<(u64,), u64> = engine.get(first)?;
-        let enough = u64::from(engine.config().loop_threshold) + 2;
+        let enough = u64::from(engine.config().thresholds.loops) + 2;
         // SAFETY: the functions touch no memory.
         unsafe { first.call((enough,)) };
         engine.wait_idle();

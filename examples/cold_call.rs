@@ -17,7 +17,7 @@ use cranelift_codegen::ir::{
     AbiParam, AliasRegionData, InstBuilder, MemFlagsData, Signature, Value,
 };
 use cranelift_frontend::FunctionBuilder;
-use regraft::{Engine, Error, FuncId, Mode, TypedFn};
+use regraft::{Engine, Error, FunctionId, Mode, TypedFn};
 use regraft_examples::{Aim, build, engine, fastest, print_regions, ratio, timed, verdict};
 
 /// What the loop works with.
@@ -78,7 +78,7 @@ const START: u64 = 1;
 const FIRST_FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// `fn(context, n)`: `n` iterations of [`STEPS`] steps.
-fn define_loop(engine: &Engine) -> Result<FuncId, Error> {
+fn define_loop(engine: &Engine) -> Result<FunctionId, Error> {
     let mut signature = Signature::new(engine.isa().default_call_conv());
     signature.params.push(AbiParam::new(I64));
     engine.symbol("runtime", runtime as *const u8)?;

@@ -16,14 +16,12 @@ use std::time::{Duration, Instant};
 ///
 /// As [`Engine::new`].
 pub fn engine(mode: Mode) -> Result<Engine, Error> {
-    Engine::new(Config {
-        mode,
-        // The examples are about regions, also where starting at tier 1 would be as cheap.
-        pacing: regraft::Pacing::Counts,
-        // As in release builds of most code generators; it would cost all modes the same.
-        settings: vec![("enable_verifier".into(), "false".into())],
-        ..Config::default()
-    })
+    Engine::new(
+        Config::default()
+            .mode(mode) // The examples are about regions, also where starting at tier 1 would be as cheap.
+            .pacing(regraft::Pacing::Counts) // As in release builds of most code generators; it would cost all modes the same.
+            .settings(vec![("enable_verifier".into(), "false".into())]),
+    )
 }
 
 /// Builds a function of the host's calling convention. `body` gets the builder,

@@ -1,17 +1,22 @@
 //! What a client chooses when it builds an engine.
 
-pub mod detection;
-pub mod faults;
-pub mod optimizer;
+mod builder;
+pub(crate) mod detection;
+pub(crate) mod faults;
+mod groups;
+pub(crate) mod optimizer;
 
-use crate::config::detection::Detection;
-use crate::config::faults::Faults;
-use crate::config::optimizer::Optimizer;
+pub use detection::Detection;
+pub use detection::{FoundBy, Sampling};
+pub use faults::{Faults, Stage};
+pub use groups::{Memory, Testing, Thresholds, Workers};
+pub use optimizer::{Optimizer, SharedFuel};
+pub use regraft_executor::arena::ArenaConfig;
+pub use regraft_executor::priority::WorkerPriority;
+
 use regraft_executor::Executor;
-use regraft_executor::arena::ArenaConfig;
-use regraft_executor::priority::WorkerPriority;
-use regraft_regions::{Mode as Counting, Policy, Profile};
-use regraft_symbols::Perf;
+use regraft_regions::{Policy, Profile};
+pub use regraft_symbols::Perf;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -95,43 +100,28 @@ pub enum Reclamation {
     Announced,
 }
 
-/// The configuration of an engine.
+/// The configuration of an engine: a default, and what differs from it.
 ///
 /// ```
-/// let config = regraft::Config {
-///     loop_threshold: 100,
-///     compile: regraft::CompileMode::Synchronous,
-///     ..regraft::Config::default()
-/// };
+/// let config = regraft::Config::default()
+///     .loop_threshold(100)
+///     .compile(regraft::CompileMode::Synchronous);
 /// let engine = regraft::Engine::new(config)?;
 /// # Ok::<(), regraft::Error>(())
 /// ```
+///
+/// What belongs together is in a group of its own; each field has a method here that sets it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Config {
     /// How functions are compiled.
     pub mode: Mode,
     /// Where tier-1 compilation happens.
     pub compile: CompileMode,
-    /// How many threads compile in the background; they start when they are first needed. At least 1: `Engine::new`
-    /// refuses 0 unless `compile` is [`CompileMode::Synchronous`], which needs no thread.
-    pub workers: usize,
-    /// The priority at which they generate code.
-    pub worker_priority: WorkerPriority,
     /// When tier-0 compilation happens.
     pub compilation: Compilation,
     /// When parts are compiled at tier 1, and at which tier a function starts.
     pub pacing: Pacing,
-    /// With [`Pacing::Cost`], how much of the loss is waited for at which the cost model calls a part due: 1.0 by
-    /// default, less to compile sooner, 0.0 to compile when the threshold is reached.
-    pub patience: f64,
-    /// Whether functions that are likely to be called next are compiled before they are, by compile threads that
-    /// have nothing else to do. With [`Pacing::Cost`] only. Definitions that are asked for at the first call
-    /// ([`Engine::define_lazily`](crate::Engine::define_lazily)) are then asked for ahead of it.
-    pub ahead: bool,
-    /// A loop is hot after this many executions of its header, where they are counted.
-    pub loop_threshold: u32,
-    /// A function is hot after this many calls, where they are counted.
-    pub entry_threshold: u32,
     /// What becomes a region.
     pub policy: Policy,
     /// What finds hot parts while code runs.
@@ -139,33 +129,9 @@ pub struct Config {
     /// The profile of an earlier run ([`Engine::profile`](crate::Engine::profile)): what it shows hot is compiled
     /// when it is defined. Where it does not fit it is ignored, and the report says why.
     pub profile: Option<Arc<Profile>>,
-    /// Where tier 0 counts, with [`Detection::Counters`]. With [`Pacing::Cost`], `SpanningTree` is `Loops` in functions
-    /// that are too small for cold blocks to be left out.
-    pub counting: Counting,
-    /// How many copies of its counters a function has; rounded up to a power of two, 256 at most. Threads that run one
-    /// function at tier 0 slow each other down by writing to the same counters: with several copies, of which each
-    /// activation picks one by its stack, mostly they do not. Each copy counts to the thresholds by itself.
-    pub counter_copies: u32,
-    /// The size of code and data memory.
-    pub arena: ArenaConfig,
     /// Cranelift settings and ISA flags, by name, for an engine on the native
     /// ISA. `opt_level` and `regalloc_algorithm` are the tiers' own.
     pub settings: Vec<(String, String)>,
-    /// How often a failed tier-1 compilation is tried again.
-    pub max_attempts: u32,
-    /// A side exit is hot when it was taken this many times; each time a
-    /// region is formed again, eight times as many.
-    pub side_exit_threshold: u32,
-    /// How often a region is formed at most, before its side exits are left
-    /// as they are.
-    pub max_formations: u32,
-    /// Failures to inject, for tests; none by default.
-    pub faults: Option<Faults>,
-    /// Whether everything that regraft generates is checked before it is
-    /// compiled: by Cranelift's verifier, and outlined code by the symbolic
-    /// checker of `regraft_outliner` too. What fails is not used, and the
-    /// report says so.
-    pub check: bool,
     /// Whether cold blocks are left out of regions, as side exits.
     pub side_exits: bool,
     /// Whether functions without source locations get the numbers of their
@@ -174,8 +140,6 @@ pub struct Config {
     /// Whether tier 0 is made by templates in one pass (x86-64), where there is one for everything in a function; else by
     /// Cranelift without optimisation.
     pub templates: bool,
-    /// When code that was replaced is freed.
-    pub reclamation: Reclamation,
     /// What is made visible to people and tools: nothing by default.
     pub observe: Observe,
     /// The process that runs the code: this one by default.
@@ -183,6 +147,14 @@ pub struct Config {
     /// What is done to code before the code generator's own optimiser: nothing by default, as no gain on real programs has
     /// been measured yet.
     pub optimizer: Optimizer,
+    /// How often something happens before something is done about it.
+    pub thresholds: Thresholds,
+    /// The threads that compile in the background.
+    pub workers: Workers,
+    /// What memory there is, and when it is given back.
+    pub memory: Memory,
+    /// What is checked, counted and made to fail: for tests.
+    pub testing: Testing,
 }
 
 impl Default for Config {
@@ -190,33 +162,22 @@ impl Default for Config {
         Self {
             mode: Mode::default(),
             compile: CompileMode::default(),
-            workers: 1,
-            worker_priority: WorkerPriority::default(),
             compilation: Compilation::default(),
             pacing: Pacing::default(),
-            patience: 1.0,
-            ahead: true,
-            loop_threshold: 1000,
-            entry_threshold: 1000,
             policy: Policy::default(),
             detection: Detection::default(),
             profile: None,
-            counting: Counting::SpanningTree,
-            counter_copies: 1,
-            arena: ArenaConfig::default(),
             settings: vec![],
-            max_attempts: 3,
-            side_exit_threshold: 100,
-            max_formations: 3,
-            faults: None,
-            check: false,
             side_exits: true,
             block_locations: true,
             templates: true,
-            reclamation: Reclamation::default(),
             observe: Observe::default(),
             executor: Executor::default(),
             optimizer: Optimizer::off(),
+            thresholds: Thresholds::default(),
+            workers: Workers::default(),
+            memory: Memory::default(),
+            testing: Testing::default(),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::observe::{Event, Observer};
 use crate::pacing::{PRUNE_AFTER, PRUNE_FROM};
 use crate::report::EventKind;
 use crate::threads::workers::Workers;
-use crate::units::function::{FuncId, FunctionUnit};
+use crate::units::function::{FunctionId, FunctionUnit};
 use crate::units::part::HotPart;
 use crate::units::retired::Reclaimer;
 use crate::units::saved::SavedProfiles;
@@ -100,7 +100,7 @@ impl Drop for Inner {
 pub(crate) const RUNTIME_UNIT: u32 = 0;
 
 impl Inner {
-    pub fn function(&self, id: FuncId) -> Result<Arc<FunctionUnit>, Error> {
+    pub fn function(&self, id: FunctionId) -> Result<Arc<FunctionUnit>, Error> {
         let units = read(&self.units);
         let function = units.function(id.as_u32()).cloned();
         function.ok_or(Error::UnknownFunction {

@@ -32,7 +32,7 @@ use crate::runtime::Callbacks;
 use crate::threads::workers::Workers;
 use crate::tiering::detect::want_samples;
 use crate::typed::{ClifArgs, ClifReturn, TypedFn};
-use crate::units::function::FuncId;
+use crate::units::function::FunctionId;
 use crate::units::retired::Reclaimer;
 use crate::units::saved::SavedProfiles;
 use crate::units::table::{Unit, UnitTable};
@@ -91,7 +91,7 @@ impl Engine {
     ///
     /// As [`Engine::new`]; `Error::Executor`.
     pub fn with_executor(executor: Executor, config: Config) -> Result<Self, Error> {
-        Self::new(Config { executor, ..config })
+        Self::new(config.executor(executor))
     }
 
     /// An engine with the target and the settings of `isa`; the tiers choose
@@ -105,13 +105,13 @@ impl Engine {
     }
 
     fn with_tiers(isas: TierIsas, config: Config) -> Result<Self, Error> {
-        if config.workers == 0 && config.compile == CompileMode::Background {
+        if config.workers.threads == 0 && config.compile == CompileMode::Background {
             return Err(Error::NoWorkers);
         }
         let observer = Observer::new(&config.observe, config.executor.is_here())?;
         let session = config
             .executor
-            .session(config.arena, observer.arena_tools())?;
+            .session(config.memory.arena, observer.arena_tools())?;
         let arena = Arc::clone(session.arena());
         let callbacks = Callbacks::default();
         let slots = session.slots(Box::new(callbacks.clone()))?;
@@ -126,10 +126,10 @@ impl Engine {
         let runtime = OwnedSlot::lazy(&slots, number)?;
         runtime.publish(slots.hot_address());
         units.insert(number, Unit::Runtime(Arc::new(runtime)));
-        let reclaimer = Reclaimer::new(config.reclamation);
+        let reclaimer = Reclaimer::new(config.memory.reclamation);
         let saved_profiles = config.profile.clone().map(SavedProfiles::new);
         let inner = Arc::new(Inner {
-            workers: Workers::new(config.workers, config.worker_priority),
+            workers: Workers::new(config.workers.threads, config.workers.priority),
             invoker: Invoker::in_session(
                 Arc::clone(&session),
                 Arc::clone(&codemap),
@@ -192,9 +192,9 @@ impl Engine {
     /// # Errors
     ///
     /// `IncompatibleSignature` where it was declared differently before.
-    pub fn declare(&self, name: &str, signature: &Signature) -> Result<FuncId, Error> {
+    pub fn declare(&self, name: &str, signature: &Signature) -> Result<FunctionId, Error> {
         let function = declare(&self.inner, name, signature)?;
-        Ok(FuncId::from_u32(function.unit))
+        Ok(FunctionId::from_u32(function.unit))
     }
 
     /// Declares a function in the CLIF of another, which can then call it.
@@ -202,7 +202,7 @@ impl Engine {
     /// # Errors
     ///
     /// `UnknownFunction` where the engine has no such function.
-    pub fn import(&self, id: FuncId, into: &mut Function) -> Result<FuncRef, Error> {
+    pub fn import(&self, id: FunctionId, into: &mut Function) -> Result<FuncRef, Error> {
         let function = self.inner.function(id)?;
         let signature = function.signature.clone();
         Ok(names::function(
@@ -220,7 +220,7 @@ impl Engine {
     /// `DuplicateDefinition`, `IncompatibleSignature`, `Verifier`,
     /// `UnknownFunction` for a reference to nobody; with
     /// [`Compilation::AtDefinition`](crate::Compilation::AtDefinition) also `Compile`.
-    pub fn define(&self, id: FuncId, func: Function) -> Result<(), Error> {
+    pub fn define(&self, id: FunctionId, func: Function) -> Result<(), Error> {
         let function = self.inner.function(id)?;
         if function.lazy.is_pending() {
             return Err(Error::DuplicateDefinition {
@@ -235,7 +235,7 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Engine::declare`] and [`Engine::define`].
-    pub fn define_function(&self, func: Function) -> Result<FuncId, Error> {
+    pub fn define_function(&self, func: Function) -> Result<FunctionId, Error> {
         let name = match &func.name {
             UserFuncName::Testcase(name) => String::from_utf8_lossy(name.raw()).into_owned(),
             UserFuncName::User(name) => name.to_string(),
@@ -246,10 +246,10 @@ impl Engine {
     }
 
     /// The function with this name, if it was declared.
-    pub fn lookup(&self, name: &str) -> Option<FuncId> {
+    pub fn lookup(&self, name: &str) -> Option<FunctionId> {
         let units = read(&self.inner.units);
         let function = units.functions.get(name)?;
-        Some(FuncId::from_u32(function.unit))
+        Some(FunctionId::from_u32(function.unit))
     }
 
     /// The signature of a function.
@@ -257,7 +257,7 @@ impl Engine {
     /// # Errors
     ///
     /// `UnknownFunction`.
-    pub fn signature(&self, id: FuncId) -> Result<Signature, Error> {
+    pub fn signature(&self, id: FunctionId) -> Result<Signature, Error> {
         Ok(self.inner.function(id)?.signature.clone())
     }
 
@@ -271,11 +271,11 @@ impl Engine {
     /// `UnknownFunction`; `UndefinedSymbol` where the function, or one that it
     /// reaches through calls, is neither defined nor a symbol; `Executor` where code runs in another process
     /// ([`Engine::executor_address`]).
-    pub fn pointer(&self, id: FuncId) -> Result<*const u8, Error> {
+    pub fn pointer(&self, id: FunctionId) -> Result<*const u8, Error> {
         runs_here(&self.inner, "a pointer to a function")?;
         let function = self.inner.function(id)?;
         check_resolvable(&self.inner, &function)?;
-        self.inner.reclaimer.pointer_left();
+        self.inner.reclaimer.raw_pointer_escaped();
         Ok(std::ptr::with_exposed_provenance(
             function.slot.stub_address(),
         ))
@@ -286,10 +286,10 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Engine::pointer`].
-    pub fn executor_address(&self, id: FuncId) -> Result<ExecutorAddr, Error> {
+    pub fn executor_address(&self, id: FunctionId) -> Result<ExecutorAddr, Error> {
         let function = self.inner.function(id)?;
         check_resolvable(&self.inner, &function)?;
-        self.inner.reclaimer.pointer_left();
+        self.inner.reclaimer.raw_pointer_escaped();
         Ok(ExecutorAddr::new(function.slot.stub_address()))
     }
 
@@ -299,7 +299,7 @@ impl Engine {
     ///
     /// As [`Engine::pointer`]; `Typed` where the Rust types are not those of
     /// the signature.
-    pub fn get<A: ClifArgs, R: ClifReturn>(&self, id: FuncId) -> Result<TypedFn<A, R>, Error> {
+    pub fn get<A: ClifArgs, R: ClifReturn>(&self, id: FunctionId) -> Result<TypedFn<A, R>, Error> {
         runs_here(&self.inner, "a typed callable")?;
         let function = self.inner.function(id)?;
         check_resolvable(&self.inner, &function)?;
@@ -326,7 +326,7 @@ impl Engine {
     /// # Errors
     ///
     /// As [`Engine::pointer`]; `Invoke` where the arguments do not fit; `Trap`; `Executor` where that is gone.
-    pub unsafe fn call(&self, id: FuncId, args: &[DataValue]) -> Result<Vec<DataValue>, Error> {
+    pub unsafe fn call(&self, id: FunctionId, args: &[DataValue]) -> Result<Vec<DataValue>, Error> {
         let function = self.inner.function(id)?;
         check_resolvable(&self.inner, &function)?;
         let entry = function.slot.stub_address();
@@ -374,7 +374,7 @@ impl Engine {
     }
 
     /// Stops tiering up, for good: what is being compiled is finished, what waits for it is not, nor what waits for a
-    /// processor at a [low priority](crate::WorkerPriority) (that ends by itself); and the compile threads have ended when
+    /// processor at a [low priority](crate::config::WorkerPriority) (that ends by itself); and the compile threads have ended when
     /// this returns.
     ///
     /// Code keeps running at the tier that it has reached. Functions and continuations that were never compiled still

@@ -1,17 +1,18 @@
 //! What can go wrong, for the client.
 
-use crate::call::invoke::InvokeError;
-use crate::call::mismatch::SignatureMismatch;
+pub use crate::call::invoke::InvokeError;
+pub use crate::call::mismatch::SignatureMismatch;
 use crate::call::trap::Trap;
-use crate::code::error::CompileError;
-use crate::code::isa::IsaError;
+pub use crate::code::error::{CheckFailure, CompileError, MemoryError, TransformError};
+pub use crate::code::isa::IsaError;
+pub use crate::code::link::LinkError;
 use cranelift_codegen::ir::Signature;
 use cranelift_codegen::verifier::VerifierErrors;
-use regraft_executor::arena::ArenaError;
+pub use regraft_executor::arena::ArenaError;
 use regraft_executor::executor::SessionError;
-use regraft_executor::session::ExecutorError;
-use regraft_executor::slots::SlotError;
-use regraft_symbols::ToolError;
+pub use regraft_executor::session::ExecutorError;
+pub use regraft_executor::slots::SlotError;
+pub use regraft_symbols::ToolError;
 use thiserror::Error;
 
 /// An error of the engine. Every variant names what it is about.

@@ -47,12 +47,12 @@ cfg_if::cfg_if! {
     if #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))] {
         mod call;
         mod code;
-        mod config;
+        pub mod config;
         mod context;
         mod define;
         mod engine;
         mod enter;
-        mod error;
+        pub mod error;
         #[cfg(test)]
         mod executor_tests;
         pub mod jit;
@@ -69,38 +69,41 @@ cfg_if::cfg_if! {
         pub mod typed;
         mod units;
 
+        pub use call::trap::{Trap, TrapKind};
         pub use call::unwind;
-        pub use config::optimizer::{Optimizer, SharedFuel};
+        pub use code::error::CompileError;
         pub use code::isa;
-
-        pub use code::codemap::{CodeLocation, CodeUnit, locate};
-        pub use config::{Compilation, CompileMode, Config, Mode, Observe, Pacing, Reclamation};
-        pub use config::detection::{Detection, FoundBy, Sampling};
-        pub use tiering::detect::SampledThread;
+        pub use config::{
+            Compilation, CompileMode, Config, Detection, Mode, Observe, Pacing, Reclamation, Sampling,
+        };
         pub use context::Engine;
         pub use engine::SymbolAddress;
-        pub use code::error::CompileError;
         pub use error::Error;
+        pub use regraft_executor::session::ExecutorError;
+        pub use regraft_executor::trap::Interrupter;
+        pub use regraft_executor::{Executor, ExecutorAddr};
+        pub use report::Report;
+        pub use tiering::detect::SampledThread;
+        pub use typed::TypedFn;
+        pub use units::function::FunctionId;
+
         /// What a program needs whose code runs in another process.
         pub mod executor {
             pub use crate::engine::elsewhere::{HOST_FUNCTION_FAILED, ProgramMemory, ProgramRange};
             #[cfg(feature = "remote")]
             pub use regraft_executor::remote::Program;
         }
-        pub use config::faults::{Faults, Stage};
-        pub use call::invoke::InvokeError;
-        pub use units::ledger::{MemoryStats, TierBytes};
-        pub use regraft_executor::arena::{ArenaConfig, ArenaError, RangeStats};
-        pub use regraft_executor::priority::WorkerPriority;
-        pub use regraft_executor::session::ExecutorError;
-        pub use regraft_executor::slots::SlotError;
-        pub use regraft_executor::trap::Interrupter;
-        pub use regraft_executor::{Executor, ExecutorAddr};
-        pub use report::Report;
-        pub use call::trap::{Trap, TrapKind};
-        pub use regraft_symbols::{Perf, ToolError};
-        pub use typed::TypedFn;
-        pub use units::function::FuncId;
+
+        /// What is known of an address in generated code.
+        pub mod location {
+            pub use crate::code::codemap::{CodeLocation, CodeUnit, locate};
+        }
+
+        /// How much memory an engine has.
+        pub mod memory {
+            pub use crate::units::ledger::{MemoryStats, TierBytes};
+            pub use regraft_executor::arena::RangeStats;
+        }
 
         const TIERS_UP: bool = true;
     } else {

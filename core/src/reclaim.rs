@@ -81,7 +81,7 @@ pub(crate) fn collect(engine: &Inner) {
 /// Frees what was retired before the epoch ended.
 pub(crate) fn free_older_than(engine: &Inner, epoch: u64) {
     // Nothing is locked while it is freed.
-    for retired in engine.reclaimer.ripe(epoch) {
+    for retired in engine.reclaimer.take_reclaimable(epoch) {
         free(engine, retired);
     }
 }

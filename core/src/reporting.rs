@@ -243,7 +243,7 @@ fn undecided() -> PartReport {
         formations: 0,
         hot_blocks: vec![],
         side_exits: vec![],
-        settled: String::new(),
+        given_up: String::new(),
     }
 }
 
@@ -290,7 +290,7 @@ fn report_part(hot: &HotState) -> PartReport {
         side_exits: newest
             .map(|formed| formed.sides.iter().map(report_side).collect())
             .unwrap_or_default(),
-        settled: hot.settled.clone().unwrap_or_default(),
+        given_up: hot.given_up.clone().unwrap_or_default(),
     }
 }
 

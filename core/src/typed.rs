@@ -311,7 +311,7 @@ impl<A: ClifArgs, R: ClifReturn> TypedFn<A, R> {
     /// The address that is called. Calls of it are not pinned: see [`Reclamation`](crate::Reclamation).
     pub fn address(&self) -> usize {
         if let Some(engine) = &self.engine {
-            engine.reclaimer.pointer_left();
+            engine.reclaimer.raw_pointer_escaped();
         }
         self.address
     }

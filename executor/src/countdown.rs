@@ -4,14 +4,14 @@
 //! between load and store, and is then undone by the store. The runtime's own accesses are atomic.
 //!
 //! A countdown *counts* as well: how often it was decremented is what it was armed with, in total, less what it
-//! holds. A pinned countdown is far below zero, where it keeps counting.
+//! holds. An opened countdown is far below zero, where it keeps counting.
 //!
 //! Invariants:
 //!
-//! * Where no decrement is in flight, arming and pinning take effect, and counts are exact.
-//! * A countdown is pinned once at most, however many threads do it at the same time.
+//! * Where no decrement is in flight, arming and opening take effect, and counts are exact.
+//! * A countdown is opened once at most, however many threads do it at the same time.
 //! * A decrement in flight leaves either what the runtime stored, less one or not, or what it had loaded itself
-//!   less one. In the last case an arming or a pinning is undone: counts are off by what was armed, and the
+//!   less one. In the last case an arming or an opening is undone: counts are off by what was armed, and the
 //!   countdown goes below zero after as many executions as the decrement had loaded, when the runtime is asked again.
 //!
 //! The total of what was armed is behind a lock of the caller's, so that nobody sees an arming by half.
@@ -22,7 +22,7 @@
 
 use super::atomic::{AtomicI64, Ordering};
 
-/// How far below zero a pinned countdown is taken.
+/// How far below zero an opened countdown is taken.
 const PIN: i64 = 1 << 62;
 
 /// Arms a countdown. `armed` is what it was armed with in total.
@@ -33,7 +33,7 @@ pub fn arm(cell: &AtomicI64, armed: &mut i64, amount: u64) {
 }
 
 /// Takes a countdown below zero for good, unless it is there.
-pub fn pin(cell: &AtomicI64) {
+pub fn open(cell: &AtomicI64) {
     let mut count = cell.load(Ordering::Relaxed);
     while count > -(PIN / 2) {
         match cell.compare_exchange(count, count - PIN, Ordering::Relaxed, Ordering::Relaxed) {
@@ -43,7 +43,7 @@ pub fn pin(cell: &AtomicI64) {
     }
 }
 
-/// What is left of what a countdown was armed with, whether it is pinned or not.
+/// What is left of what a countdown was armed with, whether it is opened or not.
 pub fn left(cell: &AtomicI64) -> i64 {
     unpinned(cell.load(Ordering::Relaxed))
 }

@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //!
-//! * Pins of a thread nest, and end in the order in which they began reversed. A trap that ends a safe call
+//! * Pins of a thread nest: the one that began last ends first. A trap that ends a safe call
 //!   ends the pins that began inside it ([`restore`]).
 //! * A participant is entered and left by its own thread only.
 //!

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   arena    code memory in two views, data memory          slots    cells, stubs, what they lead to
-//!   arch     stubs, doors, trampoline, entry and landing    stacks   where the runtime works
+//!   arch     stubs, entry thunks, trampoline, entry and landing    stacks   where the runtime works
 //!   trap     a call that a trap ends                        ranges   what is generated code, for signal handlers
 //!   epoch    who may be inside                              samples  where threads are seen
 //!   fork     what a child process gets                      locks    taken so that a fork waits for them

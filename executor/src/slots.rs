@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ExecutorAddr;
 pub use crate::arch::TableCodeKind;
-use crate::arch::{self, CELL_SIZE, Cell, HOT_DOOR, LAZY_DOOR, RUNTIME_CODE_SIZE, STUB_SIZE};
+use crate::arch::{self, CELL_SIZE, Cell, HOT_THUNK, LAZY_THUNK, RUNTIME_CODE_SIZE, STUB_SIZE};
 use crate::arena::{Arena, ArenaError, CodeBlock, DataBlock};
 use crate::entry;
 use crate::errno;
@@ -131,7 +131,7 @@ pub struct SlotAddresses {
 pub struct EntryPoints {
     /// What a counter below zero calls, with its cell.
     hot: ExecutorAddr,
-    /// What a first call leads to, behind its door.
+    /// What a first call leads to, behind its entry thunk.
     trampoline: ExecutorAddr,
 }
 
@@ -281,7 +281,7 @@ impl SlotTable {
         state.live -= 1;
     }
 
-    /// Code that raises a signal: what a slot leads to when there is nothing to call. The doors of the
+    /// Code that raises a signal: what a slot leads to when there is nothing to call. The entry thunks of the
     /// runtime are behind it.
     pub fn trap_stub_address(&self) -> usize {
         self.trap
@@ -290,7 +290,7 @@ impl SlotTable {
     /// Where generated code reports a hot unit: a function of one argument, the address of the
     /// unit's cell, that returns an address or 0 (`system_v` or the host's own convention).
     pub fn hot_address(&self) -> usize {
-        self.trap + HOT_DOOR
+        self.trap + HOT_THUNK
     }
 
     /// What the first call of a slot of this table leads to: its resolver is asked. A trap where code runs in another process.
@@ -402,7 +402,7 @@ impl SlotTable {
             unsafe {
                 cell.write(Cell {
                     entry: AtomicUsize::new(self.trap),
-                    trampoline: self.trap + LAZY_DOOR,
+                    trampoline: self.trap + LAZY_THUNK,
                     owner: ptr::null(),
                     unit: 0,
                     pad: 0,

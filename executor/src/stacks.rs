@@ -1,7 +1,7 @@
 //! Stacks of the runtime: what generated code asks for is not done on the stack of whoever asks.
 //!
 //! ```text
-//!   generated code ─▶ door ─▶ trampoline ─▶ │ another stack: find, define, form, compile │ ─▶ go on
+//!   generated code ─▶ entry thunk ─▶ trampoline ─▶ │ another stack: find, define, form, compile │ ─▶ go on
 //! ```
 //!
 //! A code generator needs far more stack than the code that it makes, and outside of safe calls nobody knows where the
@@ -12,7 +12,7 @@
 //!
 //! * A stack belongs to one call of [`on_own_stack`] at a time; calls that nest have one each.
 //! * Below each is memory that nobody can access.
-//! * Taking a stack and giving it back take no lock and little stack, a part of what a door has probed
+//! * Taking a stack and giving it back take no lock and little stack, a part of what a entry thunk has probed
 //!   (`arch`); a test measures it.
 //!
 //! Limitations: stacks are kept, a few of them, with the pages that were touched. When a trap skips what runs on a

@@ -29,7 +29,7 @@ mod thread;
 
 use crate::arch::Entered;
 use crate::{epoch, section};
-use activation::{Caught, Place};
+use activation::{Caught, Site};
 pub use interrupt::Interrupter;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -68,12 +68,12 @@ pub enum FaultKind {
 
 impl Fault {
     fn new(caught: &Caught) -> Self {
-        let kind = match caught.place {
-            Place::TrapStub => FaultKind::Unresolvable,
-            Place::Door => FaultKind::StackOverflow,
-            Place::Nowhere => FaultKind::WildCall,
-            Place::Interrupted => FaultKind::Interrupted,
-            Place::Instruction => match Bounds::overflowed(Bounds::current(), caught) {
+        let kind = match caught.site {
+            Site::TrapStub => FaultKind::Unresolvable,
+            Site::EntryThunk => FaultKind::StackOverflow,
+            Site::Nowhere => FaultKind::WildCall,
+            Site::Interrupted => FaultKind::Interrupted,
+            Site::Instruction => match Bounds::overflowed(Bounds::current(), caught) {
                 Overflow::Yes => FaultKind::StackOverflow,
                 Overflow::Perhaps => FaultKind::GuardPage,
                 Overflow::No => FaultKind::Instruction,

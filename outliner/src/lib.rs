@@ -9,7 +9,7 @@
 //!
 //! The parts are public too, for clients with a calling scheme of their own:
 //! [`Interface::compute`] → [`extract_region`] / [`extract_continuation`] for
-//! the callee, and [`splice`] with a [`Gate`] for the caller.
+//! the callee, and [`splice`] with a [`OsrCheck`] for the caller.
 //!
 //! ```
 //! use regraft_outliner::outline;
@@ -79,7 +79,7 @@ pub use legality::check_blocks;
 pub use prune::prune_function;
 pub use remap::{Remap, Target};
 pub use residual::residual;
-pub use splice::{Gate, Hook, HookBlocks, UNREACHABLE_TRAP, splice};
+pub use splice::{Hook, HookBlocks, OsrCheck, UNREACHABLE_TRAP, splice};
 pub use tables::{SideTable, tabulate_side_exits};
 
 use cranelift_codegen::ir::Function;

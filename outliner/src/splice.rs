@@ -4,7 +4,7 @@
 //!      before                     after
 //!
 //!        │                          │
-//!    ┌─▶ H ──▶ T                ┌─▶ H: gate ───────▶ call region
+//!    ┌─▶ H ──▶ T                ┌─▶ H: check───────▶ call region
 //!    │   │                      │   │                 keep its results
 //!    └── B                      │   H body ──▶ T ◀── branch on the exit number
 //!                               │   │
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The header keeps its parameters; its instructions move to a new block, the
-//! *body*. What decides between the body and the call is the [`Gate`], given
+//! *body*. What decides between the body and the call is the [`OsrCheck`], given
 //! by the caller.
 //!
 //! Invariants:
@@ -21,7 +21,7 @@
 //! * Any number of regions can be spliced in at once, nested or not, as long
 //!   as no two share an entry.
 //!
-//! Not here: what the gate does, compiling anything, and the function with the
+//! Not here: what the check does, compiling anything, and the function with the
 //! region's own blocks removed (`residual`).
 
 use crate::error::OutlineError;
@@ -51,7 +51,7 @@ pub struct Hook<'a> {
 /// The blocks of a spliced region.
 #[derive(Clone, Copy, Debug)]
 pub struct HookBlocks {
-    /// The region's entry: it holds the gate.
+    /// The region's entry: it holds the check.
     pub header: Block,
     /// What the entry held before.
     pub body: Block,
@@ -60,7 +60,7 @@ pub struct HookBlocks {
 }
 
 /// What decides whether a region is called, and how.
-pub trait Gate {
+pub trait OsrCheck {
     /// Fills the header, which is empty but for its parameters. It must end
     /// in a branch to the body, the call block, or either; blocks may be added.
     fn enter(&mut self, func: &mut Function, hook: usize, blocks: &HookBlocks);
@@ -94,20 +94,20 @@ pub fn splice(
     func: &mut Function,
     flow: &Flow,
     hooks: &[Hook<'_>],
-    gate: &mut dyn Gate,
+    check: &mut dyn OsrCheck,
 ) -> Result<Vec<HookBlocks>, OutlineError> {
     let source_blocks: Vec<Block> = func.layout.blocks().collect();
     let mut all_blocks = Vec::with_capacity(hooks.len());
     let mut body_of: SecondaryMap<Block, PackedOption<Block>> = SecondaryMap::new();
     for (index, hook) in hooks.iter().enumerate() {
         let blocks = make_blocks(func, hook)?;
-        gate.enter(func, index, &blocks);
+        check.enter(func, index, &blocks);
         body_of[blocks.header] = blocks.body.into();
         all_blocks.push(blocks);
     }
-    let mut variables = FrameVariables::new(func, hooks, gate.pointer());
+    let mut variables = FrameVariables::new(func, hooks, check.pointer());
     for (index, (hook, blocks)) in hooks.iter().zip(&all_blocks).enumerate() {
-        fill_call(func, flow, index, hook, blocks, gate, &mut variables)?;
+        fill_call(func, flow, index, hook, blocks, check, &mut variables)?;
     }
     variables.finish(func, flow, &source_blocks, |block| {
         body_of[block].expand().unwrap_or(block)
@@ -149,14 +149,14 @@ fn fill_call(
     index: usize,
     hook: &Hook<'_>,
     blocks: &HookBlocks,
-    gate: &mut dyn Gate,
+    check: &mut dyn OsrCheck,
     variables: &mut FrameVariables<'_>,
 ) -> Result<(), OutlineError> {
     let interface = hook.interface;
     let mut cursor = FuncCursor::new(func).at_bottom(blocks.call);
     let name = |cursor: &mut FuncCursor<'_>, value| variables.name_at(cursor, value, blocks.header);
     let args = region_args(&mut cursor, interface, name)?;
-    let call = gate.call(&mut cursor, index, interface.signature(), &args);
+    let call = check.call(&mut cursor, index, interface.signature(), &args);
     let results = region_results(cursor.func, interface, call)?;
     variables.called(call);
     // Where a value is not live, it does not matter what it is.

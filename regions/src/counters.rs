@@ -72,7 +72,7 @@ pub enum Site {
 
 /// How to choose the sites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Mode {
+pub enum Counting {
     /// As few increments as possible.
     #[default]
     SpanningTree,
@@ -106,16 +106,16 @@ pub struct Known {
 pub struct Placement {
     /// Where the counters go. [`Measured::sites`] is parallel to it.
     pub sites: Vec<Site>,
-    mode: Mode,
+    mode: Counting,
     arcs: Vec<Arc>,
     nodes: u32,
-    /// With [`Mode::Loops`], the headers that are counted.
+    /// With [`Counting::Loops`], the headers that are counted.
     headers: Vec<Block>,
 }
 
 impl Placement {
     /// The mode it was made in.
-    pub fn mode(&self) -> Mode {
+    pub fn mode(&self) -> Counting {
         self.mode
     }
 
@@ -175,7 +175,7 @@ struct Arc {
 /// from or to unreachable blocks.
 ///
 /// # Ensures
-/// With exact measurements, [`reconstruct`] gives the count of every reachable block and edge, but in [`Mode::Loops`].
+/// With exact measurements, [`reconstruct`] gives the count of every reachable block and edge, but in [`Counting::Loops`].
 /// Tables apart, no other choice of arcs in the same graph has a smaller sum of expected frequencies (with critical edges at 1.5 times
 /// theirs).
 ///
@@ -190,14 +190,14 @@ pub fn place(
     flow: &Flow,
     frequencies: &Frequencies,
     known: &Known,
-    mode: Mode,
+    mode: Counting,
 ) -> Placement {
-    if mode == Mode::Loops {
+    if mode == Counting::Loops {
         return loops::place(flow, known);
     }
     let mut arcs = counter_graph(flow, known);
     let mut sites = Vec::new();
-    if mode == Mode::SpanningTree {
+    if mode == Counting::SpanningTree {
         count_tables(func, flow, &mut arcs, &mut sites);
     }
     let nodes = 2 * flow.rpo().len() as u32 + 1;
@@ -305,13 +305,13 @@ fn spanning_forest(
     frequencies: &Frequencies,
     arcs: &[Arc],
     nodes: u32,
-    mode: Mode,
+    mode: Counting,
 ) -> Vec<bool> {
     let mut candidates: Vec<(Reverse<u64>, u32)> = Vec::with_capacity(arcs.len());
     for (number, arc) in (0..).zip(arcs) {
         let weight = match (arc.source, arc.what) {
             (Source::Known | Source::Site(_), _) => continue,
-            (_, What::Block(_)) if mode == Mode::EveryBlock => continue,
+            (_, What::Block(_)) if mode == Counting::EveryBlock => continue,
             (_, What::Enter | What::Transfer(_)) => f64::INFINITY,
             (_, What::Block(block) | What::Leave(block)) => frequencies.block(block),
             (_, What::Edge(edge)) if flow.is_critical(edge) => {
@@ -394,7 +394,7 @@ mod tests {
     use crate::loops::LoopForest;
     use crate::testing::{self, parse};
 
-    fn placed(func: &Function, known: &Known, mode: Mode) -> (Flow, Frequencies, Placement) {
+    fn placed(func: &Function, known: &Known, mode: Counting) -> (Flow, Frequencies, Placement) {
         let flow = Flow::compute(func).unwrap();
         let loops = LoopForest::compute(func, &flow);
         let frequencies = estimate(func, &flow, &loops);
@@ -416,11 +416,11 @@ mod tests {
     #[test]
     fn a_diamond_needs_two_counters() {
         let func = parse(DIAMOND);
-        let (_, _, placement) = placed(&func, &Known::default(), Mode::SpanningTree);
+        let (_, _, placement) = placed(&func, &Known::default(), Counting::SpanningTree);
         assert_eq!(placement.sites.len(), 2);
         let arms = [1, 2].map(Block::from_u32).map(Site::Block);
         assert!(placement.sites.iter().any(|s| arms.contains(s)));
-        let (_, _, every) = placed(&func, &Known::default(), Mode::EveryBlock);
+        let (_, _, every) = placed(&func, &Known::default(), Counting::EveryBlock);
         assert_eq!(every.sites.len(), 4);
     }
 
@@ -429,7 +429,7 @@ mod tests {
         let func = parse(DIAMOND);
         let mut known = Known::default();
         known.block_counted.insert(Block::from_u32(0));
-        let (_, _, placement) = placed(&func, &known, Mode::SpanningTree);
+        let (_, _, placement) = placed(&func, &known, Counting::SpanningTree);
         assert_eq!(placement.sites.len(), 1);
     }
 
@@ -451,7 +451,7 @@ mod tests {
             }}",
             entries.join(", ")
         );
-        let (flow, _, placement) = placed(&parse(&clif), &Known::default(), Mode::SpanningTree);
+        let (flow, _, placement) = placed(&parse(&clif), &Known::default(), Counting::SpanningTree);
         let targets = placement.sites.iter().map(|site| match *site {
             Site::Table(edge) => flow.edge(edge).to.to_string(),
             other => panic!("{other:?}"),
@@ -465,14 +465,15 @@ mod tests {
     fn never_more_counters_than_chords() {
         for seed in 1..100 {
             let func = testing::random_cfg(seed, 15);
-            let (flow, frequencies, tree) = placed(&func, &Known::default(), Mode::SpanningTree);
+            let (flow, frequencies, tree) =
+                placed(&func, &Known::default(), Counting::SpanningTree);
             let chords = tree.arcs.len() + 1 - tree.nodes as usize;
             match tree.sites.iter().any(|site| matches!(site, Site::Table(_))) {
                 // All edges of a table are counted, though one would follow from the others.
                 true => assert!(tree.sites.len() >= chords),
                 false => assert_eq!(tree.sites.len(), chords),
             }
-            let (_, _, every) = placed(&func, &Known::default(), Mode::EveryBlock);
+            let (_, _, every) = placed(&func, &Known::default(), Counting::EveryBlock);
             assert!(every.sites.len() >= flow.rpo().len());
             assert!(
                 tree.expected_increments(&frequencies)

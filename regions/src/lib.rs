@@ -44,7 +44,7 @@
 //! let frequencies = estimate(func, &flow, &loops);
 //! let mut known = Known::default();
 //! known.block_counted.insert(loops.header(the_loop));
-//! let placement = place(func, &flow, &frequencies, &known, Mode::SpanningTree);
+//! let placement = place(func, &flow, &frequencies, &known, Counting::SpanningTree);
 //! assert_eq!(placement.sites.len(), 1);
 //! let mut measured = Measured { sites: vec![10], ..Measured::default() };
 //! measured.blocks[loops.header(the_loop)] = 5_000;
@@ -87,7 +87,7 @@ mod scale;
 mod testing;
 
 pub use blocks::BlockSet;
-pub use counters::{Known, Measured, Mode, Placement, Site, Transfer, place, reconstruct};
+pub use counters::{Counting, Known, Measured, Placement, Site, Transfer, place, reconstruct};
 pub use dot::to_dot;
 pub use flow::{Edge, Flow, FlowEdge, FlowError};
 pub use formation::{

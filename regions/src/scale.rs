@@ -16,7 +16,7 @@ fn all_analyses(func: &Function) {
     for l in loops.loops() {
         known.block_counted.insert(loops.header(l));
     }
-    for mode in [Mode::SpanningTree, Mode::EveryBlock] {
+    for mode in [Counting::SpanningTree, Counting::EveryBlock] {
         let placement = place(func, &flow, &frequencies, &known, mode);
         let measured = Measured {
             sites: vec![0; placement.sites.len()],

@@ -124,13 +124,13 @@ impl Case {
         let plain = Known::default();
         let mut out = String::new();
         for (title, known, mode) in [
-            ("spanning tree", &plain, Mode::SpanningTree),
+            ("spanning tree", &plain, Counting::SpanningTree),
             (
                 "spanning tree, all loops hooked",
                 &hooked,
-                Mode::SpanningTree,
+                Counting::SpanningTree,
             ),
-            ("every block", &plain, Mode::EveryBlock),
+            ("every block", &plain, Counting::EveryBlock),
         ] {
             let placement = place(func, flow, frequencies, known, mode);
             writeln!(

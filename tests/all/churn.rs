@@ -10,7 +10,8 @@
 
 use crate::tiering::eager_to_tier;
 use cranelift_codegen::ir::Function;
-use regraft::{CompileMode, Config, Engine, Error, Faults, FuncId, Stage, TrapKind, TypedFn};
+use regraft::config::{Faults, Stage};
+use regraft::{CompileMode, Engine, Error, FunctionId, TrapKind, TypedFn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -28,7 +29,7 @@ type Typed = TypedFn<(i64, i64), i64>;
 /// One function that is called, redefined and replaced.
 struct Target {
     /// The function as it is defined now.
-    current: RwLock<(FuncId, Typed)>,
+    current: RwLock<(FunctionId, Typed)>,
     /// The number of the definition that was last begun, and of the one that was last finished.
     begun: AtomicI64,
     finished: AtomicI64,
@@ -123,7 +124,7 @@ fn define_identity(engine: &Engine, name: &str) {
     engine.define_function(function).expect("a good definition");
 }
 
-fn defined(engine: &Engine, name: &str, number: i64) -> (FuncId, Typed) {
+fn defined(engine: &Engine, name: &str, number: i64) -> (FunctionId, Typed) {
     let id = engine
         .define_function(definition(name, number))
         .expect("a good definition");
@@ -318,15 +319,12 @@ fn failures() -> Faults {
 
 #[test]
 fn calls_while_everything_changes() {
-    let config = Config {
-        compile: CompileMode::Background,
-        side_exit_threshold: 3,
-        workers: 2,
-        // The checks have their own tests; here they would be most of the work.
-        check: false,
-        faults: Some(failures()),
-        ..eager_to_tier(40)
-    };
+    let config = eager_to_tier(40)
+        .compile(CompileMode::Background)
+        .side_exit_threshold(3)
+        .workers(2) // The checks have their own tests; here they would be most of the work.
+        .check(false)
+        .faults(Some(failures()));
     let engine = Engine::new(config).unwrap();
     define_identity(&engine, "identity");
     define_identity(&engine, "helper");

@@ -1,6 +1,6 @@
 //! The `regraft` command: what it prints, and its exit codes.
 
-use regraft::FoundBy;
+use regraft::config::FoundBy;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;

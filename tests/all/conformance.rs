@@ -7,10 +7,11 @@
 //! The files are those of the project and, where they lie beside it, Cranelift's own (`corpus`).
 
 use crate::corpus::{self, Corpus, corpora};
+use regraft::config::FoundBy;
 use regraft::regions::{Profile, function_hash};
 use regraft::report::PartReport;
 use regraft::report::{PartState, SideExitState};
-use regraft::{CompileMode, Config, Detection, FoundBy, Mode, Sampling};
+use regraft::{CompileMode, Config, Detection, Mode, Sampling};
 use regraft_command::clif::{Effect, Program, Target, TestFile, Verdict, Wrapping};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -125,10 +126,10 @@ impl Runs {
     ) -> Result<Config, regraft::Error> {
         let earlier = self.earlier.clone();
         let profile = earlier.map(|earlier| profile_of(file, target, earlier, wrap));
-        Ok(Config {
-            profile: profile.transpose()?.map(Arc::new),
-            ..self.judged.clone()
-        })
+        Ok(self
+            .judged
+            .clone()
+            .profile(profile.transpose()?.map(Arc::new)))
     }
 }
 
@@ -304,13 +305,11 @@ fn check_corpus(what: &str, corpus: &Corpus, tally: Tally) -> Tally {
 
 /// Tiers up at the first opportunity, in the calling thread.
 fn eager_to_tier_up() -> Config {
-    Config {
-        compile: CompileMode::Synchronous,
-        pacing: regraft::Pacing::Counts,
-        loop_threshold: 1,
-        entry_threshold: 1,
-        ..Config::default()
-    }
+    Config::default()
+        .compile(CompileMode::Synchronous)
+        .pacing(regraft::Pacing::Counts)
+        .loop_threshold(1)
+        .entry_threshold(1)
 }
 
 #[test]
@@ -320,19 +319,13 @@ fn tiered() {
 
 #[test]
 fn tier0() {
-    let config = Config {
-        mode: Mode::Tier0,
-        ..Config::default()
-    };
+    let config = Config::default().mode(Mode::Tier0);
     check("tier 0", config, None, 1);
 }
 
 #[test]
 fn eager() {
-    let config = Config {
-        mode: Mode::Eager,
-        ..Config::default()
-    };
+    let config = Config::default().mode(Mode::Eager);
     check("eager", config, None, 1);
 }
 
@@ -355,10 +348,7 @@ fn all_entered(tally: &Tally, entered: usize) {
 /// Every loop is hot at its second iteration: it is entered while it runs, and everything generated is checked.
 #[test]
 fn wrapped() {
-    let config = Config {
-        check: true,
-        ..eager_to_tier_up()
-    };
+    let config = eager_to_tier_up().check(true);
     for tally in check("wrapped", config, Some(8), 1) {
         all_entered(&tally, tally.entered_while_running);
     }
@@ -367,11 +357,9 @@ fn wrapped() {
 /// The same, in a process that was started for it, with a session for each file.
 #[test]
 fn wrapped_in_another_process() {
-    let config = Config {
-        check: true,
-        executor: crate::remote::spawn(),
-        ..eager_to_tier_up()
-    };
+    let config = eager_to_tier_up()
+        .check(true)
+        .executor(crate::remote::spawn());
     for tally in check("wrapped, another process", config, Some(8), 1) {
         all_entered(&tally, tally.entered_while_running);
     }
@@ -382,10 +370,7 @@ fn wrapped_in_another_process() {
 #[test]
 fn wrapped_and_protected() {
     let on = |name: &str| (name.to_string(), "true".to_string());
-    let config = Config {
-        check: true,
-        ..eager_to_tier_up()
-    };
+    let config = eager_to_tier_up().check(true);
     let runs = Runs {
         settings: ["sign_return_address", "sign_return_address_all", "use_bti"]
             .map(on)
@@ -401,16 +386,12 @@ fn wrapped_and_protected() {
 #[test]
 fn wrapped_and_uncounted() {
     // Whole functions would have no use for their hooks.
-    let loops_only = Config {
-        entry_threshold: u32::MAX,
-        ..eager_to_tier_up()
-    };
+    let loops_only = eager_to_tier_up().entry_threshold(u32::MAX);
     let runs = Runs {
-        judged: Config {
-            detection: Detection::Sampling(Sampling::default()),
-            check: true,
-            ..loops_only.clone()
-        },
+        judged: loops_only
+            .clone()
+            .detection(Detection::Sampling(Sampling::default()))
+            .check(true),
         earlier: Some(loops_only),
         settings: vec![],
     };
@@ -423,13 +404,11 @@ fn wrapped_and_uncounted() {
 /// take them.
 #[test]
 fn wrapped_and_pruned() {
-    let config = Config {
-        pacing: regraft::Pacing::Counts,
-        loop_threshold: 20,
-        side_exit_threshold: 4,
-        check: true,
-        ..eager_to_tier_up()
-    };
+    let config = eager_to_tier_up()
+        .pacing(regraft::Pacing::Counts)
+        .loop_threshold(20)
+        .side_exit_threshold(4)
+        .check(true);
     for tally in check("wrapped and pruned", config, Some(24), 2) {
         all_entered(&tally, tally.entered);
     }
@@ -438,11 +417,9 @@ fn wrapped_and_pruned() {
 /// As a client gets it by default, with a worker that publishes while code runs.
 #[test]
 fn wrapped_in_the_background() {
-    let config = Config {
-        pacing: regraft::Pacing::Counts,
-        loop_threshold: 2,
-        entry_threshold: 3,
-        ..Config::default()
-    };
+    let config = Config::default()
+        .pacing(regraft::Pacing::Counts)
+        .loop_threshold(2)
+        .entry_threshold(3);
     check("wrapped, background", config, Some(64), 2);
 }

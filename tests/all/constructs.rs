@@ -108,21 +108,19 @@ fn constructs() -> Vec<Construct> {
 }
 
 fn config(mode: Mode, threshold: u32) -> Config {
-    Config {
-        mode,
-        compile: CompileMode::Synchronous,
-        pacing: regraft::Pacing::Counts,
-        loop_threshold: threshold,
-        entry_threshold: threshold,
-        side_exit_threshold: threshold,
-        check: true,
-        policy: Policy {
+    Config::default()
+        .mode(mode)
+        .compile(CompileMode::Synchronous)
+        .pacing(regraft::Pacing::Counts)
+        .loop_threshold(threshold)
+        .entry_threshold(threshold)
+        .side_exit_threshold(threshold)
+        .check(true)
+        .policy(Policy {
             min_trip_count: 0.0,
             min_share: 0.0,
             ..Policy::default()
-        },
-        ..Config::default()
-    }
+        })
 }
 
 /// Runs all commands of a file, each some times; results as text.

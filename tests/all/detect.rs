@@ -4,11 +4,10 @@ mod module;
 mod saved;
 
 use crate::tiering::{COLD, cold_model, eager_to_tier, engine};
+use regraft::config::FoundBy;
 use regraft::report::PartState;
 use regraft::report::RegionReport;
-use regraft::{
-    CompileMode, Config, Detection, Engine, Error, FoundBy, Mode, Report, Sampling, TrapKind,
-};
+use regraft::{CompileMode, Config, Detection, Engine, Error, Mode, Report, Sampling, TrapKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,12 +17,10 @@ const SUM: &str = include_str!("../../outliner/testdata/sum.clif");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn sampling(compile: CompileMode) -> Config {
-    Config {
-        compile,
-        detection: Detection::Sampling(Sampling::default()),
-        check: true,
-        ..Config::default()
-    }
+    Config::default()
+        .compile(compile)
+        .detection(Detection::Sampling(Sampling::default()))
+        .check(true)
 }
 
 fn region<'r>(report: &'r Report, function: &str, header: &str) -> &'r RegionReport {
@@ -74,10 +71,7 @@ fn one_long_call_is_found_and_entered_while_it_runs() {
 fn the_clients_source_locations_do_not_hide_blocks() {
     let located = SUM.replace("v4 = iadd", "@0012 v4 = iadd");
     for (clif, block_locations) in [(&*located, true), (&*located, false), (SUM, false)] {
-        let config = Config {
-            block_locations,
-            ..sampling(CompileMode::Background)
-        };
+        let config = sampling(CompileMode::Background).block_locations(block_locations);
         let engine = engine(config, clif);
         let n = 100_000_000;
         let found = || region(&engine.report(), "sum", "block1").part.state == PartState::Published;
@@ -220,10 +214,7 @@ block2:
     v5 = call fn0(v1)
     return v5
 }";
-    let config = Config {
-        mode: Mode::Tier0,
-        ..sampling(CompileMode::Background)
-    };
+    let config = sampling(CompileMode::Background).mode(Mode::Tier0);
     let engine = engine(config, clif);
     engine
         .symbol("read_slowly", read_slowly as *const u8)
@@ -246,10 +237,7 @@ block2:
 #[test]
 fn without_tiering_samples_change_nothing() {
     for mode in [Mode::Tier0, Mode::Eager] {
-        let config = Config {
-            mode,
-            ..sampling(CompileMode::Background)
-        };
+        let config = sampling(CompileMode::Background).mode(mode);
         let engine = engine(config, SUM);
         let n = 200_000_000;
         assert_eq!(call1(&engine, "sum", n), n * (n - 1) / 2);

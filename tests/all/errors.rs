@@ -4,8 +4,9 @@ use crate::tiering::{eager_to_tier, engine};
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{AbiParam, Function, Signature, types};
 use cranelift_codegen::isa::CallConv;
+use regraft::config::{Faults, Stage};
 use regraft::report::{PartState, SideExitState};
-use regraft::{CompileMode, Config, Engine, Error, Faults, FuncId, Stage};
+use regraft::{CompileMode, Config, Engine, Error, FunctionId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -91,7 +92,7 @@ block0:
 #[test]
 fn a_function_of_another_engine() {
     let error = new_engine()
-        .pointer(FuncId::from_u32(1000))
+        .pointer(FunctionId::from_u32(1000))
         .expect_err("no such function");
     assert!(matches!(error, Error::UnknownFunction { index: 1000, .. }));
 }
@@ -117,10 +118,7 @@ fn the_wrong_arguments() {
 
 #[test]
 fn an_unknown_setting() {
-    let config = Config {
-        settings: vec![("warp_speed".into(), "9".into())],
-        ..Config::default()
-    };
+    let config = Config::default().settings(vec![("warp_speed".into(), "9".into())]);
     let error = Engine::new(config).expect_err("there is no such setting");
     assert!(error.to_string().contains("warp_speed"), "{error}");
 }
@@ -152,8 +150,8 @@ block0(v0: i64x8):
 #[test]
 fn no_memory_for_tier_1() {
     let mut config = eager_to_tier(10);
-    config.arena.code_bytes = 3 * 4096;
-    config.max_attempts = 2;
+    config.memory.arena.code_bytes = 3 * 4096;
+    config.thresholds.attempts = 2;
     let engine = Engine::new(config).expect("a small engine");
     let clif = include_str!("../../outliner/testdata/sum.clif");
     let mut defined = vec![];
@@ -208,11 +206,7 @@ fn a_panic_in_the_compiler_is_a_failure() {
             Stage::Memory => panic!("injected panic"),
             _ => false,
         });
-        let config = Config {
-            faults: Some(faults),
-            compile,
-            ..eager_to_tier(10)
-        };
+        let config = eager_to_tier(10).faults(Some(faults)).compile(compile);
         let engine = engine(config, clif);
         let sum = engine.lookup("sum").expect("it is declared");
         let sum = engine.get::<(i64,), i64>(sum).expect("the types agree");
@@ -245,10 +239,7 @@ fn every_stage_of_tier_1_can_fail() {
         let faults = Faults::new(move |at, _| {
             at == stage && (stage != Stage::Transform || count.fetch_add(1, Relaxed) > 0)
         });
-        let config = Config {
-            faults: Some(faults),
-            ..eager_to_tier(10)
-        };
+        let config = eager_to_tier(10).faults(Some(faults));
         let engine = engine(config, clif);
         let sum = engine.lookup("sum").expect("it is declared");
         let sum = engine.get::<(i64,), i64>(sum).expect("the types agree");
@@ -278,13 +269,11 @@ fn every_stage_of_tier_1_can_fail() {
 fn a_failed_definition_changes_nothing() {
     let failing = Arc::new(AtomicU32::new(1));
     let once = Arc::clone(&failing);
-    let config = Config {
-        faults: Some(Faults::new(move |stage, _| {
+    let config = Config::default()
+        .faults(Some(Faults::new(move |stage, _| {
             stage == Stage::Codegen(0) && once.swap(0, Relaxed) == 1
-        })),
-        pacing: regraft::Pacing::Counts,
-        ..Config::default()
-    };
+        })))
+        .pacing(regraft::Pacing::Counts);
     let engine = Engine::new(config).expect("an engine for the host");
     let error = engine
         .define_function(parse(ONE))
@@ -301,12 +290,9 @@ fn a_failed_definition_changes_nothing() {
 /// A continuation that tier 1 cannot compile is compiled at tier 0.
 #[test]
 fn a_continuation_always_comes_to_be() {
-    let config = Config {
-        faults: Some(Faults::new(|stage, name| {
-            stage == Stage::Codegen(1) && name.ends_with("block3")
-        })),
-        ..eager_to_tier(100)
-    };
+    let config = eager_to_tier(100).faults(Some(Faults::new(|stage, name| {
+        stage == Stage::Codegen(1) && name.ends_with("block3")
+    })));
     let engine = engine(config, crate::tiering::COLD);
     let cold = engine.lookup("cold").expect("it is declared");
     let cold = engine
@@ -327,15 +313,14 @@ fn a_continuation_that_failed_is_tried_again() {
     let now = Arc::clone(&failing);
     for pacing in [regraft::Pacing::Counts, regraft::Pacing::Cost] {
         let now = Arc::clone(&now);
-        let config = Config {
-            pacing,
-            faults: Some(Faults::new(move |stage, name| {
-                matches!(stage, Stage::Codegen(_))
-                    && name.ends_with("block3")
-                    && now.load(Relaxed) == 1
-            })),
-            ..eager_to_tier(100)
-        };
+        let config =
+            eager_to_tier(100)
+                .pacing(pacing)
+                .faults(Some(Faults::new(move |stage, name| {
+                    matches!(stage, Stage::Codegen(_))
+                        && name.ends_with("block3")
+                        && now.load(Relaxed) == 1
+                })));
         let engine = engine(config, crate::tiering::COLD);
         let cold = engine.lookup("cold").expect("it is declared");
         let cold = engine
@@ -382,10 +367,7 @@ block0(v0: i64):
         regraft::Compilation::AtFirstCall,
     ] {
         for lazily in [false, true] {
-            let engine = Engine::new(Config {
-                compilation,
-                ..Config::default()
-            });
+            let engine = Engine::new(Config::default().compilation(compilation));
             let engine = engine.expect("an engine for the host");
             let labs = engine
                 .declare("labs", &parse(LABS).signature)

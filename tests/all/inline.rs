@@ -1,9 +1,10 @@
 //! Inlined functions: redefined, removed and trapping while copies of them run.
 
 use crate::tiering::{eager_to_tier, engine};
+use regraft::config::Optimizer;
 use regraft::optimizer::{Pass, Passes};
 use regraft::report::VersionReport;
-use regraft::{CompileMode, Config, Engine, FuncId, Optimizer, Report, TrapKind, TypedFn};
+use regraft::{CompileMode, Config, Engine, FunctionId, Report, TrapKind, TypedFn};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -44,16 +45,13 @@ fn parse(clif: &str) -> cranelift_codegen::ir::Function {
 }
 
 fn config() -> Config {
-    Config {
-        optimizer: Optimizer {
-            passes: Passes::all(),
-            ..Optimizer::default()
-        },
-        ..eager_to_tier(10)
-    }
+    eager_to_tier(10).optimizer(Optimizer {
+        passes: Passes::all(),
+        ..Optimizer::default()
+    })
 }
 
-fn typed(engine: &Engine, id: FuncId) -> TypedFn<(i64,), i64> {
+fn typed(engine: &Engine, id: FunctionId) -> TypedFn<(i64,), i64> {
     engine.get(id).expect("the types agree")
 }
 
@@ -93,7 +91,7 @@ extern "C" fn step(number: i64) {
     });
 }
 
-fn stepping() -> (Engine, FuncId, FuncId) {
+fn stepping() -> (Engine, FunctionId, FunctionId) {
     let engine = engine(config(), "");
     engine.symbol("step", step as *const u8).unwrap();
     let f = engine.define_function(callee(1)).expect("it is good");
@@ -182,13 +180,7 @@ block2:
 #[test]
 fn threads_in_copies_see_a_redefinition_once_it_has_returned() {
     for compile in [CompileMode::Synchronous, CompileMode::Background] {
-        let engine = engine(
-            Config {
-                compile,
-                ..config()
-            },
-            "",
-        );
+        let engine = engine(config().compile(compile), "");
         let f = engine.define_function(callee(1)).expect("it is good");
         let w = engine.define_function(parse(WATCHER)).expect("it is good");
         let watcher = engine.get::<(i64, i64), i64>(w).expect("the types agree");

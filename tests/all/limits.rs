@@ -7,10 +7,11 @@ use crate::cli::{Scratch, run};
 use crate::tiering::eager_to_tier;
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::Function;
+use regraft::config::ArenaConfig;
 use regraft::regions::Policy;
 use regraft::report::FunctionReport;
 use regraft::report::PartState;
-use regraft::{ArenaConfig, Config, Engine, Mode};
+use regraft::{Config, Engine, Mode};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -28,14 +29,10 @@ fn parse(clif: &str) -> Function {
 }
 
 fn config() -> Config {
-    Config {
-        check: false,
-        arena: ArenaConfig {
-            code_bytes: 512 << 20,
-            data_bytes: 64 << 20,
-        },
-        ..eager_to_tier(1000)
-    }
+    eager_to_tier(1000).check(false).arena(ArenaConfig {
+        code_bytes: 512 << 20,
+        data_bytes: 64 << 20,
+    })
 }
 
 fn report(engine: &Engine) -> FunctionReport {
@@ -258,7 +255,7 @@ fn a_region_over_the_size_limit_stays_at_tier_0() {
         max_region_instructions: 4,
         ..Policy::default()
     };
-    let config = Config { policy, ..config() };
+    let config = config().policy(policy);
     let engine = define("over the size limit", config, &siblings(1, false));
     for _ in 0..2000 {
         assert_eq!(call(&engine, "siblings", 100), siblings_model(1, 100));
@@ -347,16 +344,10 @@ fn wide(live_ins: usize, live_outs: usize) -> String {
 #[test]
 fn hundreds_of_live_ins_and_live_outs() {
     let clif = wide(400, 300);
-    let eager = Config {
-        mode: Mode::Eager,
-        ..config()
-    };
+    let eager = config().mode(Mode::Eager);
     let eager = define("eager", eager, &clif);
     for threshold in [1, 50] {
-        let config = Config {
-            check: true,
-            ..eager_to_tier(threshold)
-        };
+        let config = eager_to_tier(threshold).check(true);
         let engine = define("400 in, 300 out", config, &clif);
         for n in [100, 99, 7, 1] {
             assert_eq!(call(&engine, "wide", n), call(&eager, "wide", n));
@@ -383,10 +374,7 @@ fn an_interface_over_its_limits_is_refused() {
         println!("{what}: {}", region.reason);
     };
     let clif = wide(4200, 2);
-    let eager = Config {
-        mode: Mode::Eager,
-        ..config()
-    };
+    let eager = config().mode(Mode::Eager);
     let eager = define("eager", eager, &clif);
     check("4,200 in", "wide", &clif, &call(&eager, "wide", 2000));
     check(

@@ -160,7 +160,7 @@ fn two_pin(pin: Pin) -> impl Fn() + Sync + Send + 'static {
 
 #[test]
 fn a_countdown_is_pinned_once() {
-    ::loom::model(two_pin(countdown::pin));
+    ::loom::model(two_pin(countdown::open));
     assert!(fails(two_pin(|cell| {
         // Looked at, then changed: what is between is not seen.
         if cell.load(Ordering::Relaxed) > -(1 << 61) {
@@ -177,24 +177,24 @@ fn a_countdown_is_pinned_once() {
     })));
 }
 
-/// A hook is pinned while a header executes, and once more when no decrement is in flight any more.
+/// A hook is opened while a header executes, and once more when no decrement is in flight any more.
 fn pinned_while_running(again: bool) -> impl Fn() + Sync + Send + 'static {
     move || {
         let cell = Arc::new(AtomicI64::new(7));
         let running = Arc::clone(&cell);
         let running = thread::spawn(move || execute(&running));
-        countdown::pin(&cell);
+        countdown::open(&cell);
         running.join().unwrap();
         let undone = cell.load(Ordering::Relaxed) == 6;
         if undone {
             assert_eq!(
                 countdown::counted(countdown::left(&cell), 7),
                 1,
-                "counts survive a lost pinning"
+                "counts survive a lost opening"
             );
         }
         if again {
-            countdown::pin(&cell);
+            countdown::open(&cell);
         }
         assert!(execute(&cell) < 0, "the hook gets in");
         assert_eq!(

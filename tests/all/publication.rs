@@ -5,7 +5,7 @@
 
 use crate::tiering::eager_to_tier;
 use cranelift_codegen::ir::Function;
-use regraft::{CompileMode, Config, Engine, FuncId, TypedFn};
+use regraft::{CompileMode, Engine, FunctionId, TypedFn};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 const CALLERS: usize = 4;
@@ -63,13 +63,9 @@ fn is_both(line: &str) -> bool {
 
 #[test]
 fn no_page_is_writable_and_executable_and_no_code_half_there() {
-    let config = Config {
-        compile: CompileMode::Background,
-        workers: 2,
-        ..eager_to_tier(3)
-    };
+    let config = eager_to_tier(3).compile(CompileMode::Background).workers(2);
     let engine = Engine::new(config).expect("an engine for the host");
-    let defined: Vec<(FuncId, TypedFn<(i64,), i64>)> = (0..FUNCTIONS)
+    let defined: Vec<(FunctionId, TypedFn<(i64,), i64>)> = (0..FUNCTIONS)
         .map(|index| {
             let id = engine
                 .define_function(definition(index, 1))

@@ -1,9 +1,8 @@
 //! Redefinition, removal and reclamation, seen from outside.
 
 use crate::tiering::{COLD, cold_model, eager_to_tier, engine};
-use regraft::{
-    CompileMode, Config, Engine, Error, FuncId, MemoryStats, Mode, Reclamation, TrapKind, TypedFn,
-};
+use regraft::memory::MemoryStats;
+use regraft::{CompileMode, Engine, Error, FunctionId, Mode, Reclamation, TrapKind, TypedFn};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Barrier, mpsc};
 
@@ -41,7 +40,7 @@ block0(v0: i64):
     return v1
 }";
 
-fn typed(engine: &Engine, id: FuncId) -> TypedFn<(i64,), i64> {
+fn typed(engine: &Engine, id: FunctionId) -> TypedFn<(i64,), i64> {
     engine.get(id).expect("the types agree")
 }
 
@@ -64,10 +63,7 @@ fn in_use(memory: &MemoryStats) -> (usize, usize, u64) {
 #[test]
 fn calls_reach_the_new_body_through_every_pointer() {
     for mode in [Mode::Tiered, Mode::Tier0, Mode::Eager] {
-        let config = Config {
-            mode,
-            ..eager_to_tier(10)
-        };
+        let config = eager_to_tier(10).mode(mode);
         let engine = Engine::new(config).unwrap();
         let id = engine.define_function(adding(1)).unwrap();
         let caller = engine.define_function(parse(CALLER)).unwrap();
@@ -132,11 +128,9 @@ fn tier_0_goes_when_the_whole_function_is_at_tier_1() {
 
 #[test]
 fn an_older_formation_is_freed() {
-    let config = Config {
-        side_exit_threshold: 4,
-        entry_threshold: u32::MAX,
-        ..eager_to_tier(100)
-    };
+    let config = eager_to_tier(100)
+        .side_exit_threshold(4)
+        .entry_threshold(u32::MAX);
     let engine = engine(config, COLD);
     let id = engine.lookup("cold").unwrap();
     let cold = engine.get::<(i64, i64), i64>(id).unwrap();
@@ -180,14 +174,11 @@ fn a_definition_that_cannot_be_compiled_leaves_nothing_behind() {
     let strike = std::sync::Arc::new(AtomicBool::new(false));
     let faults = {
         let strike = std::sync::Arc::clone(&strike);
-        regraft::Faults::new(move |stage, _| {
-            matches!(stage, regraft::Stage::Link(0)) && strike.load(Ordering::Relaxed)
+        regraft::config::Faults::new(move |stage, _| {
+            matches!(stage, regraft::config::Stage::Link(0)) && strike.load(Ordering::Relaxed)
         })
     };
-    let config = Config {
-        faults: Some(faults),
-        ..eager_to_tier(1_000_000)
-    };
+    let config = eager_to_tier(1_000_000).faults(Some(faults));
     let engine = Engine::new(config).unwrap();
     let id = engine.define_function(adding(3)).unwrap();
     let before = engine.memory();
@@ -345,10 +336,7 @@ fn clients_of_raw_pointers_announce() {
         Reclamation::Pinned,
     ];
     for reclamation in configs {
-        let config = Config {
-            reclamation,
-            ..eager_to_tier(10)
-        };
+        let config = eager_to_tier(10).reclamation(reclamation);
         let engine = Engine::new(config).unwrap();
         let id = engine.define_function(adding(1)).unwrap();
         // From here on, the engine cannot know who is inside.
@@ -385,10 +373,7 @@ block0:
 
 #[test]
 fn a_background_compilation_of_an_old_body_is_not_published() {
-    let config = Config {
-        compile: CompileMode::Background,
-        ..eager_to_tier(5)
-    };
+    let config = eager_to_tier(5).compile(CompileMode::Background);
     let engine = Engine::new(config).unwrap();
     let id = engine.define_function(adding(1)).unwrap();
     let function = typed(&engine, id);
@@ -409,10 +394,7 @@ fn a_background_compilation_of_an_old_body_is_not_published() {
 
 #[test]
 fn threads_see_one_body_or_the_next() {
-    let config = Config {
-        compile: CompileMode::Background,
-        ..eager_to_tier(20)
-    };
+    let config = eager_to_tier(20).compile(CompileMode::Background);
     let engine = Engine::new(config).unwrap();
     let id = engine.define_function(adding(1)).unwrap();
     let (begun, newest) = (AtomicI64::new(1), AtomicI64::new(1));
@@ -490,11 +472,7 @@ block6:
             regraft::Compilation::AtDefinition,
             regraft::Compilation::AtFirstCall,
         ] {
-            let config = Config {
-                pacing,
-                compilation,
-                ..eager_to_tier(10)
-            };
+            let config = eager_to_tier(10).pacing(pacing).compilation(compilation);
             let engine = Engine::new(config).expect("an engine for the host");
             let gone = "function %gone(i64) -> i64 system_v { block0(v0: i64): return v0 }";
             let gone = engine

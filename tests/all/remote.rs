@@ -9,7 +9,7 @@ mod sandbox;
 mod wasm;
 
 use cranelift_codegen::data_value::DataValue;
-use regraft::{CompileMode, Config, Engine, Error, Executor, FuncId, Pacing};
+use regraft::{CompileMode, Config, Engine, Error, Executor, FunctionId, Pacing};
 use regraft_executor::remote::Program;
 
 /// The `regraft-executor` command, as it is built with the tests.
@@ -24,19 +24,17 @@ pub fn spawn() -> Executor {
 
 /// Tiers up at the first opportunity, in the calling thread.
 fn eager_to_tier_up(executor: Executor) -> Config {
-    Config {
-        compile: CompileMode::Synchronous,
-        pacing: Pacing::Counts,
-        loop_threshold: 1,
-        entry_threshold: 1,
-        check: true,
-        executor,
-        ..Config::default()
-    }
+    Config::default()
+        .compile(CompileMode::Synchronous)
+        .pacing(Pacing::Counts)
+        .loop_threshold(1)
+        .entry_threshold(1)
+        .check(true)
+        .executor(executor)
 }
 
 /// Defines the functions of a text; the last one is returned.
-fn define(engine: &Engine, clif: &str) -> FuncId {
+fn define(engine: &Engine, clif: &str) -> FunctionId {
     let functions = cranelift_reader::parse_functions(clif).expect("the text is CLIF");
     let mut last = None;
     for func in functions {
@@ -46,7 +44,7 @@ fn define(engine: &Engine, clif: &str) -> FuncId {
     last.expect("there is a function")
 }
 
-fn call(engine: &Engine, id: FuncId, args: &[DataValue]) -> Result<Vec<DataValue>, Error> {
+fn call(engine: &Engine, id: FunctionId, args: &[DataValue]) -> Result<Vec<DataValue>, Error> {
     // SAFETY: the code runs in another process, or touches nothing.
     unsafe { engine.call(id, args) }
 }

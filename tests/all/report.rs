@@ -85,21 +85,15 @@ block3:
 fn reports_are_valid_by_the_schema() {
     validate(&busy_engine().report());
     for mode in [Mode::Tier0, Mode::Eager] {
-        let config = Config {
-            mode,
-            ..Config::default()
-        };
+        let config = Config::default().mode(mode);
         let engine = engine(config, include_str!("../../outliner/testdata/nest.clif"));
         validate(&engine.report());
     }
     let inspected = engine(
-        Config {
-            observe: Observe {
-                inspect: true,
-                ..Observe::default()
-            },
-            ..eager_to_tier(20)
-        },
+        eager_to_tier(20).observe(Observe {
+            inspect: true,
+            ..Observe::default()
+        }),
         include_str!("../../outliner/testdata/exits.clif"),
     );
     let exits = inspected.lookup("exits").expect("it is declared");
@@ -118,11 +112,9 @@ fn reports_are_valid_by_the_schema() {
     {
         saved.hash ^= u64::from(stale);
     }
-    let config = Config {
-        detection: Detection::Sampling(Sampling::default()),
-        profile: Some(Arc::new(profile)),
-        ..Config::default()
-    };
+    let config = Config::default()
+        .detection(Detection::Sampling(Sampling::default()))
+        .profile(Some(Arc::new(profile)));
     let engine = engine(config, include_str!("../../outliner/testdata/nest.clif"));
     validate(&engine.report());
 }

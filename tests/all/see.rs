@@ -3,7 +3,7 @@
 use crate::cli::{Scratch, fine, refuses, regraft};
 use crate::tiering::{eager_to_tier, engine};
 use regraft::report::EventReport;
-use regraft::{CompileMode, Config, Engine, Observe, Report};
+use regraft::{CompileMode, Engine, Observe, Report};
 use std::process::{Command, Stdio};
 
 const RARELY: &str = concat!(
@@ -106,11 +106,9 @@ fn observed(inspect: bool) -> Engine {
 }
 
 fn observed_by(observe: Observe) -> Engine {
-    let config = Config {
-        observe,
-        compile: CompileMode::Synchronous,
-        ..eager_to_tier(20)
-    };
+    let config = eager_to_tier(20)
+        .observe(observe)
+        .compile(CompileMode::Synchronous);
     let engine = engine(config, include_str!("../../outliner/testdata/nest.clif"));
     let nest = engine.lookup("nest").expect("it is declared");
     let nest = engine

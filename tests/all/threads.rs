@@ -4,7 +4,7 @@ use crate::conformance::CRANELIFT_PANICS;
 use crate::corpus::{self, corpora};
 use crate::tiering::eager_to_tier;
 use regraft::report::PartState;
-use regraft::{Compilation, CompileMode, Config, Engine, FuncId, Mode};
+use regraft::{Compilation, CompileMode, Config, Engine, FunctionId, Mode};
 use regraft_command::clif::{Command, Program, Target, TestFile, Verdict};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -25,10 +25,7 @@ const _: fn() = || {
 };
 
 fn background() -> Config {
-    Config {
-        compile: CompileMode::Background,
-        ..eager_to_tier(1)
-    }
+    eager_to_tier(1).compile(CompileMode::Background)
 }
 
 /// Runs on eight threads, which start together.
@@ -57,7 +54,7 @@ struct Figures {
 /// All threads run all commands of a file in one engine, each from another start.
 fn run_file(file: &TestFile, target: &Target, figures: &mut Figures) {
     let program = Program::build(file, target, background(), Some(WRAP)).expect("an engine");
-    let mut commands: Vec<(FuncId, &Command)> = vec![];
+    let mut commands: Vec<(FunctionId, &Command)> = vec![];
     for (function, id) in file.functions().iter().zip(program.ids()) {
         let id = id.unwrap_or_else(|error| panic!("{}: {error:?}", file.name()));
         commands.extend(function.commands.iter().map(|command| (id, command)));
@@ -136,12 +133,10 @@ const COLD: &str = crate::tiering::COLD;
 #[test]
 fn one_hot_loop_in_eight_threads() {
     for round in 0..10 {
-        let config = Config {
-            pacing: regraft::Pacing::Counts,
-            loop_threshold: 100,
-            side_exit_threshold: 50,
-            ..background()
-        };
+        let config = background()
+            .pacing(regraft::Pacing::Counts)
+            .loop_threshold(100)
+            .side_exit_threshold(50);
         let engine = crate::tiering::engine(config, COLD);
         let id = engine.lookup("cold").expect("it is defined");
         together(|thread| {
@@ -183,10 +178,7 @@ fn one_hot_loop_in_eight_threads() {
 #[test]
 fn a_first_call_from_eight_threads() {
     for _ in 0..50 {
-        let config = Config {
-            compilation: Compilation::AtFirstCall,
-            ..background()
-        };
+        let config = background().compilation(Compilation::AtFirstCall);
         let engine = crate::tiering::engine(config, COLD);
         let id = engine.lookup("cold").expect("it is defined");
         let cold = engine.get::<(i64, i64), i64>(id).expect("the types agree");
@@ -240,12 +232,10 @@ fn definitions_in_eight_threads() {
 #[test]
 fn counters_in_several_copies_count_as_one() {
     let report = |counter_copies, threads: usize| {
-        let config = Config {
-            mode: Mode::Tier0,
-            check: true,
-            counter_copies,
-            ..Config::default()
-        };
+        let config = Config::default()
+            .mode(Mode::Tier0)
+            .check(true)
+            .counter_copies(counter_copies);
         let engine = crate::tiering::engine(config, COLD);
         let id = engine.lookup("cold").expect("it is defined");
         let cold = engine.get::<(i64, i64), i64>(id).expect("the types agree");
@@ -279,13 +269,11 @@ fn counters_in_several_copies_count_as_one() {
 /// Hooks fire, regions are entered and formed again, whichever copy a thread counts in.
 #[test]
 fn every_copy_of_a_countdown_is_armed_and_pinned() {
-    let config = Config {
-        counter_copies: 8,
-        pacing: regraft::Pacing::Counts,
-        loop_threshold: 100,
-        side_exit_threshold: 50,
-        ..background()
-    };
+    let config = background()
+        .counter_copies(8)
+        .pacing(regraft::Pacing::Counts)
+        .loop_threshold(100)
+        .side_exit_threshold(50);
     let engine = crate::tiering::engine(config, COLD);
     let id = engine.lookup("cold").expect("it is defined");
     together(|thread| {

@@ -1,5 +1,5 @@
 //! Tiering up, seen from outside: what is compiled, entered, left out and
-//! formed again, and that results do not change.
+//! re-formed, and that results do not change.
 
 use regraft::regions::Policy;
 use regraft::report::{PartDecision, PartState, SideExitState};
@@ -8,14 +8,12 @@ use regraft::{CompileMode, Config, Engine, Mode, Report};
 
 /// An engine that tiers up early and in the calling thread.
 pub fn eager_to_tier(threshold: u32) -> Config {
-    Config {
-        compile: CompileMode::Synchronous,
-        pacing: regraft::Pacing::Counts,
-        loop_threshold: threshold,
-        entry_threshold: threshold,
-        check: true,
-        ..Config::default()
-    }
+    Config::default()
+        .compile(CompileMode::Synchronous)
+        .pacing(regraft::Pacing::Counts)
+        .loop_threshold(threshold)
+        .entry_threshold(threshold)
+        .check(true)
 }
 
 /// Defines the functions of `clif` and returns the engine.
@@ -47,11 +45,9 @@ const SUM: &str = include_str!("../../outliner/testdata/sum.clif");
 #[test]
 fn a_running_loop_is_entered_and_its_function_stays() {
     for compile in [CompileMode::Synchronous, CompileMode::Background] {
-        let config = Config {
-            compile,
-            pacing: regraft::Pacing::Counts,
-            ..Config::default()
-        };
+        let config = Config::default()
+            .compile(compile)
+            .pacing(regraft::Pacing::Counts);
         let engine = engine(config, SUM);
         let n = 200_000_000;
         assert_eq!(call1(&engine, "sum", n), n * (n - 1) / 2);
@@ -68,10 +64,7 @@ fn a_running_loop_is_entered_and_its_function_stays() {
 
 #[test]
 fn tier0_mode_never_tiers_up() {
-    let config = Config {
-        mode: Mode::Tier0,
-        ..eager_to_tier(1)
-    };
+    let config = eager_to_tier(1).mode(Mode::Tier0);
     let engine = engine(config, SUM);
     for _ in 0..100 {
         assert_eq!(call1(&engine, "sum", 1000), 499_500);
@@ -197,10 +190,7 @@ block4:
         );
     }
     clif += "}";
-    let config = Config {
-        side_exit_threshold: 10,
-        ..eager_to_tier(100)
-    };
+    let config = eager_to_tier(100).side_exit_threshold(10);
     let engine = engine(config, &clif);
     let n = 11 * 4096;
     let expected: i64 = (0..10).map(|case| case * 4096).sum();
@@ -208,7 +198,7 @@ block4:
     let report = engine.report();
     let part = &region(&report, "phases", "block1").part;
     assert_eq!(part.formations, 3, "{part:?}");
-    assert!(part.settled.contains("formed 3 times"), "{part:?}");
+    assert!(part.given_up.contains("formed 3 times"), "{part:?}");
 }
 
 #[test]
@@ -348,13 +338,10 @@ fn nested_regions_agree() {
     let clif = include_str!("../../outliner/testdata/nest.clif");
     let mut results = vec![];
     for policy in [0.0, 16.0, 1e9] {
-        let config = Config {
-            policy: Policy {
-                min_trip_count: policy,
-                ..Policy::default()
-            },
-            ..eager_to_tier(5)
-        };
+        let config = eager_to_tier(5).policy(Policy {
+            min_trip_count: policy,
+            ..Policy::default()
+        });
         let engine = engine(config, clif);
         let id = engine.lookup("nest").expect("the function is declared");
         let nest = engine.get::<(i32, i32), i32>(id).expect("the types agree");
@@ -475,11 +462,8 @@ fn dispatch_model(n: u64, opcodes: u64) -> u64 {
 /// its own continuation; opcodes out of the table's range too.
 #[test]
 fn cold_opcodes_find_their_continuations() {
-    let config = Config {
-        // Once formed, a region stays as it is.
-        side_exit_threshold: u32::MAX,
-        ..eager_to_tier(100)
-    };
+    let config = eager_to_tier(100) // Once formed, a region stays as it is.
+        .side_exit_threshold(u32::MAX);
     let engine = engine(config, DISPATCH);
     let run = |n: u64, opcodes: u64| {
         let result = call2(&engine, "dispatch", (n as i64, opcodes as i64));

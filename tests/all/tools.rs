@@ -214,13 +214,10 @@ block0:
 #[test]
 fn backtraces_go_through_generated_code() {
     let go_on = |unwinder: bool| {
-        let engine = Engine::new(Config {
-            observe: Observe {
-                unwinder,
-                ..Observe::default()
-            },
-            ..Config::default()
-        });
+        let engine = Engine::new(Config::default().observe(Observe {
+            unwinder,
+            ..Observe::default()
+        }));
         let engine = engine.expect("an engine");
         engine.symbol("walk", walk as *const ()).unwrap();
         let function = cranelift_reader::parse_functions(CALLER)

@@ -1,8 +1,9 @@
 //! The compile threads: several at work, panics in them, shutting down.
 
 use crate::tiering::{COLD, cold_model, eager_to_tier, engine};
+use regraft::config::{Faults, Stage, WorkerPriority};
 use regraft::report::{PartState, SideExitState};
-use regraft::{CompileMode, Config, Engine, Error, Faults, Report, Stage, WorkerPriority};
+use regraft::{CompileMode, Config, Engine, Error, Report};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::time::Duration;
@@ -13,11 +14,9 @@ const SUM: &str = include_str!("../../outliner/testdata/sum.clif");
 const FUNCTIONS: usize = 24;
 
 fn background(workers: usize) -> Config {
-    Config {
-        compile: CompileMode::Background,
-        workers,
-        ..eager_to_tier(10)
-    }
+    eager_to_tier(10)
+        .compile(CompileMode::Background)
+        .workers(workers)
 }
 
 fn sums() -> String {
@@ -100,10 +99,7 @@ fn gated(workers: usize) -> (Engine, Arc<Gate>) {
         }
         false
     });
-    let config = Config {
-        faults: Some(faults),
-        ..background(workers)
-    };
+    let config = background(workers).faults(Some(faults));
     (engine(config, &sums()), gate)
 }
 
@@ -157,14 +153,11 @@ fn a_shutdown_finishes_what_is_in_hand_and_leaves_the_rest() {
 }
 
 /// After a shutdown side exits are still compiled, as code that has left tier 0 has nowhere else to go; but a region
-/// is not formed again.
+/// is not re-formed.
 #[test]
 fn side_exits_survive_a_shutdown() {
     for compile in [CompileMode::Synchronous, CompileMode::Background] {
-        let config = Config {
-            compile,
-            ..eager_to_tier(100)
-        };
+        let config = eager_to_tier(100).compile(compile);
         let engine = engine(config, COLD);
         let id = engine.lookup("cold").expect("it is declared");
         let cold = engine.get::<(i64, i64), i64>(id).expect("the types agree");
@@ -177,7 +170,7 @@ fn side_exits_survive_a_shutdown() {
         let part = &engine.report().functions["cold"].regions[0].part;
         assert_eq!((part.state.as_str(), part.formations), ("published", 1));
         assert_eq!(part.side_exits[0].state, SideExitState::Compiled);
-        assert!(part.settled.contains("shut down"), "{}", part.settled);
+        assert!(part.given_up.contains("shut down"), "{}", part.given_up);
     }
 }
 
@@ -189,12 +182,10 @@ fn a_panic_in_a_worker_is_contained_and_reported() {
             Stage::Job if !name.ends_with('7') => panic!("injected panic"),
             _ => false,
         });
-        let config = Config {
-            compile,
-            faults: Some(faults),
-            max_attempts: 1,
-            ..background(2)
-        };
+        let config = background(2)
+            .compile(compile)
+            .faults(Some(faults))
+            .max_attempts(1);
         let engine = engine(config, &sums());
         for _ in 0..3 {
             call_all(&engine);
@@ -222,11 +213,7 @@ fn a_panic_in_the_compiler_is_counted() {
         Stage::Memory => panic!("injected panic"),
         _ => false,
     });
-    let config = Config {
-        faults: Some(faults),
-        max_attempts: 1,
-        ..background(1)
-    };
+    let config = background(1).faults(Some(faults)).max_attempts(1);
     let engine = engine(config, SUM);
     call(&engine, "sum");
     engine.wait_idle();
@@ -279,10 +266,7 @@ fn shutdowns_and_calls_at_once() {
 fn no_workers_are_refused_where_some_are_needed() {
     let error = Engine::new(background(0)).expect_err("nobody would compile");
     assert!(matches!(error, Error::NoWorkers), "{error}");
-    let config = Config {
-        compile: CompileMode::Synchronous,
-        ..background(0)
-    };
+    let config = background(0).compile(CompileMode::Synchronous);
     let engine = engine(config, SUM);
     call(&engine, "sum");
     assert_eq!(count(&engine.report(), PartState::Published), 1);
@@ -306,11 +290,9 @@ fn workers_have_the_priority_that_was_asked_for() {
             }
             false
         });
-        let config = Config {
-            worker_priority,
-            faults: Some(faults),
-            ..background(1)
-        };
+        let config = background(1)
+            .worker_priority(worker_priority)
+            .faults(Some(faults));
         let engine = engine(config, SUM);
         call(&engine, "sum");
         engine.wait_idle();

@@ -13,7 +13,7 @@ use super::{Sabotage, Stats};
 use crate::generate::host::Host;
 use crate::generate::{MAIN, Program, Source};
 use cranelift_codegen::ir::Function;
-use regraft::{Engine, FuncId, Reclamation, TrapKind, TypedFn};
+use regraft::{Engine, FunctionId, Reclamation, TrapKind, TypedFn};
 use std::time::{Duration, Instant};
 
 /// Each input is used this many times in a row, each way.
@@ -27,10 +27,10 @@ struct Life<'a> {
     host: &'a Host,
     program: &'a Program,
     engine: Engine,
-    main: FuncId,
+    main: FunctionId,
     /// The function that changes.
-    changed: FuncId,
-    caller: FuncId,
+    changed: FunctionId,
+    caller: FunctionId,
     through: TypedFn<(i64,), ()>,
     stats: Stats,
 }
@@ -209,7 +209,7 @@ pub(super) fn nothing_is_left(engine: &Engine) -> bool {
     let start = Instant::now();
     loop {
         engine.wait_idle();
-        match engine.config().reclamation {
+        match engine.config().memory.reclamation {
             Reclamation::Pinned => engine.collect(),
             // Generated code takes addresses of functions.
             // SAFETY: no thread is inside: this one is here, and no other knows the engine.

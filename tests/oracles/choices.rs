@@ -8,11 +8,10 @@ use super::plain::{Outcome, name_of};
 use crate::generate::host::Host;
 use crate::generate::{Program, Source};
 use cranelift_codegen::ir::Function;
+use regraft::config::Optimizer;
 use regraft::optimizer::Passes;
-use regraft::regions::{Mode as Counting, Policy, Profile};
-use regraft::{
-    Compilation, CompileMode, Config, Detection, Mode, Optimizer, Pacing, Reclamation, Sampling,
-};
+use regraft::regions::{Counting, Policy, Profile};
+use regraft::{Compilation, CompileMode, Config, Detection, Mode, Pacing, Reclamation, Sampling};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,41 +89,39 @@ impl Choices {
             1 => greedy(),
             _ => Policy::default(),
         };
-        let config = Config {
-            detection,
-            counter_copies: source.pick(&[1, 2, 8]),
-            compile: match source.percent(30) {
+        let config = base(Mode::Tiered)
+            .detection(detection)
+            .counter_copies(source.pick(&[1, 2, 8]))
+            .compile(match source.percent(30) {
                 true => CompileMode::Background,
                 false => CompileMode::Synchronous,
-            },
-            workers: source.between(1, 3),
-            compilation: match source.percent(20) {
+            })
+            .workers(source.between(1, 3))
+            .compilation(match source.percent(20) {
                 true => Compilation::AtFirstCall,
                 false => Compilation::AtDefinition,
-            },
-            counting: source.pick(&[Counting::SpanningTree, Counting::EveryBlock]),
-            reclamation: source.pick(&[
+            })
+            .counting(source.pick(&[Counting::SpanningTree, Counting::EveryBlock]))
+            .reclamation(source.pick(&[
                 Reclamation::Automatic,
                 Reclamation::Pinned,
                 Reclamation::Announced,
-            ]),
-            side_exits: !source.percent(20),
-            pacing: source.pick(&[Pacing::Counts, Pacing::Cost]),
-            patience: 0.0,
-            loop_threshold: threshold,
-            entry_threshold: threshold,
-            side_exit_threshold: source.pick(&[1, 4]),
-            policy,
-            templates: source.percent(70),
-            optimizer: match source.percent(50) {
+            ]))
+            .side_exits(!source.percent(20))
+            .pacing(source.pick(&[Pacing::Counts, Pacing::Cost]))
+            .patience(0.0)
+            .loop_threshold(threshold)
+            .entry_threshold(threshold)
+            .side_exit_threshold(source.pick(&[1, 4]))
+            .policy(policy)
+            .templates(source.percent(70))
+            .optimizer(match source.percent(50) {
                 true => Optimizer {
                     passes: Passes::all(),
                     ..Optimizer::default()
                 },
                 false => Optimizer::off(),
-            },
-            ..base(Mode::Tiered)
-        };
+            });
         Self { config, saved }
     }
 
@@ -132,22 +129,19 @@ impl Choices {
     pub fn describe(&self) -> String {
         let Config {
             detection,
-            counter_copies,
             compile,
             workers,
             compilation,
-            counting,
-            reclamation,
             side_exits,
             pacing,
-            loop_threshold,
-            side_exit_threshold,
+            thresholds,
+            memory,
+            testing,
             ..
         } = &self.config;
         format!(
-            "; {detection:?}, saved: {:?}, {counter_copies} copies, {counting:?}, {compile:?} ({workers}), \
-             {compilation:?}, {reclamation:?}, {pacing:?}, side exits: {side_exits}, thresholds {loop_threshold} and \
-             {side_exit_threshold}, {:?}",
+            "; {detection:?}, saved: {:?}, {memory:?}, {testing:?}, {compile:?} ({workers:?}), {compilation:?}, {pacing:?}, \
+             side exits: {side_exits}, {thresholds:?}, {:?}",
             self.saved, self.config.policy
         )
     }
@@ -166,14 +160,14 @@ impl Choices {
         other: &Function,
         host: &Host,
     ) -> Result<Config, String> {
-        let regions = Config {
-            detection: Detection::Counters,
-            compile: CompileMode::Synchronous,
-            pacing: regraft::Pacing::Counts,
-            loop_threshold: self.config.loop_threshold.min(4),
-            entry_threshold: self.config.entry_threshold.min(4),
-            ..self.config.clone()
-        };
+        let regions = self
+            .config
+            .clone()
+            .detection(Detection::Counters)
+            .compile(CompileMode::Synchronous)
+            .pacing(regraft::Pacing::Counts)
+            .loop_threshold(self.config.thresholds.loops.min(4))
+            .entry_threshold(self.config.thresholds.entries.min(4));
         let profile = match self.saved {
             Saved::Nothing => None,
             Saved::Regions => Some(earlier(program, regions, host)?),
@@ -192,10 +186,7 @@ impl Choices {
                 Some(told)
             }
         };
-        Ok(Config {
-            profile: profile.map(Arc::new),
-            ..self.config.clone()
-        })
+        Ok(self.config.clone().profile(profile.map(Arc::new)))
     }
 }
 

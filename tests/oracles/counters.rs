@@ -11,7 +11,7 @@ use super::{Sabotage, Stats};
 use crate::generate::host::Host;
 use crate::generate::{MAIN, Program, Source};
 use cranelift_codegen::ir::Function;
-use regraft::regions::{Mode as Counting, SavedFunction};
+use regraft::regions::{Counting, SavedFunction};
 use regraft::{Config, Engine, Mode};
 
 const REPEAT: usize = 2;
@@ -47,7 +47,7 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
     for (name, config, exact) in configs() {
         let defined = define(&program.functions, config, &host);
         let (engine, main) = defined.map_err(|error| text(format!("{name}: {error}")))?;
-        let copied = engine.config().counter_copies > 1;
+        let copied = engine.config().memory.counter_copies > 1;
         for (at, args) in program.inputs.iter().enumerate() {
             for round in 0..REPEAT {
                 if sabotage == Some(Sabotage::LoseCall) && copied && (at, round) == (0, 0) {
@@ -109,33 +109,24 @@ fn on_stack<T: Send>(stack: usize, run: &(dyn Fn() -> T + Sync)) -> T {
 
 /// Configurations, and whether all that is executed is counted.
 fn configs() -> Vec<(&'static str, Config, bool)> {
-    let tiered = Config {
-        policy: every_loop(),
-        pacing: regraft::Pacing::Counts,
-        loop_threshold: 5,
-        entry_threshold: 4,
-        check: false,
-        ..base(Mode::Tiered)
-    };
-    let counting = |counting| Config {
-        counting,
-        ..base(Mode::Tier0)
-    };
-    let copies = |counter_copies, config: &Config| Config {
-        counter_copies,
-        ..config.clone()
-    };
+    let tiered = base(Mode::Tiered)
+        .policy(every_loop())
+        .pacing(regraft::Pacing::Counts)
+        .loop_threshold(5)
+        .entry_threshold(4)
+        .check(false);
+    let counting = |counting| base(Mode::Tier0).counting(counting);
+    let copies = |counter_copies, config: &Config| config.clone().counter_copies(counter_copies);
     vec![
         ("spanning tree", counting(Counting::SpanningTree), true),
         ("every block", counting(Counting::EveryBlock), true),
         (
             "not yet hot",
-            Config {
-                pacing: regraft::Pacing::Counts,
-                loop_threshold: 1 << 20,
-                entry_threshold: 1 << 20,
-                ..tiered.clone()
-            },
+            tiered
+                .clone()
+                .pacing(regraft::Pacing::Counts)
+                .loop_threshold(1 << 20)
+                .entry_threshold(1 << 20),
             true,
         ),
         (

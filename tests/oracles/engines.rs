@@ -5,9 +5,10 @@ use super::{Sabotage, Stats, interpreter};
 use crate::generate::host::{Host, SYMBOL};
 use crate::generate::{MAIN, Program, Source};
 use cranelift_codegen::ir::Function;
+use regraft::config::ArenaConfig;
 use regraft::regions::Policy;
 use regraft::report::{PartState, SideExitState};
-use regraft::{ArenaConfig, CompileMode, Config, Engine, FuncId, Mode};
+use regraft::{CompileMode, Config, Engine, FunctionId, Mode};
 
 /// Each input is used this many times in a row.
 const REPEAT: usize = 3;
@@ -15,21 +16,19 @@ const REPEAT: usize = 3;
 /// A configuration in which everything is hot at once, and everything is checked.
 pub fn base(mode: Mode) -> Config {
     let setting = |&(name, value): &(&str, &str)| (name.to_string(), value.to_string());
-    Config {
-        mode,
-        compile: CompileMode::Synchronous,
-        pacing: regraft::Pacing::Counts,
-        loop_threshold: 1,
-        entry_threshold: 1,
-        side_exit_threshold: 1,
-        check: true,
-        arena: ArenaConfig {
+    Config::default()
+        .mode(mode)
+        .compile(CompileMode::Synchronous)
+        .pacing(regraft::Pacing::Counts)
+        .loop_threshold(1)
+        .entry_threshold(1)
+        .side_exit_threshold(1)
+        .check(true)
+        .arena(ArenaConfig {
             code_bytes: 8 << 20,
             data_bytes: 2 << 20,
-        },
-        settings: SETTINGS.iter().map(setting).collect(),
-        ..Config::default()
-    }
+        })
+        .settings(SETTINGS.iter().map(setting).collect())
 }
 
 /// A policy by which every loop becomes a region.
@@ -57,30 +56,22 @@ pub fn configs() -> Vec<(&'static str, Config)> {
         ("tiered", base(Mode::Tiered)),
         (
             "tiered, every loop",
-            Config {
-                policy: every_loop(),
-                side_exits: false,
-                ..base(Mode::Tiered)
-            },
+            base(Mode::Tiered).policy(every_loop()).side_exits(false),
         ),
         (
             "tiered, side exits",
-            Config {
-                policy: greedy(),
-                pacing: regraft::Pacing::Counts,
-                loop_threshold: 4,
-                entry_threshold: 3,
-                side_exit_threshold: 4,
-                ..base(Mode::Tiered)
-            },
+            base(Mode::Tiered)
+                .policy(greedy())
+                .pacing(regraft::Pacing::Counts)
+                .loop_threshold(4)
+                .entry_threshold(3)
+                .side_exit_threshold(4),
         ),
         (
             "tiered, in the background",
-            Config {
-                policy: every_loop(),
-                compile: CompileMode::Background,
-                ..base(Mode::Tiered)
-            },
+            base(Mode::Tiered)
+                .policy(every_loop())
+                .compile(CompileMode::Background),
         ),
     ]
 }
@@ -94,7 +85,7 @@ pub fn define(
     functions: &[Function],
     config: Config,
     host: &Host,
-) -> Result<(Engine, FuncId), String> {
+) -> Result<(Engine, FunctionId), String> {
     let engine = Engine::new(config).map_err(|error| error.to_string())?;
     let registered = engine.symbol(SYMBOL, host.symbol());
     registered.map_err(|error| error.to_string())?;
@@ -128,7 +119,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// The engine's.
 pub fn call(
     engine: &Engine,
-    main: FuncId,
+    main: FunctionId,
     host: &Host,
     args: &[super::super::generate::Arg],
 ) -> Result<Outcome, String> {

@@ -11,7 +11,8 @@
 use super::{Sabotage, Stats, quietly};
 use crate::generate::Source;
 use cranelift_codegen::data_value::DataValue;
-use regraft::{ArenaConfig, CompileMode, Config, Engine, Executor, ExecutorAddr, Pacing};
+use regraft::config::ArenaConfig;
+use regraft::{CompileMode, Config, Engine, Executor, ExecutorAddr, Pacing};
 use regraft_executor::remote::message::{
     Down, MAX, Reply, Request, Reserved, Up, VERSION, decode, encode,
 };
@@ -289,16 +290,16 @@ block2:
     let Ok(executor) = Executor::over(connection) else {
         return;
     };
-    let Ok(engine) = Engine::new(Config {
-        compile: CompileMode::Synchronous,
-        pacing: Pacing::Counts,
-        arena: ArenaConfig {
-            code_bytes: 1 << 20,
-            data_bytes: 1 << 20,
-        },
-        executor,
-        ..Config::default()
-    }) else {
+    let Ok(engine) = Engine::new(
+        Config::default()
+            .compile(CompileMode::Synchronous)
+            .pacing(Pacing::Counts)
+            .arena(ArenaConfig {
+                code_bytes: 1 << 20,
+                data_bytes: 1 << 20,
+            })
+            .executor(executor),
+    ) else {
         return;
     };
     let functions = cranelift_reader::parse_functions(SUM).unwrap_or_default();

@@ -67,10 +67,7 @@ impl Case<'_> {
         let hot = base(Mode::Tiered);
         let profile = self.run("threshold 1", hot, &expected, &expected_of_other, stats)?;
         // Numbered references are in the hash: the profile fits every module with the same declarations.
-        let chosen = Config {
-            profile: Some(Arc::new(profile)),
-            ..chosen.clone()
-        };
+        let chosen = chosen.clone().profile(Some(Arc::new(profile)));
         self.run("chosen", chosen, &expected, &expected_of_other, stats)?;
         Ok(())
     }
@@ -139,7 +136,7 @@ impl Case<'_> {
         for (args, expected) in self.program.inputs.iter().zip(expected) {
             for round in 0..REPEAT {
                 // What the client promises; without, its raw pointers keep what was replaced.
-                let got = match engine.config().reclamation {
+                let got = match engine.config().memory.reclamation {
                     Reclamation::Pinned => engine.pinned(|| module.run(&self.host, args)),
                     _ => module.run(&self.host, args),
                 };

@@ -56,11 +56,11 @@ impl Contender {
             Self::Tiered => regraft::Mode::Tiered,
             _ => return self.wasmtime(wasm),
         };
-        let store = regraft_wasm::Store::new(regraft::Config {
-            mode,
-            settings: vec![("enable_verifier".to_string(), "false".to_string())],
-            ..regraft::Config::default()
-        })?;
+        let store = regraft_wasm::Store::new(
+            regraft::Config::default()
+                .mode(mode)
+                .settings(vec![("enable_verifier".to_string(), "false".to_string())]),
+        )?;
         let module = regraft_wasm::Module::new(wasm)?;
         let instance = regraft_wasm::Instance::new(&store, &module, &Imports::new())?;
         Ok(Running::Ours(instance.func("run")?))

@@ -38,7 +38,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use crate::call::trap::Trap;
 use crate::code::codemap::{CodeLocation, CodeMap, locate};
 use crate::code::generate::Unwind;
-use crate::code::link::{LinkError, Linked, ObjectCode, library_call, link, place};
+use crate::code::link::{LinkError, Linked, ObjectCode, allocate, library_call, link};
 use crate::observe::Observer;
 use regraft_executor::ExecutorAddr;
 #[cfg(test)]
@@ -250,7 +250,7 @@ impl Invoker {
             _ => None,
         };
         let object = ObjectCode::of(code, &context.func, None);
-        let place = place(self.session.arena(), &object)?;
+        let place = allocate(self.session.arena(), &object)?;
         let linked = link(place, &self.isa, &name, &object, &resolve)?;
         let shown = self.observer.as_ref().and_then(|observer| {
             let unwind = code.create_unwind_info(&*self.isa).ok().flatten();

@@ -3,7 +3,7 @@
 //! A *safe call* is one that a trap ends: [`Engine::call`], [`TypedFn::try_call`], and what runs in
 //! [`Engine::catch`]. On a trap in generated code, at whatever tier, it returns a [`Trap`]; the thread
 //! and the engine go on working. Raw calls ([`TypedFn::call`], [`Engine::pointer`]) know nothing of
-//! this: a trap in them is a signal, and a client that handles it can ask [`locate`](crate::locate).
+//! this: a trap in them is a signal, and a client that handles it can ask [`locate`](crate::location::locate).
 //!
 //! ```text
 //!   safe call ─▶ Rust ─▶ generated code ─▶ host function ─▶ safe call ─▶ generated code ─▶ trap

@@ -12,7 +12,7 @@
 //! Invariants:
 //!
 //! * Code is listed before it is published, and for as long as its version exists.
-//! * The map keeps its arena mapped: an address that is known as code is never anything else.
+//! * The map keeps its arena mapped: where it lists code, there is code memory, and nothing else can be mapped there.
 //!
 //! Async-signal-safety: [`locate`] first asks a lock-free list of ranges. Only for an address *in*
 //! generated code it then takes locks for reading, which no thread holds that is running generated
@@ -42,7 +42,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, Weak};
 
-pub(crate) use blocks::{Places, locate_by_block};
+pub(crate) use blocks::{LocationNumbers, locate_by_block};
 pub(crate) use copied::Copied;
 pub(crate) use handlers::HandledCalls;
 
@@ -96,7 +96,7 @@ pub struct CodeLocation {
     /// The client's source location, if the function has any.
     pub source: Option<SourceLoc>,
     /// The block of the client's CLIF, if the function has no source locations
-    /// ([`Config::block_locations`](crate::Config::block_locations)).
+    /// ([`Config::block_locations`](field@crate::Config::block_locations)).
     pub block: Option<Block>,
     /// The code of the trap that this instruction can raise. (`heap_oob` is that of every load and
     /// store whose flags do not say `notrap`.)
@@ -159,7 +159,7 @@ enum Locations {
     /// Block numbers.
     Blocks,
     /// Numbers of places.
-    Places(Arc<Places>),
+    LocationNumbers(Arc<LocationNumbers>),
     /// Numbers of instructions.
     Lines(Arc<Lines>),
     /// Numbers of places in several functions.
@@ -172,7 +172,7 @@ impl Locations {
         match self {
             Self::Client => (None, Some(location)),
             Self::Blocks => (blocks::block_of(location), None),
-            Self::Places(places) => match places.find(location) {
+            Self::LocationNumbers(location_numbers) => match location_numbers.find(location) {
                 Some((block, location)) => (Some(block), location),
                 None => (None, None),
             },
@@ -186,7 +186,7 @@ impl Locations {
         match self {
             Self::Blocks => true,
             Self::Lines(lines) => !lines.are_clients(),
-            Self::Client | Self::Places(_) | Self::Copied(_) => false,
+            Self::Client | Self::LocationNumbers(_) | Self::Copied(_) => false,
         }
     }
 }
@@ -231,9 +231,12 @@ impl Origin {
     }
 
     /// Says that the source locations of the code are numbers of places, if they are.
-    pub fn with_places(mut self, places: Option<&Arc<Places>>) -> Self {
-        if let Some(places) = places {
-            self.locations = Locations::Places(Arc::clone(places));
+    pub fn with_location_numbers(
+        mut self,
+        location_numbers: Option<&Arc<LocationNumbers>>,
+    ) -> Self {
+        if let Some(location_numbers) = location_numbers {
+            self.locations = Locations::LocationNumbers(Arc::clone(location_numbers));
         }
         self
     }
@@ -267,7 +270,7 @@ impl Origin {
         match &self.locations {
             Locations::Lines(lines) => Some(lines),
             Locations::Copied(copied) => copied.holder()?.lines(),
-            Locations::Client | Locations::Blocks | Locations::Places(_) => None,
+            Locations::Client | Locations::Blocks | Locations::LocationNumbers(_) => None,
         }
     }
 
@@ -279,7 +282,7 @@ impl Origin {
                 Some((origin, location)) if origin.number == self.number => origin.line(location),
                 _ => 0,
             },
-            Locations::Client | Locations::Blocks | Locations::Places(_) => 0,
+            Locations::Client | Locations::Blocks | Locations::LocationNumbers(_) => 0,
         }
     }
 
@@ -422,7 +425,7 @@ pub(crate) struct Listing {
 
 impl CodeMap {
     /// An empty map of the code of an arena, known to [`locate`] and to the signal handlers; `runtime`
-    /// is where the trap stub and the doors are.
+    /// is where the trap stub and the entry thunks are.
     pub fn new(arena: Arc<Arena>, runtime: usize) -> Arc<Self> {
         let [start, end] = [0, usize::MAX].map(|offset| arena.executable(offset).addr());
         let map = Arc::new(Self {

@@ -1,7 +1,7 @@
 //! The linker: finished machine code becomes an executable version, in two steps.
 //!
 //! ```text
-//!   machine code ── place ──▶ a block of code memory ── link ──▶ a version
+//!   machine code ── allocate ──▶ a block of code memory ── link ──▶ a version
 //!                             (its address is known)    (all names have addresses)
 //! ```
 //!
@@ -123,7 +123,7 @@ pub enum LinkError {
 
 /// A block of code memory for code that is to be linked; goes back when it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Allocation {
     arena: Arc<Arena>,
     block: OwnedCode,
     /// Where the code starts in code memory, in the block's first granule.
@@ -132,7 +132,7 @@ pub struct Place {
     room: usize,
 }
 
-impl Place {
+impl Allocation {
     /// Where the code will be called: an address of the executable view.
     pub fn entry(&self) -> usize {
         self.arena.executable(self.start).expose_provenance()
@@ -147,7 +147,7 @@ const VENEER: usize = 24;
 ///
 /// # Errors
 /// [`LinkError::Arena`].
-pub fn place(arena: &Arc<Arena>, code: &ObjectCode) -> Result<Place, LinkError> {
+pub fn allocate(arena: &Arc<Arena>, code: &ObjectCode) -> Result<Allocation, LinkError> {
     let align = usize::try_from(code.align).unwrap_or(usize::MAX).max(1);
     let relocations = code.relocations.iter();
     let calls = relocations.filter(|reloc| reloc.kind == Reloc::Arm64Call);
@@ -163,7 +163,7 @@ pub fn place(arena: &Arc<Arena>, code: &ObjectCode) -> Result<Place, LinkError> 
         }
         _ => arena.alloc_code(size, align)?,
     };
-    Ok(Place {
+    Ok(Allocation {
         arena: Arc::clone(arena),
         start: block.offset() + gap,
         room: block.size() - gap,
@@ -182,7 +182,7 @@ pub fn place(arena: &Arc<Arena>, code: &ObjectCode) -> Result<Place, LinkError> 
 /// # Complexity
 /// O(bytes + relocations), plus about 2 µs for the module, measured by the test `cost_of_a_module`.
 pub fn link(
-    place: Place,
+    allocation: Allocation,
     isa: &OwnedTargetIsa,
     name: &str,
     code: &ObjectCode,
@@ -191,23 +191,26 @@ pub fn link(
     if isa.flags().is_pic() {
         return Err(LinkError::PositionIndependent);
     }
-    let entry = place.entry();
-    let arena = &place.arena;
-    let writable = arena.writable(place.start).expose_provenance();
+    let entry = allocation.entry();
+    let arena = &allocation.arena;
+    let writable = arena.writable(allocation.start).expose_provenance();
     let relocs = resolve_all(code, entry, writable, resolve)?;
     let memory = VersionMemory {
         arena: Arc::clone(arena),
-        start: place.start,
-        room: place.room,
+        start: allocation.start,
+        room: allocation.room,
     };
     apply(isa, name, code, &relocs, memory).map_err(|error| LinkError::Module {
         message: error.to_string(),
     })?;
-    place.block.synchronize().map_err(LinkError::Synchronize)?;
+    allocation
+        .block
+        .synchronize()
+        .map_err(LinkError::Synchronize)?;
     Ok(Linked {
         entry,
         len: code.bytes.len(),
-        code: place.block,
+        code: allocation.block,
     })
 }
 
@@ -265,7 +268,7 @@ struct VersionMemory {
 impl JITMemoryProvider for VersionMemory {
     fn allocate(&mut self, size: usize, _: u64, _: JITMemoryKind) -> io::Result<*mut u8> {
         if size > self.room {
-            return Err(io::Error::other("the code is larger than its place"));
+            return Err(io::Error::other("the code is larger than its allocation"));
         }
         self.room = 0;
         Ok(self.arena.writable(self.start))

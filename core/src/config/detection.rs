@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What finds hot parts while code runs.
 ///
-/// A saved profile ([`Config::profile`](crate::Config::profile)) finds them before, beside either.
+/// A saved profile ([`Config::profile`](field@crate::Config::profile)) finds them before, beside either.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Detection {
     /// Counters in tier-0 code: exact, soon, and in every iteration.

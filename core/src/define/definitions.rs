@@ -12,14 +12,14 @@ use crate::reclaim::{free, retire};
 use crate::report::EventKind;
 use crate::tiering::detect::detect_saved;
 use crate::units::exchange::Removed;
-use crate::units::function::{Body, FuncId, FunctionUnit};
+use crate::units::function::{Body, FunctionId, FunctionUnit};
 use crate::units::retired::Retired;
 use cranelift_codegen::ir::Function;
 use regraft_executor::locks::lock;
 use std::sync::Arc;
 
 /// Gives a declared function its first definition.
-pub(crate) fn define_now(engine: &Arc<Inner>, id: FuncId, func: Function) -> Result<(), Error> {
+pub(crate) fn define_now(engine: &Arc<Inner>, id: FunctionId, func: Function) -> Result<(), Error> {
     let function = engine.function(id)?;
     let _changing = lock(&function.changing);
     if function.body().is_some() {

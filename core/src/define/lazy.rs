@@ -17,7 +17,7 @@
 use crate::context::{Engine, Inner};
 use crate::define::definitions::define_now;
 use crate::error::Error;
-use crate::units::function::{FuncId, FunctionUnit};
+use crate::units::function::{FunctionId, FunctionUnit};
 use crate::units::lazy::Defined;
 use regraft_executor::locks::lock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,7 +52,7 @@ impl Engine {
     /// `UnknownFunction`; `DuplicateDefinition`. What goes wrong later is in the report, and the call traps.
     pub fn define_lazily(
         &self,
-        id: FuncId,
+        id: FunctionId,
         definition: impl FnOnce(&Engine) -> Defined + Send + 'static,
     ) -> Result<(), Error> {
         let function = self.inner.function(id)?;
@@ -82,7 +82,7 @@ pub(crate) fn define_pending(engine: &Arc<Inner>, function: &FunctionUnit) {
     let made = catch_unwind(AssertUnwindSafe(definition));
     let failure = match made {
         Ok(Ok(func)) => {
-            let id = FuncId::from_u32(function.unit);
+            let id = FunctionId::from_u32(function.unit);
             define_now(engine, id, func)
                 .err()
                 .map(|error| error.to_string())
@@ -104,12 +104,8 @@ mod tests {
     use cranelift_codegen::ir::{AbiParam, Signature, types};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    fn engine() -> (Engine, FuncId) {
-        let engine = Engine::new(Config {
-            mode: Mode::Tier0,
-            ..Config::default()
-        })
-        .unwrap();
+    fn engine() -> (Engine, FunctionId) {
+        let engine = Engine::new(Config::default().mode(Mode::Tier0)).unwrap();
         let mut signature = Signature::new(engine.isa().default_call_conv());
         signature.returns.push(AbiParam::new(types::I32));
         let id = engine.declare("f", &signature).unwrap();

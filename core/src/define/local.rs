@@ -20,7 +20,7 @@ use crate::code::error::CompileError;
 use crate::code::externals::Externals;
 use crate::code::generate::{GenerateError, Generated, panic_message};
 use crate::code::lines::Lines;
-use crate::code::link::{LinkError, ObjectCode, Place, place};
+use crate::code::link::{Allocation, LinkError, ObjectCode, allocate};
 use crate::config::Mode;
 use crate::context::Inner;
 use crate::define::declare::forget_local;
@@ -54,7 +54,7 @@ pub(crate) struct Prepared {
     body: Arc<Body>,
     tiering: Option<Tiering>,
     generated: Generated,
-    place: Place,
+    allocation: Allocation,
     /// Its code is not exchanged: the client knows places in it.
     pub fixed: bool,
 }
@@ -67,7 +67,7 @@ impl Prepared {
 
     /// Where it will run.
     pub fn entry(&self) -> usize {
-        self.place.entry()
+        self.allocation.entry()
     }
 }
 
@@ -117,8 +117,8 @@ pub(crate) fn prepare(
         true => (None, plain_code(engine, function, &body, context, control)?),
         false => first_code(engine, function, &body, context, control)?,
     };
-    let placed = place(&engine.arena, &generated.code);
-    let place = placed.map_err(|error| {
+    let placed = allocate(&engine.arena, &generated.code);
+    let allocation = placed.map_err(|error| {
         tiering
             .iter()
             .for_each(|tiering| forget_hooks(engine, tiering));
@@ -131,7 +131,7 @@ pub(crate) fn prepare(
         body,
         tiering,
         generated,
-        place,
+        allocation,
         fixed,
     })
 }
@@ -231,17 +231,17 @@ pub(crate) fn finish(
         body,
         tiering,
         generated,
-        place,
+        allocation,
         fixed: _,
     } = prepared;
     body.externals.as_deref().map(externals);
     let own = tiering.as_ref();
-    let places = own.and_then(|tiering| tiering.places.as_ref());
+    let location_numbers = own.and_then(|tiering| tiering.location_numbers.as_ref());
     let origin = body
         .origin(function, CodeUnit::Function)
-        .with_places(places);
+        .with_location_numbers(location_numbers);
     let own = own.map(|tiering| tiering.own_data(function.unit));
-    let linked = link(engine, place, &origin, generated, own.as_slice());
+    let linked = link(engine, allocation, &origin, generated, own.as_slice());
     let version = linked.map_err(|source| {
         tiering
             .iter()
@@ -255,7 +255,7 @@ pub(crate) fn finish(
     let made = || Ok(Baseline { version, tiering });
     let _ = body.baseline.get_or_make(made, drop);
     // A module hands out nothing but raw pointers.
-    engine.reclaimer.pointer_left();
+    engine.reclaimer.raw_pointer_escaped();
     let _changing = lock(&function.changing);
     replace_definition(engine, function, body)
 }

@@ -46,7 +46,7 @@ pub(crate) fn prepare(
     let lines = engine.observer.lines(&function.name, &func);
     let references = number_references(engine, &function.name, &mut func)?;
     if references.takes_address {
-        engine.reclaimer.pointer_left();
+        engine.reclaimer.raw_pointer_escaped();
     }
     let block_locations = match lines {
         Some(_) => {

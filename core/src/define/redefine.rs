@@ -22,7 +22,7 @@ use crate::define::resolvable::definition_changed;
 use crate::error::Error;
 use crate::reclaim::retire;
 use crate::report::EventKind;
-use crate::units::function::{FuncId, FunctionUnit};
+use crate::units::function::{FunctionId, FunctionUnit};
 use crate::units::retired::Retired;
 use cranelift_codegen::ir::Function;
 use regraft_executor::locks::{lock, write};
@@ -39,7 +39,7 @@ impl Engine {
     ///
     /// As [`Engine::define`], but for `DuplicateDefinition`, and `Compile` whatever the configuration says. The
     /// old definition stays in place then.
-    pub fn redefine(&self, id: FuncId, func: Function) -> Result<(), Error> {
+    pub fn redefine(&self, id: FunctionId, func: Function) -> Result<(), Error> {
         let function = self.inner.function(id)?;
         let _changing = lock(&function.changing);
         let body = prepare(&self.inner, &function, func)?;
@@ -56,7 +56,7 @@ impl Engine {
     /// # Errors
     ///
     /// `UnknownFunction`: also for a function that was removed before.
-    pub fn remove(&self, id: FuncId) -> Result<(), Error> {
+    pub fn remove(&self, id: FunctionId) -> Result<(), Error> {
         let function = self.inner.function(id)?;
         remove_function(&self.inner, &function);
         Ok(())
@@ -116,12 +116,12 @@ block2:
     }
 
     /// A function that is defined, but not compiled.
-    fn defined() -> (Engine, FuncId, Arc<FunctionUnit>, Arc<Body>) {
-        let engine = Engine::new(Config {
-            compilation: Compilation::AtFirstCall,
-            compile: CompileMode::Synchronous,
-            ..Config::default()
-        })
+    fn defined() -> (Engine, FunctionId, Arc<FunctionUnit>, Arc<Body>) {
+        let engine = Engine::new(
+            Config::default()
+                .compilation(Compilation::AtFirstCall)
+                .compile(CompileMode::Synchronous),
+        )
         .unwrap();
         let id = engine.define_function(definition(1)).unwrap();
         let function = engine.inner.function(id).unwrap();

@@ -13,7 +13,7 @@ impl Engine {
     /// What is known of an address of this engine's code: function, unit, tier, source.
     ///
     /// For a return address, ask for the byte before. May be called in a signal handler, about the
-    /// address at which the signal interrupted the thread; [`locate`](crate::locate) does the same for
+    /// address at which the signal interrupted the thread; [`locate`](crate::location::locate) does the same for
     /// all engines of the process.
     ///
     /// # Complexity

@@ -16,7 +16,7 @@
 
 use crate::context::Engine;
 use crate::error::Error;
-use crate::units::function::FuncId;
+use crate::units::function::FunctionId;
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{
     AbiParam, Function, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind,
@@ -143,7 +143,7 @@ impl Engine {
         name: &str,
         signature: &Signature,
         function: impl Fn(&[DataValue]) -> Option<Vec<DataValue>> + Send + Sync + 'static,
-    ) -> Result<FuncId, Error> {
+    ) -> Result<FunctionId, Error> {
         let values = signature.params.iter().chain(&signature.returns);
         if values
             .clone()

@@ -2,9 +2,10 @@
 
 use crate::config::Pacing;
 use crate::config::detection::{Detection, Sampling};
+use crate::config::{ArenaConfig, Faults};
 use crate::context::Engine;
-use crate::units::function::FuncId;
-use crate::{ArenaConfig, Compilation, CompileMode, Config, Error, Faults};
+use crate::units::function::FunctionId;
+use crate::{Compilation, CompileMode, Config, Error};
 use cranelift_reader::parse_functions;
 use regraft_executor::section::*;
 use std::process::Command;
@@ -69,17 +70,15 @@ impl Forked {
 }
 
 fn config() -> Config {
-    Config {
-        compile: CompileMode::Synchronous,
-        loop_threshold: 10,
-        entry_threshold: 10,
-        pacing: Pacing::Counts,
-        arena: ArenaConfig {
+    Config::default()
+        .compile(CompileMode::Synchronous)
+        .loop_threshold(10)
+        .entry_threshold(10)
+        .pacing(Pacing::Counts)
+        .arena(ArenaConfig {
             code_bytes: 4 << 20,
             data_bytes: 4 << 20,
-        },
-        ..Config::default()
-    }
+        })
 }
 
 fn engine(config: Config) -> Engine {
@@ -117,23 +116,23 @@ fn product(n: i64, factor: i64) -> i64 {
     n * factor + n
 }
 
-fn define(engine: &Engine, name: &str, factor: i64) -> Result<FuncId, Error> {
+fn define(engine: &Engine, name: &str, factor: i64) -> Result<FunctionId, Error> {
     engine.define_function(parse_functions(&times(name, factor)).unwrap().remove(0))
 }
 
-fn redefine(engine: &Engine, id: FuncId, factor: i64) {
+fn redefine(engine: &Engine, id: FunctionId, factor: i64) {
     let function = parse_functions(&times("f", factor)).unwrap().remove(0);
     engine.redefine(id, function).unwrap();
 }
 
 /// A safe call.
-fn call(engine: &Engine, id: FuncId, n: i64) -> Result<i64, crate::Trap> {
+fn call(engine: &Engine, id: FunctionId, n: i64) -> Result<i64, crate::Trap> {
     let typed = engine.get::<(i64,), i64>(id).unwrap();
     // SAFETY: the functions of these tests touch no memory.
     unsafe { typed.try_call((n,)) }
 }
 
 #[track_caller]
-fn check(engine: &Engine, id: FuncId, n: i64, factor: i64) {
+fn check(engine: &Engine, id: FunctionId, n: i64, factor: i64) {
     assert_eq!(call(engine, id, n).unwrap(), product(n, factor));
 }

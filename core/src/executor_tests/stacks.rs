@@ -2,7 +2,7 @@
 //! shows to who entered it.
 
 use crate::context::Engine;
-use crate::units::function::FuncId;
+use crate::units::function::FunctionId;
 use crate::{Compilation, CompileMode, Config};
 use cranelift_reader::parse_functions;
 use regraft_executor::stacks::*;
@@ -15,23 +15,23 @@ mod small;
 
 /// An engine that compiles on the thread that asks.
 fn engine(config: Config) -> Engine {
-    let engine = Engine::new(Config {
-        compile: CompileMode::Synchronous,
-        pacing: crate::Pacing::Counts,
-        loop_threshold: 10,
-        entry_threshold: 1000,
-        arena: crate::ArenaConfig {
-            code_bytes: 4 << 20,
-            data_bytes: 4 << 20,
-        },
-        ..config
-    })
+    let engine = Engine::new(
+        config
+            .compile(CompileMode::Synchronous)
+            .pacing(crate::Pacing::Counts)
+            .loop_threshold(10)
+            .entry_threshold(1000)
+            .arena(crate::config::ArenaConfig {
+                code_bytes: 4 << 20,
+                data_bytes: 4 << 20,
+            }),
+    )
     .unwrap();
     engine.symbol("host", shows::host as *const u8).unwrap();
     engine
 }
 
-fn define(engine: &Engine, clif: &str) -> FuncId {
+fn define(engine: &Engine, clif: &str) -> FunctionId {
     let functions = parse_functions(clif).unwrap_or_else(|error| panic!("{error}\n{clif}"));
     let ids = functions
         .into_iter()
@@ -40,7 +40,7 @@ fn define(engine: &Engine, clif: &str) -> FuncId {
 }
 
 /// A function of one integer, called raw.
-fn raw(engine: &Engine, id: FuncId) -> extern "C" fn(i64) -> i64 {
+fn raw(engine: &Engine, id: FunctionId) -> extern "C" fn(i64) -> i64 {
     let pointer = engine.pointer(id).unwrap();
     // SAFETY: the functions of these tests have this signature.
     unsafe { std::mem::transmute::<*const u8, extern "C" fn(i64) -> i64>(pointer) }
@@ -94,10 +94,7 @@ fn a_hot_loop_and_its_first_side_exit_on_a_small_stack() {
 #[test]
 fn a_first_call_on_a_small_stack() {
     for kind in Kind::ALL {
-        let engine = engine(Config {
-            compilation: Compilation::AtFirstCall,
-            ..Config::default()
-        });
+        let engine = engine(Config::default().compilation(Compilation::AtFirstCall));
         let f = define(&engine, &with_side_exit(""));
         let raw = raw(&engine, f);
         run_on(kind, || assert_eq!(raw(3), expected(3)));
@@ -131,10 +128,7 @@ fn a_definition_on_demand_on_a_small_stack() {
 #[test]
 fn the_calling_sequence_of_a_safe_call_on_a_small_stack() {
     for kind in Kind::ALL {
-        let engine = engine(Config {
-            compilation: Compilation::AtFirstCall,
-            ..Config::default()
-        });
+        let engine = engine(Config::default().compilation(Compilation::AtFirstCall));
         let f = define(&engine, &with_side_exit(""));
         let typed = engine.get::<(i64,), i64>(f).unwrap();
         run_on(kind, || {
@@ -146,10 +140,7 @@ fn the_calling_sequence_of_a_safe_call_on_a_small_stack() {
 
 #[test]
 fn a_definition_on_demand_that_calls_generated_code() {
-    let inner = engine(Config {
-        compilation: Compilation::AtFirstCall,
-        ..Config::default()
-    });
+    let inner = engine(Config::default().compilation(Compilation::AtFirstCall));
     let g = define(&inner, &with_side_exit(""));
     let call_g = raw(&inner, g);
     let outer = engine(Config::default());
@@ -186,13 +177,10 @@ fn on_nested_stacks(stacks: usize, work: &dyn Fn() -> usize) -> usize {
     }
 }
 
-/// What a door probes is enough.
+/// What a entry thunk probes is enough.
 #[test]
-fn entering_the_runtime_takes_less_stack_than_its_doors_probe() {
-    let engine = engine(Config {
-        compilation: Compilation::AtFirstCall,
-        ..Config::default()
-    });
+fn entering_the_runtime_takes_less_stack_than_its_thunks_probe() {
+    let engine = engine(Config::default().compilation(Compilation::AtFirstCall));
     let f = define(&engine, &with_side_exit(""));
     let raw = raw(&engine, f);
     // All stacks in use, so that the way through the system is measured too.

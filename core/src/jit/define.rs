@@ -1,7 +1,7 @@
 //! [`JITModule`] as a [`Module`]: declaring and defining.
 
 use super::data::{Contents, DataObject};
-use super::function::{Definition, State, generate_error, out_of_memory, place_bytes};
+use super::function::{Definition, State, allocate_bytes, generate_error, out_of_memory};
 use super::module::{JITModule, declared};
 use crate::code::link::ObjectCode;
 use crate::define::declare::{declare_local, forget_local};
@@ -151,15 +151,15 @@ impl Module for JITModule {
             .max(self.isa.symbol_alignment());
         let code = ObjectCode::from_bytes(bytes, align, relocs, |other| other == id);
         let engine = self.engine()?;
-        let place = place_bytes(engine, &code)?;
+        let allocation = allocate_bytes(engine, &code)?;
         let signature = &self.declarations.get_function_decl(id).signature;
         let unit = declare_local(&engine.inner, &name, signature);
         let unit = unit.map_err(unit_error)?;
         let definition = Definition {
             unit,
-            entry: place.entry(),
+            entry: allocation.entry(),
             fixed: true,
-            state: State::Placed(Box::new((code, place))),
+            state: State::Placed(Box::new((code, allocation))),
             older: vec![],
         };
         self.functions.insert(id, definition);

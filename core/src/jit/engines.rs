@@ -111,17 +111,15 @@ fn new(isa: &dyn TargetIsa) -> Result<Engine, Error> {
 
 /// The configuration of a shared engine, as the variables say.
 fn config(threshold: Option<&OsStr>, check: Option<&OsStr>) -> Config {
-    let mut config = Config {
-        arena: ARENA,
-        check: check.is_some_and(|value| value == "1"),
-        ..Config::default()
-    };
+    let mut config = Config::default()
+        .arena(ARENA)
+        .check(check.is_some_and(|value| value == "1"));
     if let Some(threshold) = threshold {
         match threshold.to_str().and_then(|text| text.parse().ok()) {
             Some(threshold) => {
                 config.pacing = crate::Pacing::Counts;
-                config.loop_threshold = threshold;
-                config.entry_threshold = threshold;
+                config.thresholds.loops = threshold;
+                config.thresholds.entries = threshold;
             }
             None => tracing::warn!(?threshold, "{THRESHOLD} is not a number"),
         }
@@ -138,11 +136,15 @@ mod tests {
     fn variables_set_thresholds_and_checks() {
         let of = |threshold: Option<&str>, check: Option<&str>| {
             let config = config(threshold.map(OsStr::new), check.map(OsStr::new));
-            (config.loop_threshold, config.entry_threshold, config.check)
+            (
+                config.thresholds.loops,
+                config.thresholds.entries,
+                config.testing.check,
+            )
         };
         let default = (
-            Config::default().loop_threshold,
-            Config::default().entry_threshold,
+            Config::default().thresholds.loops,
+            Config::default().thresholds.entries,
             false,
         );
         assert_eq!(of(None, None), default);

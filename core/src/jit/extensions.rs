@@ -4,7 +4,7 @@ use super::function::{FixedCodeError, State, engine_error, generate_error};
 use super::module::JITModule;
 use crate::context::Engine;
 use crate::define::local::{abandon, prepare};
-use crate::units::function::FuncId as EngineFuncId;
+use crate::units::function::FunctionId;
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_module::{FuncId, Module, ModuleError, ModuleResult};
@@ -22,9 +22,9 @@ impl JITModule {
     }
 
     /// What the engine knows a defined function as, for [`Engine::get`] and [`Engine::call`].
-    pub fn engine_function(&self, func_id: FuncId) -> Option<EngineFuncId> {
+    pub fn engine_function(&self, func_id: FuncId) -> Option<FunctionId> {
         let definition = self.functions.get(&func_id)?;
-        Some(EngineFuncId::from_u32(definition.unit.unit))
+        Some(FunctionId::from_u32(definition.unit.unit))
     }
 
     /// Replaces the definition of a function, also while it runs.

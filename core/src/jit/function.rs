@@ -3,7 +3,7 @@
 use crate::code::error::CompileError;
 use crate::code::externals::{Externals, Kept};
 use crate::code::generate::GenerateError;
-use crate::code::link::{LinkError, ObjectCode, Place, link, place};
+use crate::code::link::{Allocation, LinkError, ObjectCode, allocate, link};
 use crate::context::Engine;
 use crate::define::declare::forget_local;
 use crate::define::local::{self, Prepared};
@@ -38,7 +38,7 @@ pub(super) enum State {
     /// CLIF, compiled.
     Prepared(Box<Prepared>),
     /// Machine code of the client, placed.
-    Placed(Box<(ObjectCode, Place)>),
+    Placed(Box<(ObjectCode, Allocation)>),
     /// Published.
     Finalized(Option<MachineCode>),
 }
@@ -105,11 +105,11 @@ impl State {
                 Ok(None)
             }
             Self::Placed(placed) => {
-                let (code, place) = *placed;
+                let (code, allocation) = *placed;
                 let externals = Externals::default();
                 names.settle(&externals);
                 let resolve = |name: &ModuleRelocTarget| externals.address_of(name);
-                let linked = link(place, engine.inner.isa(1), &unit.name, &code, &resolve);
+                let linked = link(allocation, engine.inner.isa(1), &unit.name, &code, &resolve);
                 let linked = linked.map_err(|error| ModuleError::Backend(error.into()))?;
                 let observer = &engine.inner.observer;
                 let shown = observer.show_linked(&unit.name, &linked, None);
@@ -188,9 +188,9 @@ impl Definition {
 }
 
 /// Finds a place for machine code of the client.
-pub(super) fn place_bytes(engine: &Engine, code: &ObjectCode) -> ModuleResult<Place> {
+pub(super) fn allocate_bytes(engine: &Engine, code: &ObjectCode) -> ModuleResult<Allocation> {
     check_reserve(&engine.inner).map_err(compile_error)?;
-    place(&engine.inner.arena, code).map_err(|error| match error {
+    allocate(&engine.inner.arena, code).map_err(|error| match error {
         LinkError::Arena(error) => out_of_memory(error),
         error => ModuleError::Backend(error.into()),
     })

@@ -98,8 +98,8 @@ impl Served {
     fn show_piece(&self, code: TableCode) -> Shown {
         let name = match code.kind {
             TableCodeKind::TrapStub => "regraft_trap_stub",
-            TableCodeKind::HotDoor => "regraft_door_hot",
-            TableCodeKind::LazyDoor => "regraft_door_first_call",
+            TableCodeKind::HotThunk => "regraft_thunk_hot",
+            TableCodeKind::LazyThunk => "regraft_thunk_first_call",
             TableCodeKind::Stubs => "regraft_stubs",
         };
         #[cfg(feature = "debug")]

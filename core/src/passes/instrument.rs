@@ -1,7 +1,7 @@
 //! Tier-0 instrumentation: counters and region hooks, CLIF to CLIF.
 //!
 //! ```text
-//!   H: gate                              counters of the function
+//!   H: check                             counters of the function
 //!     n = --countdown(H)                 ┌──────────────┐
 //!     n < 0 ─▶ probe: e = cell(region)   │ entry        │  countdown of calls
 //!     │         e ≠ 0 ─▶ call e ─▶ exits │ hook 0       │  countdown, mark, entries,
@@ -21,7 +21,7 @@
 //!   countdown is entered while its loop was already running.
 //!
 //! Where tier 0 does not count, because something else finds what is hot, a
-//! gate is a load and a branch (`uncounted`), and there is nothing else.
+//! check is a load and a branch (`uncounted`), and there is nothing else.
 //!
 //! Limitations: counters are not atomic. Two threads in one copy lose
 //! counts (never memory safety), and so may a re-arming that crosses a
@@ -39,7 +39,7 @@ use cranelift_codegen::ir::{
     MemFlagsData, Signature, Type, Value,
 };
 use cranelift_codegen::isa::CallConv;
-use regraft_outliner::{Gate, Hook, HookBlocks, OutlineError, at_edge, splice};
+use regraft_outliner::{Hook, HookBlocks, OsrCheck, OutlineError, at_edge, splice};
 use regraft_regions::{Flow, FlowEdge, Placement, Site};
 
 /// What to put into a function.
@@ -92,19 +92,19 @@ pub fn instrument(
     .with_copies(plan.copies);
     let mut out = func.clone();
     if plan.placement.is_none() {
-        splice(&mut out, plan.flow, plan.hooks, &mut CellGate::new(plan))?;
+        splice(&mut out, plan.flow, plan.hooks, &mut CellCheck::new(plan))?;
         return Ok((out, layout));
     }
     let (counters, runtime) = declare_runtime(&mut out, plan.unit, plan.pointer, plan.call_conv);
     let counters = Base::at_entry(&mut out, plan.pointer, counters, &layout);
-    let mut gate = CountdownGate {
+    let mut check = CountdownCheck {
         plan,
         layout: &layout,
         counters,
         runtime,
         entries: vec![],
     };
-    splice(&mut out, plan.flow, plan.hooks, &mut gate)?;
+    splice(&mut out, plan.flow, plan.hooks, &mut check)?;
     for (index, hook) in plan.hooks.iter().enumerate() {
         let scope = hook.region.scope();
         let preds = plan.flow.preds(hook.region.entry()).iter().copied();
@@ -313,8 +313,8 @@ fn count_down(
     cursor.ins().brif(negative, below, &[], otherwise, &[]);
 }
 
-/// The gate of tier 0: a countdown, then the region's cell, then the runtime.
-struct CountdownGate<'a> {
+/// The check of tier 0: a countdown, then the region's cell, then the runtime.
+struct CountdownCheck<'a> {
     plan: &'a Plan<'a>,
     layout: &'a CounterLayout,
     counters: Base,
@@ -323,7 +323,7 @@ struct CountdownGate<'a> {
     entries: Vec<Value>,
 }
 
-impl Gate for CountdownGate<'_> {
+impl OsrCheck for CountdownCheck<'_> {
     fn enter(&mut self, func: &mut Function, hook: usize, blocks: &HookBlocks) {
         let pointer = self.plan.pointer;
         let cell = names::symbol(func, names::CELLS, self.plan.hook_units[hook]);
@@ -377,7 +377,7 @@ mod outlined;
 mod targets;
 mod uncounted;
 
-use uncounted::CellGate;
+use uncounted::CellCheck;
 
 use copies::Base;
 use targets::note_target;

@@ -12,7 +12,7 @@ use crate::code::codemap::Origin;
 use crate::code::error::{CompileError, MemoryError};
 use crate::code::externals::{Kept, OwnData};
 use crate::code::generate::{self, GenerateError, Generated};
-use crate::code::link::{Place, place};
+use crate::code::link::{Allocation, allocate};
 use crate::config::faults::{Faults, Stage};
 use crate::context::Inner;
 use crate::observe::{Complete, Event};
@@ -89,8 +89,8 @@ pub(crate) fn compile_from_reserve(engine: &Inner, code: Code) -> Result<Version
     let optimizing = start.elapsed();
     let context = &mut Context::for_function(func);
     let generated = generate(engine, tier, &name, context, true, &mut Default::default())?;
-    let place = place(&engine.arena, &generated.code)?;
-    let version = link(engine, place, &origin, generated, &own)?;
+    let allocation = allocate(&engine.arena, &generated.code)?;
+    let version = link(engine, allocation, &origin, generated, &own)?;
     version.code.with(|code| code.kept = kept);
     passes.extend(summary.efforts);
     Ok(Version {
@@ -103,7 +103,7 @@ pub(crate) fn compile_from_reserve(engine: &Inner, code: Code) -> Result<Version
 /// Fails where code memory is so full that what is left must be kept for continuations.
 pub(crate) fn check_reserve(engine: &Inner) -> Result<(), CompileError> {
     let free = engine.arena.stats().code.free;
-    if free < engine.config.arena.code_bytes / RESERVE_SHARE {
+    if free < engine.config.memory.arena.code_bytes / RESERVE_SHARE {
         return Err(MemoryError::Reserve { free }.into());
     }
     Ok(())
@@ -123,13 +123,13 @@ pub(crate) fn generate(
         std::mem::replace(context, Context::new()),
         std::mem::take(control),
     );
-    let (isa, check) = (Arc::clone(engine.isa(tier)), engine.config.check);
+    let (isa, check) = (Arc::clone(engine.isa(tier)), engine.config.testing.check);
     let wanted = engine.observer.wanted();
     let template = match tier {
         0 if templates && engine.config.templates => engine.isas.template,
         _ => None,
     };
-    let (faults, name) = (engine.config.faults.clone(), name.to_string());
+    let (faults, name) = (engine.config.testing.faults.clone(), name.to_string());
     let generated = compute(move || {
         let (context, control) = &mut working;
         let generated = strike(faults.as_ref(), Stage::Codegen(tier), &name)
@@ -155,7 +155,7 @@ pub(crate) fn generate(
 /// The step to a version that can run.
 pub(crate) fn link(
     engine: &Inner,
-    place: Place,
+    allocation: Allocation,
     origin: &Origin,
     generated: Generated,
     own: &[OwnData],
@@ -165,7 +165,7 @@ pub(crate) fn link(
     fault(engine, Stage::Link(tier), name)?;
     let resolve = |target: &_| address_of(engine, target, origin, own);
     let isa = engine.isa(tier);
-    let (version, tables, unwind) = link_version(place, isa, name, generated, &resolve)?;
+    let (version, tables, unwind) = link_version(allocation, isa, name, generated, &resolve)?;
     let seen = version.code.with(|code| {
         let complete = Complete {
             tier,
@@ -197,7 +197,7 @@ pub(crate) fn link(
 
 /// Fails where the configuration asks for it.
 pub(crate) fn fault(engine: &Inner, stage: Stage, name: &str) -> Result<(), CompileError> {
-    strike(engine.config.faults.as_ref(), stage, name)
+    strike(engine.config.testing.faults.as_ref(), stage, name)
 }
 
 fn strike(faults: Option<&Faults>, stage: Stage, name: &str) -> Result<(), CompileError> {

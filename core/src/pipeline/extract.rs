@@ -41,7 +41,7 @@ pub(crate) fn region(
     let interface = &tiering.hooks[hook].interface;
     fault(engine, Stage::Transform, &function.name)?;
     let mut extracted = extract_region(&body.source, flow, liveness, &formed.region, interface)?;
-    let check = engine.config.check;
+    let check = engine.config.testing.check;
     if check {
         let Extracted {
             function,
@@ -145,7 +145,7 @@ pub(crate) fn continuation(
         interface,
         side.number,
     )?;
-    if engine.config.check {
+    if engine.config.testing.check {
         check_continuation(
             &body.source,
             &formed.region,

@@ -82,7 +82,7 @@ fn counted(
     let instrumented = instrument(engine, function, body);
     let (func, tiering) = instrumented.inspect_err(|_| forget_regions(engine, body))?;
     let origin = body.origin(function, CodeUnit::Function);
-    let origin = origin.with_places(tiering.places.as_ref());
+    let origin = origin.with_location_numbers(tiering.location_numbers.as_ref());
     let code = Code {
         tier: 0,
         ..Code::new(origin, func, vec![tiering.own_data(function.unit)])

@@ -6,7 +6,7 @@
 //!
 //! Not here: how instrumented CLIF is written (`passes::instrument`), what hooks do when they fire (`tiering::hot`).
 
-use crate::code::codemap::Places;
+use crate::code::codemap::LocationNumbers;
 use crate::code::error::{CompileError, MemoryError};
 use crate::config::detection::Detection;
 use crate::config::faults::Stage;
@@ -27,7 +27,7 @@ use regraft_executor::locks::write;
 use regraft_executor::slots::OwnedSlot;
 use regraft_optimizer::Pass;
 use regraft_outliner::{Hook, Interface, OutlineError, hookable_loop};
-use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Mode as Counting, Region, estimate};
+use regraft_regions::{Counting, Flow, Liveness, LoopForest, LoopId, Region, estimate};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// The CLIF of a function's tier 0, and what tiering up needs; its counters are armed.
@@ -86,22 +86,25 @@ pub(crate) fn instrument(
         placement: placement.as_ref(),
         targets: &targets,
         unit: function.unit,
-        copies: engine.config.counter_copies,
+        copies: engine.config.memory.counter_copies,
         pointer: engine.isas.tier0.pointer_type(),
         call_conv: engine.isas.tier0.default_call_conv(),
     };
     let located = body.block_locations || body.lines.is_some();
     let numbered = (placement.is_none() && !located).then(|| {
         let mut numbered = func.clone();
-        let places = Arc::new(Places::number(&mut numbered));
-        (numbered, places)
+        let location_numbers = Arc::new(LocationNumbers::number(&mut numbered));
+        (numbered, location_numbers)
     });
-    let (numbered, places) = numbered.unzip();
+    let (numbered, location_numbers) = numbered.unzip();
     let (instrumented, layout) = instrument::instrument(numbered.as_ref().unwrap_or(func), &plan)?;
     let counters = Counters::new(&engine.arena, layout, hooks.len())?;
     let (calls, executions) = if engine.tiers_up() {
         let config = &engine.config;
-        (config.entry_threshold.into(), config.loop_threshold.into())
+        (
+            config.thresholds.entries.into(),
+            config.thresholds.loops.into(),
+        )
     } else {
         (NEVER, NEVER)
     };
@@ -123,7 +126,7 @@ pub(crate) fn instrument(
         targets,
         counters,
         samples,
-        places,
+        location_numbers,
         weights,
         saved_use: OnceLock::new(),
         state: Mutex::new(state),
@@ -134,7 +137,7 @@ pub(crate) fn instrument(
 /// What tier 0 counts in a function of so many instructions.
 fn counting(engine: &Inner, instructions: usize) -> Counting {
     // Nobody asks which blocks are cold where none is left out.
-    match engine.config.counting {
+    match engine.config.testing.counting {
         Counting::SpanningTree if engine.formation_policy().prune_from > instructions => {
             Counting::Loops
         }
@@ -193,15 +196,9 @@ mod tests {
             counts(Config::default(), PRUNE_FROM),
             Counting::SpanningTree
         );
-        let by_counts = Config {
-            compile: CompileMode::Synchronous,
-            ..Config::default()
-        };
+        let by_counts = Config::default().compile(CompileMode::Synchronous);
         assert_eq!(counts(by_counts, small), Counting::SpanningTree);
-        let every = Config {
-            counting: Counting::EveryBlock,
-            ..Config::default()
-        };
+        let every = Config::default().counting(Counting::EveryBlock);
         assert_eq!(counts(every, small), Counting::EveryBlock);
     }
 }

@@ -102,7 +102,7 @@ fn run_passes(
         Err(payload) => panic_message(&*payload),
     };
     *func = before;
-    if engine.config.check {
+    if engine.config.testing.check {
         return Err(CheckFailure::Pass(failed).into());
     }
     tracing::error!(function = %name, error = %failed, "not optimized");
@@ -110,7 +110,7 @@ fn run_passes(
 }
 
 fn verify_optimized(engine: &Inner, func: &Function) -> Result<(), CompileError> {
-    if !engine.config.check {
+    if !engine.config.testing.check {
         return Ok(());
     }
     let verified = cranelift_codegen::verify_function(func, &*engine.isas.tier1);

@@ -48,7 +48,7 @@ pub(crate) fn publish(engine: &Inner, subject: Subject<'_>, version: Version, fo
         return;
     }
     engine.happened_to(EventKind::Published, function, tiering, part);
-    tiering.pin(part);
+    tiering.open(part);
     let body = || Arc::clone(body);
     match (replaced, part) {
         (Some(version), _) => retire(

@@ -147,8 +147,9 @@ pub struct PartReport {
     pub hot_blocks: Vec<String>,
     /// The cold blocks that the newest region's side exits lead to.
     pub side_exits: Vec<SideExitReport>,
-    /// Why it is not formed again, if it is not; empty otherwise.
-    pub settled: String,
+    /// Why it is not re-formed, if it is not; empty otherwise.
+    #[serde(rename = "settled")]
+    pub given_up: String,
 }
 
 /// A cold block that was left out of a region.

@@ -72,7 +72,7 @@ pub(crate) fn expect_callees(engine: &Arc<Inner>, body: &Body) {
 }
 
 fn compiles_ahead(engine: &Inner) -> bool {
-    engine.config.ahead && engine.paces_by_cost()
+    engine.config.workers.ahead && engine.paces_by_cost()
 }
 
 fn queue_callees(engine: &Arc<Inner>, body: &Body, distance: u32) {

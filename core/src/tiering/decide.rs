@@ -176,7 +176,7 @@ fn compile_whole(engine: &Inner, subject: Subject<'_>, part: HotPart, profile: &
                 queued: 0,
                 contended: true,
             };
-            let patience = engine.config.patience;
+            let patience = engine.config.thresholds.patience;
             let left = executions_left(tiering.weight(part), 0, busy, patience);
             tiering.arm(part, left.max(1));
         }
@@ -246,7 +246,7 @@ fn re_form(engine: &Inner, subject: Subject<'_>, formed: &Formed) {
 fn gives_cold_blocks_back(engine: &Inner, tiering: &Tiering, part: HotPart) -> bool {
     let formations = tiering.state().part_mut(part).formed.len();
     let formations = u32::try_from(formations).unwrap_or(u32::MAX);
-    engine.paces_by_cost() && formations.saturating_add(1) >= engine.config.max_formations
+    engine.paces_by_cost() && formations.saturating_add(1) >= engine.config.thresholds.formations
 }
 
 /// The blocks of a region that takes its hot side exits in: the old ones, and what the newly hot blocks lead to, cold blocks

@@ -90,7 +90,7 @@ fn request(
     hot.asked += 1;
     let free = match &hot.status {
         Status::Cold | Status::Skipped(_) => true,
-        Status::Failed(_) => hot.failures < engine.config.max_attempts,
+        Status::Failed(_) => hot.failures < engine.config.thresholds.attempts,
         // The activation that asks runs on in the first version: only its loop can help it.
         Status::WholeFunction => engine.paces_by_cost() && current,
         Status::Compiling | Status::Published | Status::Stopped => false,

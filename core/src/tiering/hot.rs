@@ -3,7 +3,7 @@
 //! ```text
 //!   tier-0 code ──▶ hot(unit) ──▶ detected: queue or this thread ──▶ decide ──▶ pipeline
 //!        ▲              │                                                          │
-//!        └── re-arm ◀───┘            cell of the region ◀── publish, pin ◀─────────┘
+//!        └── re-arm ◀───┘            cell of the region ◀── publish, open ◀────────┘
 //! ```
 //!
 //! Not here: what else finds parts hot (`detect`), what becomes of them (`decide`).
@@ -73,11 +73,11 @@ pub(crate) fn hot(engine: &Arc<Inner>, unit: u32) -> usize {
     let mut state = tiering.state();
     let hot = state.part_mut(part);
     match hot.status {
-        Status::Published => tiering.pin(part),
+        Status::Published => tiering.open(part),
         Status::Compiling => tiering.arm(part, PENDING_COUNTDOWN),
         Status::WholeFunction if engine.paces_by_cost() => {}
         Status::WholeFunction | Status::Stopped => tiering.arm(part, NEVER),
-        Status::Failed(_) if hot.failures >= engine.config.max_attempts => {
+        Status::Failed(_) if hot.failures >= engine.config.thresholds.attempts => {
             tiering.arm(part, NEVER);
         }
         // Armed anew by what was decided, or not found hot.
@@ -97,7 +97,7 @@ fn too_soon(engine: &Inner, tiering: &Tiering, part: HotPart) -> Option<u64> {
         return None;
     }
     let (weight, executions) = (tiering.weight(part), tiering.executions(part));
-    let (load, patience) = (engine.workers.load(), engine.config.patience);
+    let (load, patience) = (engine.workers.load(), engine.config.thresholds.patience);
     let left = executions_left(weight, executions, load, patience);
     (left > 0).then_some(left)
 }
@@ -120,12 +120,12 @@ fn hot_side_exit(
         let mut state = tiering.state();
         let hot = state.part_mut(formed.part);
         let newest = hot.formed.last();
-        if !newest.is_some_and(|newest| Arc::ptr_eq(newest, &formed)) || hot.settled.is_some() {
+        if !newest.is_some_and(|newest| Arc::ptr_eq(newest, &formed)) || hot.given_up.is_some() {
             return;
         }
         let formations = u32::try_from(hot.formed.len()).unwrap_or(u32::MAX);
-        if formations >= engine.config.max_formations {
-            hot.settled = Some(format!(
+        if formations >= engine.config.thresholds.formations {
+            hot.given_up = Some(format!(
                 "side exits to {} run hot, but the region was formed {formations} times",
                 formed.sides[side].start
             ));

@@ -91,14 +91,14 @@ impl Job for TierUp {
         Ended::Done
     }
 
-    /// Pins the hooks again whose pinning a decrement in flight has undone.
+    /// Opens the hooks again whose opening a decrement in flight has undone.
     fn afterwards(&self) -> Option<Afterwards> {
         let body = Arc::downgrade(&self.body);
         Some(Box::new(move || {
             if let Some(body) = body.upgrade()
                 && let Some(tiering) = body.tiering()
             {
-                tiering.pin_again();
+                tiering.reopen();
             }
         }))
     }

@@ -4,7 +4,7 @@
 //! re-arms them with atomic accesses of the same size, so that neither side
 //! ever sees half a value.
 //!
-//! A countdown *counts* as well. What arming and pinning do, and what a
+//! A countdown *counts* as well. What arming and opening do, and what a
 //! decrement of another thread can undo, is in `countdown`.
 
 use crate::passes::layout::{CACHE_LINE, CounterLayout};
@@ -109,8 +109,8 @@ impl Counters {
     }
 
     /// Takes the countdown of a hook below zero for good.
-    pub fn pin_hook(&self, hook: usize) {
-        self.each_copy(self.layout.countdown(hook), countdown::pin);
+    pub fn open_hook(&self, hook: usize) {
+        self.each_copy(self.layout.countdown(hook), countdown::open);
     }
 
     /// How often the header of a hook was executed at tier 0.

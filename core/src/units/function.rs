@@ -27,9 +27,9 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 /// A function of an engine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FuncId(u32);
+pub struct FunctionId(u32);
 
-impl FuncId {
+impl FunctionId {
     /// The function with this number, as CLIF names it: `u0:<number>`.
     pub fn from_u32(number: u32) -> Self {
         Self(number)
@@ -41,7 +41,7 @@ impl FuncId {
     }
 }
 
-impl fmt::Debug for FuncId {
+impl fmt::Debug for FunctionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "u0:{}", self.0)
     }

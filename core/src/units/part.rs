@@ -19,5 +19,5 @@ pub(crate) const LONGEST_COUNTDOWN: u64 = 1 << 32;
 pub(crate) const NEVER: u64 = 1 << 60;
 
 /// While code is compiled in the background, a hook asks again after this
-/// many executions, unless it is pinned first.
+/// many executions, unless it is opened first.
 pub(crate) const PENDING_COUNTDOWN: u64 = 4096;

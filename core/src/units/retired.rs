@@ -17,7 +17,7 @@ pub(crate) enum Retired {
     Body(Arc<Body>),
     /// The first version and the hooks, after the whole function went to tier 1.
     Baseline(Arc<Body>),
-    /// A version of a part, which was formed again.
+    /// A version of a part, which was re-formed.
     Formation {
         body: Arc<Body>,
         part: HotPart,
@@ -78,7 +78,7 @@ impl Reclaimer {
     }
 
     /// Takes note of a pointer that is called without the engine's knowledge.
-    pub fn pointer_left(&self) {
+    pub fn raw_pointer_escaped(&self) {
         self.raw.store(true, Ordering::Relaxed);
     }
 
@@ -100,10 +100,10 @@ impl Reclaimer {
     }
 
     /// What was retired before the epoch.
-    pub fn ripe(&self, oldest: u64) -> Vec<Retired> {
+    pub fn take_reclaimable(&self, oldest: u64) -> Vec<Retired> {
         let mut waiting = lock(&self.waiting);
-        let ripe = waiting.partition_point(|&(epoch, _)| epoch < oldest);
-        waiting.drain(..ripe).map(|(_, retired)| retired).collect()
+        let count = waiting.partition_point(|&(epoch, _)| epoch < oldest);
+        waiting.drain(..count).map(|(_, retired)| retired).collect()
     }
 
     /// Takes out what is part of certain definitions.

@@ -2,7 +2,7 @@
 
 mod state;
 
-use crate::code::codemap::Places;
+use crate::code::codemap::LocationNumbers;
 use crate::code::error::CompileError;
 use crate::code::externals::OwnData;
 use crate::config::detection::FoundBy;
@@ -63,7 +63,7 @@ pub(crate) struct Tiering {
     /// What was seen of tier 0, where it does not count.
     pub samples: Option<FunctionSamples>,
     /// What the source locations of tier 0 are, if not the client's or blocks.
-    pub places: Option<Arc<Places>>,
+    pub location_numbers: Option<Arc<LocationNumbers>>,
     /// How much runs each time a part is executed.
     pub weights: Weights,
     /// What became of the function's saved profile, if there is one.
@@ -101,8 +101,8 @@ pub(crate) struct HotState {
     pub versions: Vec<Version>,
     /// What each version was formed from; at the same positions.
     pub formed: Vec<Arc<Formed>>,
-    /// Why the region is no longer formed again, if it is not.
-    pub settled: Option<String>,
+    /// Why the region is no longer re-formed, if it is not.
+    pub given_up: Option<String>,
     /// How often it was found hot.
     pub asked: u32,
     /// Compilations that failed.

@@ -3,7 +3,7 @@
 use crate::code::codemap::CodeTables;
 use crate::code::error::CompileError;
 use crate::code::generate::{Generated, Unwind};
-use crate::code::link::{Place, link};
+use crate::code::link::{Allocation, link};
 use crate::config::detection::FoundBy;
 use crate::report::CodeReport;
 use crate::units::ledger::{Account, Code, Releasable};
@@ -44,14 +44,14 @@ pub(crate) struct Version {
 ///
 /// [`CompileError::Link`]; nothing is left behind then.
 pub fn link_version(
-    place: Place,
+    allocation: Allocation,
     isa: &OwnedTargetIsa,
     name: &str,
     generated: Generated,
     resolve: &dyn Fn(&ModuleRelocTarget) -> Option<usize>,
 ) -> Result<(Version, CodeTables, Option<Unwind>), CompileError> {
     let start = Instant::now();
-    let linked = link(place, isa, name, &generated.code, resolve)?;
+    let linked = link(allocation, isa, name, &generated.code, resolve)?;
     let version = Version {
         tier: generated.tier,
         entry: linked.entry,

@@ -194,23 +194,21 @@ pub fn on_large_stack(options: Options) -> Result<ExitCode, Failure> {
 }
 
 fn config(options: &Options) -> Config {
-    let mut config = Config {
-        mode: match options.mode {
+    let mut config = Config::default()
+        .mode(match options.mode {
             ModeName::Tiered => Mode::Tiered,
             ModeName::Tier0 => Mode::Tier0,
             ModeName::Eager => Mode::Eager,
-        },
-        settings: vec![("enable_verifier".to_string(), "false".to_string())],
-        ..Config::default()
-    };
+        })
+        .settings(vec![("enable_verifier".to_string(), "false".to_string())]);
     config.observe.inspect = options.inspect || options.html.is_some();
     if options.sync {
         config.compile = CompileMode::Synchronous;
     }
     if let Some(threshold) = options.threshold {
         config.pacing = regraft::Pacing::Counts;
-        config.loop_threshold = threshold;
-        config.entry_threshold = threshold;
+        config.thresholds.loops = threshold;
+        config.thresholds.entries = threshold;
     }
     config
 }
@@ -257,10 +255,7 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     let since = Instant::now();
     let refused = |error: Error| input(format!("{file}: {error}"));
-    let config = Config {
-        executor: executor(&options.executor)?,
-        ..config(options)
-    };
+    let config = config(options).executor(executor(&options.executor)?);
     let store = Store::new(config).map_err(refused)?;
     let mut imports = Imports::new();
     wasi(options)?

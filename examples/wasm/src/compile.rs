@@ -11,7 +11,7 @@ use crate::types::FuncType;
 use crate::vmctx::Layout;
 use cranelift_codegen::ir::{AbiParam, ArgumentPurpose, Signature, types};
 use cranelift_codegen::isa::CallConv;
-use regraft::FuncId;
+use regraft::FunctionId;
 use std::sync::Arc;
 
 /// A module whose functions an engine knows. It can be instantiated many times in its store.
@@ -22,7 +22,7 @@ pub(crate) struct Compiled {
     /// By index of the type in the module: its number in the store.
     pub type_ids: Vec<u64>,
     /// The defined functions.
-    pub functions: Vec<FuncId>,
+    pub functions: Vec<FunctionId>,
     pub helpers: Helpers,
     /// The number of the alias region of the first global.
     pub first_region: u32,

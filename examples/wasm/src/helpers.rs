@@ -14,7 +14,7 @@ use crate::thunks;
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{AbiParam, Signature, Type, types};
 use regraft::unwind::Handler;
-use regraft::{Engine, FuncId};
+use regraft::{Engine, FunctionId};
 use std::rc::Rc;
 use types::{I32, I64};
 
@@ -143,7 +143,7 @@ fn descriptions() -> [Description; 11] {
 
 /// The helpers as functions of an engine.
 #[derive(Clone, Debug)]
-pub(crate) struct Helpers(Vec<FuncId>);
+pub(crate) struct Helpers(Vec<FunctionId>);
 
 impl Helpers {
     /// Declares all helpers, for the store with this number.
@@ -183,7 +183,7 @@ impl Helpers {
         Ok(Self(ids))
     }
 
-    pub fn id(&self, helper: Helper) -> FuncId {
+    pub fn id(&self, helper: Helper) -> FunctionId {
         self.0[helper as usize]
     }
 }

@@ -22,7 +22,7 @@ use crate::vmctx::FuncRecord;
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::immediates::{Ieee32, Ieee64};
 use cranelift_codegen::ir::{Signature, Type, types};
-use regraft::{Engine, FuncId};
+use regraft::{Engine, FunctionId};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Weak;
@@ -52,7 +52,7 @@ pub(crate) fn helper(
     signature: &Signature,
     number: u64,
     run: There,
-) -> Result<FuncId, Error> {
+) -> Result<FunctionId, Error> {
     let forwarded = move |arguments: &[DataValue]| {
         let store = store(number)?;
         let (context, arguments) = arguments.split_first()?;
@@ -63,7 +63,11 @@ pub(crate) fn helper(
 }
 
 /// Defines a function that always fails.
-pub(crate) fn absent(engine: &Engine, name: &str, signature: &Signature) -> Result<FuncId, Error> {
+pub(crate) fn absent(
+    engine: &Engine,
+    name: &str,
+    signature: &Signature,
+) -> Result<FunctionId, Error> {
     Ok(engine.host_function(name, signature, |_| None)?)
 }
 
@@ -73,7 +77,7 @@ pub(crate) fn leave(
     number: u64,
     ty: &FuncType,
     of_store: u64,
-) -> Result<FuncId, Error> {
+) -> Result<FunctionId, Error> {
     let results: Vec<Type> = ty.results.iter().map(|ty| ty.clif()).collect();
     let ty = ty.clone();
     let signature = crate::compile::signature(&ty);

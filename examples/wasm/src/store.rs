@@ -16,7 +16,7 @@ use crate::thunks;
 use crate::types::FuncType;
 use crate::vmctx::FuncRecord;
 use regraft::executor::HOST_FUNCTION_FAILED;
-use regraft::{Engine, FuncId, TypedFn};
+use regraft::{Engine, FunctionId, TypedFn};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -39,7 +39,7 @@ pub(crate) struct StoreData {
     number: u64,
     helpers: Helpers,
     /// What host functions call, where code runs in this process: the host's function, and the one that throws.
-    host: Option<(FuncId, FuncId)>,
+    host: Option<(FunctionId, FunctionId)>,
     types: RefCell<Types>,
     compiled: RefCell<HashMap<usize, Arc<Compiled>>>,
     regions: Cell<u32>,
@@ -62,7 +62,7 @@ struct Types {
 struct Thunks {
     ty: FuncType,
     enter: Option<Enter>,
-    enter_with_values: Option<FuncId>,
+    enter_with_values: Option<FunctionId>,
     leave: Option<u64>,
 }
 
@@ -94,11 +94,11 @@ impl Store {
     ///
     /// `Engine`.
     pub fn new(config: regraft::Config) -> Result<Self, Error> {
-        let engine = Engine::new(regraft::Config {
-            compilation: regraft::Compilation::AtFirstCall,
-            block_locations: false,
-            ..config
-        })?;
+        let engine = Engine::new(
+            config
+                .compilation(regraft::Compilation::AtFirstCall)
+                .block_locations(false),
+        )?;
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let here = engine.config().executor.is_here();
@@ -188,7 +188,7 @@ impl Store {
     }
 
     /// How the host calls functions of a type in another process.
-    pub(crate) fn enter_with_values(&self, number: u64) -> Result<FuncId, Error> {
+    pub(crate) fn enter_with_values(&self, number: u64) -> Result<FunctionId, Error> {
         let mut types = self.inner.types.borrow_mut();
         let unknown = || Error::Internal(format!("no type {number}"));
         let thunks = types.types.get_mut(number as usize).ok_or_else(unknown)?;
@@ -218,7 +218,7 @@ impl Store {
     }
 
     /// The address of a function, where code runs.
-    pub(crate) fn code(&self, id: FuncId) -> Result<u64, Error> {
+    pub(crate) fn code(&self, id: FunctionId) -> Result<u64, Error> {
         Ok(match self.runs_here() {
             true => self.engine().pointer(id)?.expose_provenance() as u64,
             false => self.engine().executor_address(id)?.get() as u64,
@@ -369,7 +369,7 @@ impl Store {
 }
 
 /// What host functions of this process call.
-fn host_functions(engine: &Engine) -> Result<(FuncId, FuncId), Error> {
+fn host_functions(engine: &Engine) -> Result<(FunctionId, FunctionId), Error> {
     let address = (call_host as *const ()).expose_provenance();
     engine.symbol(
         "wasm.host",

@@ -23,7 +23,7 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use regraft::{Engine, FuncId};
+use regraft::{Engine, FunctionId};
 
 const CELL: i32 = 16;
 /// The stack that a function of the host finds at least.
@@ -55,7 +55,7 @@ fn types_of(list: &[crate::types::ValueType]) -> Vec<Type> {
 }
 
 /// Defines the function through which the host calls functions of this type.
-pub(crate) fn enter(engine: &Engine, number: u64, ty: &FuncType) -> Result<FuncId, Error> {
+pub(crate) fn enter(engine: &Engine, number: u64, ty: &FuncType) -> Result<FunctionId, Error> {
     let mut signature = Signature::new(engine.isa().default_call_conv());
     signature.params = vec![AbiParam::new(types::I64); 3];
     let id = engine.declare(&format!("wasm.enter.{number}"), &signature)?;
@@ -84,7 +84,7 @@ pub(crate) fn enter_with_values(
     engine: &Engine,
     number: u64,
     ty: &FuncType,
-) -> Result<FuncId, Error> {
+) -> Result<FunctionId, Error> {
     let mut signature = Signature::new(CallConv::Tail);
     signature.params = vec![AbiParam::new(types::I64); 2];
     let params = types_of(&ty.params).into_iter().map(AbiParam::new);
@@ -114,8 +114,8 @@ pub(crate) fn leave(
     engine: &Engine,
     number: u64,
     ty: &FuncType,
-    (host, throw): (FuncId, FuncId),
-) -> Result<FuncId, Error> {
+    (host, throw): (FunctionId, FunctionId),
+) -> Result<FunctionId, Error> {
     let signature = compile::signature(ty);
     let id = engine.declare(&format!("wasm.leave.{number}"), &signature)?;
     let name = UserFuncName::user(0, id.as_u32());
@@ -161,8 +161,8 @@ pub(crate) fn helper(
     engine: &Engine,
     name: &str,
     signature: &Signature,
-    host: FuncId,
-) -> Result<FuncId, Error> {
+    host: FunctionId,
+) -> Result<FunctionId, Error> {
     let id = engine.declare(name, signature)?;
     let name = UserFuncName::user(0, id.as_u32());
     let mut func = Function::with_name_signature(name, signature.clone());
@@ -187,7 +187,7 @@ pub(crate) fn thrower(
     name: &str,
     params: &[Type],
     host: usize,
-) -> Result<FuncId, Error> {
+) -> Result<FunctionId, Error> {
     let signature = thrower_signature(params);
     let id = engine.declare(name, &signature)?;
     let symbol = format!("{name}.host");

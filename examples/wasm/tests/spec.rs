@@ -89,15 +89,13 @@ fn run(name: &str, config: &Config) {
 }
 
 fn config(mode: Mode) -> Config {
-    Config {
-        mode,
-        compile: CompileMode::Synchronous,
-        pacing: regraft::Pacing::Counts,
-        loop_threshold: 1,
-        entry_threshold: 1,
-        check: std::env::var_os("REGRAFT_WASM_CHECK").is_some(),
-        ..Config::default()
-    }
+    Config::default()
+        .mode(mode)
+        .compile(CompileMode::Synchronous)
+        .pacing(regraft::Pacing::Counts)
+        .loop_threshold(1)
+        .entry_threshold(1)
+        .check(std::env::var_os("REGRAFT_WASM_CHECK").is_some())
 }
 
 #[test]

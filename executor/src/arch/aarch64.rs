@@ -14,8 +14,8 @@
 
 use crate::arch::{STUB_SIZE, TRAMPOLINE_FIELD};
 
-pub mod doors;
 pub mod enter;
+pub mod entry_thunk;
 pub mod switch;
 
 /// Where the lazy stub starts, from the stub.

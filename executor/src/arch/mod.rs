@@ -5,12 +5,12 @@
 //! ```text
 //!   code memory                              data memory: Cell
 //!   +0            stub: jump to entry ─────▶ entry       ──▶ a version, the lazy stub, a trap
-//!   +LAZY_OFFSET  lazy stub: cell, jump ───▶ trampoline  ──▶ door ─▶ [`trampoline`] ─▶ the resolver
+//!   +LAZY_OFFSET  lazy stub: cell, jump ───▶ trampoline  ──▶ entry thunk ─▶ [`trampoline`] ─▶ the resolver
 //!                                            owner, unit: arguments of the resolver
 //! ```
 //!
-//! A table of slots has [`RUNTIME_CODE_SIZE`] bytes of code besides: the trap stub, and *doors*.
-//! Generated code enters the runtime through a door, which touches the stack that the first steps
+//! A table of slots has [`RUNTIME_CODE_SIZE`] bytes of code besides: the trap stub, and *runtime entry thunks*.
+//! Generated code enters the runtime through a entry thunk, which touches the stack that the first steps
 //! there need, up to where the runtime is on a stack of its own ([`crate::stacks`]): if the stack ends
 //! here, it ends in generated code, where nothing is owned, and not in the middle of the runtime.
 //!
@@ -61,7 +61,7 @@ pub const STUB_SIZE: usize = 32;
 pub struct Cell {
     /// The unit's current entry address: the word that everything jumps through.
     pub entry: AtomicUsize,
-    /// The lazy door, kept here because the lazy stub of x86-64 pushes the cell and jumps.
+    /// The lazy entry thunk, kept here because the lazy stub of x86-64 pushes the cell and jumps.
     pub trampoline: usize,
     /// Passed to the resolver; belongs to the slot table. Null in a cell that is not in use.
     pub owner: *const (),
@@ -82,12 +82,12 @@ const _: () = {
 };
 
 /// Bytes of the code that [`write_runtime_code`] writes: the trap stub, which is at the start, and the
-/// doors.
-pub const RUNTIME_CODE_SIZE: usize = LAZY_DOOR + DOOR_SIZE;
-/// Where the door for hot code is in it.
-pub const HOT_DOOR: usize = 16;
-/// Where the door to the trampoline is in it.
-pub const LAZY_DOOR: usize = HOT_DOOR + DOOR_SIZE;
+/// entry thunks.
+pub const RUNTIME_CODE_SIZE: usize = LAZY_THUNK + THUNK_SIZE;
+/// Where the entry thunk for hot code is in it.
+pub const HOT_THUNK: usize = 16;
+/// Where the entry thunk to the trampoline is in it.
+pub const LAZY_THUNK: usize = HOT_THUNK + THUNK_SIZE;
 
 /// What machine code of a table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,9 +95,9 @@ pub enum TableCodeKind {
     /// Where calls end that have nothing to call.
     TrapStub,
     /// The way into the runtime for hot code.
-    HotDoor,
+    HotThunk,
     /// The way into the runtime for first calls.
-    LazyDoor,
+    LazyThunk,
     /// A chunk of stubs, each with its lazy stub.
     Stubs,
 }
@@ -107,29 +107,29 @@ impl TableCodeKind {
     /// stubs, see [`PUSHED_FROM`].
     pub fn pushed(self) -> usize {
         match self {
-            Self::LazyDoor => LAZY_PUSHES,
-            Self::TrapStub | Self::HotDoor | Self::Stubs => 0,
+            Self::LazyThunk => LAZY_PUSHES,
+            Self::TrapStub | Self::HotThunk | Self::Stubs => 0,
         }
     }
 }
 
 /// The parts of the runtime's code: what, where in it, and how long.
 pub const RUNTIME_CODE: [(TableCodeKind, usize, usize); 3] = [
-    (TableCodeKind::TrapStub, 0, HOT_DOOR),
-    (TableCodeKind::HotDoor, HOT_DOOR, DOOR_SIZE),
-    (TableCodeKind::LazyDoor, LAZY_DOOR, DOOR_SIZE),
+    (TableCodeKind::TrapStub, 0, HOT_THUNK),
+    (TableCodeKind::HotThunk, HOT_THUNK, THUNK_SIZE),
+    (TableCodeKind::LazyThunk, LAZY_THUNK, THUNK_SIZE),
 ];
 /// From which offset on a lazy stub has its cell on the stack, from the stub, if it puts it there.
 pub const PUSHED_FROM: Option<usize> = imp::PUSHED_FROM;
-/// Bytes on the stack in the lazy door that the caller did not put there.
+/// Bytes on the stack in the lazy entry thunk that the caller did not put there.
 pub const LAZY_PUSHES: usize = match PUSHED_FROM {
     Some(_) => size_of::<usize>(),
     None => 0,
 };
 
-/// Bytes of a door.
-const DOOR_SIZE: usize = imp::doors::SIZE;
-/// How many pages a door touches: twice what entering the runtime takes on the caller's stack, and more, with
+/// Bytes of a entry thunk.
+const THUNK_SIZE: usize = imp::entry_thunk::SIZE;
+/// How many pages a entry thunk touches: twice what entering the runtime takes on the caller's stack, and more, with
 /// a dynamic linker that binds a system call first.
 const PROBED_PAGES: usize = 2;
 /// Bytes of the trap stub.
@@ -151,7 +151,7 @@ pub unsafe fn write_stub(writable: *mut u8, executable: usize, cell: usize) -> O
     Some(())
 }
 
-/// Writes the trap stub, which raises a signal (`SIGILL`, `SIGTRAP`), and the doors: to `hot`, and to
+/// Writes the trap stub, which raises a signal (`SIGILL`, `SIGTRAP`), and the entry thunks: to `hot`, and to
 /// the trampoline, of the process that runs the code.
 ///
 /// # Safety
@@ -159,8 +159,8 @@ pub unsafe fn write_stub(writable: *mut u8, executable: usize, cell: usize) -> O
 pub unsafe fn write_runtime_code(writable: *mut u8, hot: usize, trampoline: usize) {
     let mut bytes = [imp::FILL; RUNTIME_CODE_SIZE];
     bytes[..TRAP_SIZE].copy_from_slice(&imp::TRAP);
-    bytes[HOT_DOOR..LAZY_DOOR].copy_from_slice(&imp::doors::door(hot));
-    bytes[LAZY_DOOR..].copy_from_slice(&imp::doors::door(trampoline));
+    bytes[HOT_THUNK..LAZY_THUNK].copy_from_slice(&imp::entry_thunk::code(hot));
+    bytes[LAZY_THUNK..].copy_from_slice(&imp::entry_thunk::code(trampoline));
     // SAFETY: the caller's contract.
     unsafe { writable.copy_from_nonoverlapping(bytes.as_ptr(), RUNTIME_CODE_SIZE) };
 }
@@ -170,12 +170,12 @@ pub fn returning(value: u8) -> [u8; RETURNING_SIZE] {
     imp::returning(value)
 }
 
-/// Which door an address belongs to, from the start of the runtime's code: words on the stack above
+/// Which entry thunk an address belongs to, from the start of the runtime's code: words on the stack above
 /// which the return address is, on targets that have it there.
 pub fn words_above_return_address(offset: usize) -> Option<usize> {
     match offset {
-        HOT_DOOR..LAZY_DOOR => Some(0),
-        LAZY_DOOR..RUNTIME_CODE_SIZE => Some(1),
+        HOT_THUNK..LAZY_THUNK => Some(0),
+        LAZY_THUNK..RUNTIME_CODE_SIZE => Some(1),
         _ => None,
     }
 }
@@ -216,9 +216,9 @@ pub unsafe fn fill_with_traps(writable: *mut u8, len: usize) {
     unsafe { writable.write_bytes(imp::FILL, len) };
 }
 
-/// The address behind the lazy door.
+/// The address behind the lazy entry thunk.
 ///
-/// The code there is entered by a lazy stub only, through the door. It saves what can hold an argument, calls the
+/// The code there is entered by a lazy stub only, through the entry thunk. It saves what can hold an argument, calls the
 /// resolver with the cell, and jumps to the address it gets.
 pub fn trampoline_address() -> usize {
     imp::prepare();

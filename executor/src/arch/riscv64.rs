@@ -17,8 +17,8 @@
 use crate::arch::{STUB_SIZE, TRAMPOLINE_FIELD};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-pub mod doors;
 pub mod enter;
+pub mod entry_thunk;
 pub mod switch;
 
 /// Where the lazy stub starts, from the stub.

@@ -5,7 +5,7 @@
 //!  +6   cc cc
 //!  +8   .quad cell
 //!  +16  ff 35 disp32       push [rip - 14]              ; the quad above
-//!  +22  ff 25 disp32       jmp  [rip + cell.trampoline] ; the lazy door
+//!  +22  ff 25 disp32       jmp  [rip + cell.trampoline] ; the lazy entry thunk
 //!  +28  cc cc cc cc
 //! ```
 //!
@@ -14,8 +14,8 @@
 
 use crate::arch::{CELL_SIZE, STUB_SIZE, TRAMPOLINE_FIELD};
 
-pub mod doors;
 pub mod enter;
+pub mod entry_thunk;
 pub mod switch;
 
 /// Where the lazy stub starts, from the stub.

@@ -8,7 +8,7 @@
 //! Invariants:
 //!
 //! * A lane is used by one thread at a time, from its outermost call to the end of that. What that thread calls meanwhile goes
-//!   the same way, so that calls end in the order reversed in which they began.
+//!   the same way, so that the call that began last ends first.
 //! * What comes is checked before it is used: numbers of sessions, units and functions are looked up, values are counted.
 
 use super::connection::Connection;

@@ -137,7 +137,7 @@ pub struct Reserved {
     pub session: u32,
     /// Where data starts; code is behind it.
     pub start: ExecutorAddr,
-    /// What doors lead to.
+    /// What entry thunks lead to.
     pub points: EntryPoints,
     /// What cells point to.
     pub owner: ExecutorAddr,

@@ -25,18 +25,18 @@ pub struct Caught {
     pub sp: usize,
     /// The address that was accessed, where the system knows it.
     pub address: Option<usize>,
-    pub place: Place,
+    pub site: Site,
 }
 
 /// Where a trap happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Site {
     /// At an instruction of generated code.
     Instruction,
     /// In the trap stub, which was called.
     TrapStub,
-    /// In a door of the runtime, which was called, and found no stack.
-    Door,
+    /// In a entry thunk of the runtime, which was called, and found no stack.
+    EntryThunk,
     /// At an address without code, which was called.
     Nowhere,
     /// At an instruction of generated code that did nothing: another thread has asked.

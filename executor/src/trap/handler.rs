@@ -14,7 +14,7 @@
 //! Limitations: a thread that blocks these signals dies of them, as the kernel has it. A handler that
 //! is installed later and does not pass signals on has the last word.
 
-use super::activation::{Activation, Caught, Place, innermost};
+use super::activation::{Activation, Caught, Site, innermost};
 use crate::arch::{Interrupted, landing_address, words_above_return_address};
 use crate::ranges::find as find_range;
 use crate::signals;
@@ -97,19 +97,19 @@ unsafe fn caught(
     let address =
         unsafe { (memory && (*info).si_code != SI_KERNEL).then(|| (*info).si_addr().addr()) };
     let (pc, sp) = (interrupted.pc(), interrupted.sp());
-    let (place, words) = match find_range(pc) {
+    let (site, words) = match find_range(pc) {
         Some(range) => match pc.checked_sub(range.runtime) {
-            Some(0) => (Place::TrapStub, 0),
+            Some(0) => (Site::TrapStub, 0),
             Some(offset) => match words_above_return_address(offset) {
-                Some(words) => (Place::Door, words),
-                None => (Place::Instruction, 0),
+                Some(words) => (Site::EntryThunk, words),
+                None => (Site::Instruction, 0),
             },
-            None => (Place::Instruction, 0),
+            None => (Site::Instruction, 0),
         },
-        None if address == Some(pc) => (Place::Nowhere, 0),
+        None if address == Some(pc) => (Site::Nowhere, 0),
         None => return None,
     };
-    let pc = if place == Place::Instruction {
+    let pc = if site == Site::Instruction {
         pc
     } else {
         // SAFETY: control has just come to `pc`, by a call or from a function that had been called,
@@ -118,7 +118,7 @@ unsafe fn caught(
         let call = caller.wrapping_sub(1);
         match find_range(call) {
             Some(_) => call,
-            None if place == Place::Nowhere => return None,
+            None if site == Site::Nowhere => return None,
             // Called from Rust: by `try_call`, say.
             None => pc,
         }
@@ -128,6 +128,6 @@ unsafe fn caught(
         pc,
         sp,
         address,
-        place,
+        site,
     })
 }

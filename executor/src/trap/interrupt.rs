@@ -16,7 +16,7 @@
 //! Limitations: a thread that stays in the host is not interrupted; system calls go on after the signal (`SA_RESTART`). A
 //! thread that blocks the signal is not interrupted.
 
-use super::activation::{Activation, Caught, Place, innermost};
+use super::activation::{Activation, Caught, Site, innermost};
 use crate::arch::{Interrupted, RUNTIME_CODE_SIZE, landing_address};
 use crate::locks::lock;
 use crate::ranges::find as find_range;
@@ -180,7 +180,7 @@ unsafe extern "C" fn handle(
             pc,
             sp,
             address: None,
-            place: Place::Interrupted,
+            site: Site::Interrupted,
         });
         *landing
     };

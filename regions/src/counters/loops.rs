@@ -15,7 +15,7 @@
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, Function};
 
-use super::{Known, Measured, Mode, Placement, Site};
+use super::{Counting, Known, Measured, Placement, Site};
 use crate::flow::{Flow, FlowEdge};
 use crate::frequency::estimate;
 use crate::loops::LoopForest;
@@ -37,7 +37,7 @@ pub(super) fn place(flow: &Flow, known: &Known) -> Placement {
     }
     Placement {
         sites,
-        mode: Mode::Loops,
+        mode: Counting::Loops,
         arcs: Vec::new(),
         nodes: 0,
         headers,
@@ -136,7 +136,7 @@ mod tests {
         for l in loops.loops() {
             known.block_counted.insert(loops.header(l));
         }
-        let placement = super::super::place(func, &flow, &frequencies, &known, Mode::Loops);
+        let placement = super::super::place(func, &flow, &frequencies, &known, Counting::Loops);
         (flow, loops, placement)
     }
 

@@ -17,7 +17,7 @@
 use cranelift_codegen::entity::SecondaryMap;
 use cranelift_codegen::ir::{Block, Function};
 
-use super::{Arc, Mode, Placement, Source, What, loops};
+use super::{Arc, Counting, Placement, Source, What, loops};
 use crate::flow::Flow;
 use crate::profile::FunctionProfile;
 
@@ -59,7 +59,7 @@ pub fn reconstruct(
     placement: &Placement,
     measured: &Measured,
 ) -> FunctionProfile {
-    if placement.mode == Mode::Loops {
+    if placement.mode == Counting::Loops {
         return loops::reconstruct(func, flow, placement, measured);
     }
     let arcs = &placement.arcs;
@@ -173,7 +173,7 @@ fn tabulate(flow: &Flow, arcs: &[Arc], counts: &[i128], exact: bool) -> Function
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counters::{Known, Mode, Site, Transfer, place};
+    use crate::counters::{Counting, Known, Site, Transfer, place};
     use crate::frequency::estimate;
     use crate::loops::LoopForest;
     use crate::testing::{self, XorShift};
@@ -274,7 +274,7 @@ mod tests {
         for _ in 0..20 {
             walker.walk(&mut rng);
         }
-        for mode in [Mode::SpanningTree, Mode::EveryBlock] {
+        for mode in [Counting::SpanningTree, Counting::EveryBlock] {
             let placement = place(&func, &flow, &frequencies, &known, mode);
             each(&func, &flow, &placement, &walker);
         }

@@ -1,4 +1,4 @@
-//! Regions that a run formed, to be formed again at once in the next.
+//! Regions that a run formed, to be re-formed at once in the next.
 //!
 //! A profile says what was counted at tier 0, which is little of what a program did once its hot loops had left tier
 //! 0. What became of them is the better guide: the blocks of each region as it was last formed, with those that it

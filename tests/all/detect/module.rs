@@ -3,7 +3,7 @@
 use super::*;
 use cranelift_codegen::Context;
 use cranelift_module::{Linkage, Module};
-use regraft::FoundBy;
+use regraft::config::FoundBy;
 use regraft::jit::{JITBuilder, JITModule};
 use regraft::regions::Profile;
 use std::sync::Arc;
@@ -57,10 +57,7 @@ fn a_function_of_a_module_has_a_profile() {
     let text = engine.profile().to_json();
     let profile = Profile::from_json(&text).expect("what was written");
     assert_eq!(profile.functions["sum"].regions.len(), 1);
-    let config = Config {
-        profile: Some(Arc::new(profile)),
-        ..eager_to_tier(100)
-    };
+    let config = eager_to_tier(100).profile(Some(Arc::new(profile)));
     let (engine, _module, sum) = module(config);
     assert_eq!(found_by(&engine), Some(FoundBy::Profile));
     assert_eq!(sum(1000), 499_500);

@@ -1,10 +1,11 @@
 //! Saved profiles: what ran before is compiled when it is defined, and what does not fit is left alone.
 
 use super::*;
+use regraft::Compilation;
+use regraft::config::FoundBy;
 use regraft::regions::{Profile, SavedRegion};
 use regraft::report::SavedProfileReport;
 use regraft::report::{PartState, SavedState};
-use regraft::{Compilation, FoundBy};
 use std::sync::Arc;
 
 fn call2(engine: &Engine, name: &str, args: (i64, i64)) -> i64 {
@@ -29,10 +30,7 @@ fn profile_of_cold() -> Profile {
 }
 
 fn with_profile(profile: Profile) -> Config {
-    Config {
-        profile: Some(Arc::new(profile)),
-        ..eager_to_tier(100)
-    }
+    eager_to_tier(100).profile(Some(Arc::new(profile)))
 }
 
 fn saved(report: &Report, function: &str) -> SavedProfileReport {
@@ -44,10 +42,7 @@ fn saved(report: &Report, function: &str) -> SavedProfileReport {
 fn what_ran_before_is_compiled_at_definition() {
     let profile = profile_of_cold();
     for compile in [CompileMode::Synchronous, CompileMode::Background] {
-        let config = Config {
-            compile,
-            ..with_profile(profile.clone())
-        };
+        let config = (with_profile(profile.clone())).compile(compile);
         let engine = engine(config, COLD);
         engine.wait_idle();
         let report = engine.report();
@@ -100,10 +95,7 @@ block2:
 
 #[test]
 fn counts_alone_are_evidence_too() {
-    let config = Config {
-        mode: Mode::Tier0,
-        ..eager_to_tier(100)
-    };
+    let config = eager_to_tier(100).mode(Mode::Tier0);
     let counting = engine(config, COLD);
     call2(&counting, "cold", (5000, 1 << 40));
     let profile = counting.profile();
@@ -161,10 +153,7 @@ fn a_function_that_is_not_in_the_profile_has_none() {
 
 #[test]
 fn functions_compiled_at_their_first_call_too() {
-    let config = Config {
-        compilation: Compilation::AtFirstCall,
-        ..with_profile(profile_of_cold())
-    };
+    let config = (with_profile(profile_of_cold())).compilation(Compilation::AtFirstCall);
     let engine = engine(config, COLD);
     assert_eq!(call2(&engine, "cold", (5, 1)), cold_model(5, 1));
     let report = engine.report();
@@ -202,10 +191,7 @@ fn a_redefinition_has_its_own_profile() {
 
 #[test]
 fn a_profile_beside_sampling() {
-    let config = Config {
-        profile: Some(Arc::new(profile_of_cold())),
-        ..sampling(CompileMode::Synchronous)
-    };
+    let config = sampling(CompileMode::Synchronous).profile(Some(Arc::new(profile_of_cold())));
     let engine = engine(config, COLD);
     let report = engine.report();
     let region = region(&report, "cold", "block1");

@@ -3,7 +3,8 @@
 use super::*;
 use cranelift_codegen::CodegenError;
 use cranelift_module::{DataDescription, ModuleError, default_libcall_names};
-use regraft::{CompileMode, Config, Engine, Faults, Stage};
+use regraft::config::{Faults, Stage};
+use regraft::{CompileMode, Config, Engine};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 on_every_kind! {
@@ -273,11 +274,11 @@ fn a_foreign_target_is_an_error_of_what_is_defined() {
 #[test]
 fn without_tier_0_a_function_is_compiled_as_it_is() {
     for stage in [Stage::Transform, Stage::Codegen(0)] {
-        let engine = Engine::new(Config {
-            compile: CompileMode::Synchronous,
-            faults: Some(Faults::new(move |at, _| at == stage)),
-            ..Config::default()
-        });
+        let engine = Engine::new(
+            Config::default()
+                .compile(CompileMode::Synchronous)
+                .faults(Some(Faults::new(move |at, _| at == stage))),
+        );
         let engine = engine.unwrap();
         let mut builder = regraft::jit::JITBuilder::new(default_libcall_names()).unwrap();
         builder.engine(engine.clone());

@@ -94,14 +94,14 @@ fn calls_of_a_removed_function_trap() {
 /// Modules come and go on several threads, while the compile threads work on their functions.
 #[test]
 fn modules_are_freed_while_their_functions_get_hot() {
-    let engine = Engine::new(Config {
-        pacing: regraft::Pacing::Counts,
-        loop_threshold: 1,
-        entry_threshold: 1,
-        workers: 2,
-        check: true,
-        ..Config::default()
-    });
+    let engine = Engine::new(
+        Config::default()
+            .pacing(regraft::Pacing::Counts)
+            .loop_threshold(1)
+            .entry_threshold(1)
+            .workers(2)
+            .check(true),
+    );
     let engine = engine.unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4 {

@@ -100,14 +100,14 @@ impl Kind for AtThresholdOne {
 /// An engine where everything is hot at once. Never dropped: code of its modules is called when those
 /// are gone.
 pub(crate) fn engine_at_threshold_one() -> Engine {
-    let engine = Engine::new(Config {
-        pacing: regraft::Pacing::Counts,
-        loop_threshold: 1,
-        entry_threshold: 1,
-        compile: CompileMode::Synchronous,
-        check: true,
-        ..Config::default()
-    });
+    let engine = Engine::new(
+        Config::default()
+            .pacing(regraft::Pacing::Counts)
+            .loop_threshold(1)
+            .entry_threshold(1)
+            .compile(CompileMode::Synchronous)
+            .check(true),
+    );
     let engine = engine.unwrap();
     std::mem::forget(engine.clone());
     engine

@@ -169,11 +169,7 @@ fn the_function_of_the_client_is_left_in_the_context() {
 
 #[test]
 fn code_tiers_up_while_the_module_is_shared() {
-    let engine = Engine::new(Config {
-        pacing: regraft::Pacing::Counts,
-        ..Config::default()
-    })
-    .unwrap();
+    let engine = Engine::new(Config::default().pacing(regraft::Pacing::Counts)).unwrap();
     let mut module = module_on(&engine);
     let sum = define(&mut module, "sum", SUM);
     module.finalize();

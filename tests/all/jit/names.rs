@@ -187,13 +187,11 @@ block2:
         builder.symbol("my_CeilF64", my_ceil as *const u8);
         let engine = regraft::Engine::with_isa(
             &*host(&old),
-            regraft::Config {
-                pacing: regraft::Pacing::Counts,
-                entry_threshold: 1,
-                loop_threshold: 1,
-                compile: regraft::CompileMode::Synchronous,
-                ..regraft::Config::default()
-            },
+            regraft::Config::default()
+                .pacing(regraft::Pacing::Counts)
+                .entry_threshold(1)
+                .loop_threshold(1)
+                .compile(regraft::CompileMode::Synchronous),
         );
         builder.engine(engine.unwrap());
         let mut module = JITModule::new(builder);

@@ -2,10 +2,11 @@
 
 use super::{SUM, call, define, eager_to_tier_up, spawn};
 use cranelift_codegen::data_value::DataValue;
+use regraft::config::FoundBy;
 use regraft::report::PartState;
 use regraft::{
-    Compilation, Config, Detection, Engine, Error, Executor, ExecutorError, FoundBy, FuncId,
-    Sampling, TrapKind,
+    Compilation, Config, Detection, Engine, Error, Executor, ExecutorError, FunctionId, Sampling,
+    TrapKind,
 };
 use std::time::{Duration, Instant};
 
@@ -24,10 +25,7 @@ fn a_loop_is_entered_at_tier_1_while_it_runs() {
 #[test]
 fn functions_are_compiled_when_they_are_first_called() {
     for executor in [Executor::in_process(), spawn()] {
-        let config = Config {
-            compilation: Compilation::AtFirstCall,
-            ..eager_to_tier_up(executor)
-        };
+        let config = eager_to_tier_up(executor).compilation(Compilation::AtFirstCall);
         let engine = Engine::new(config).unwrap();
         let caller = SUM.to_string()
             + "
@@ -148,7 +146,7 @@ fn the_examples_do_what_they_do_in_one_process() {
         let ids = ours.ids().zip(theirs.ids());
         for (function, (ours_id, theirs_id)) in file.functions().iter().zip(ids) {
             for command in &function.commands {
-                let run = |program: &Program, id: Result<FuncId, &Error>| {
+                let run = |program: &Program, id: Result<FunctionId, &Error>| {
                     // What traps in one process traps in the other.
                     let results = call(program.engine(), id.unwrap(), command.args());
                     let judged = results.map(|results| command.judge(&results));
@@ -172,12 +170,12 @@ fn the_examples_do_what_they_do_in_one_process() {
 
 #[test]
 fn many_threads_are_inside_at_once() {
-    let engine = Engine::new(Config {
-        compilation: Compilation::AtFirstCall,
-        executor: spawn(),
-        loop_threshold: 2,
-        ..Config::default()
-    })
+    let engine = Engine::new(
+        Config::default()
+            .compilation(Compilation::AtFirstCall)
+            .executor(spawn())
+            .loop_threshold(2),
+    )
     .unwrap();
     let ids: Vec<_> = (0..8)
         .map(|number| define(&engine, &SUM.replace("%sum", &format!("%sum{number}"))))
@@ -242,11 +240,9 @@ fn what_another_process_cannot_do_is_refused() {
 
 #[test]
 fn threads_of_the_executor_are_sampled() {
-    let config = Config {
-        detection: Detection::Sampling(Sampling::default()),
-        executor: spawn(),
-        ..Config::default()
-    };
+    let config = Config::default()
+        .detection(Detection::Sampling(Sampling::default()))
+        .executor(spawn());
     let engine = Engine::new(config).unwrap();
     let sum = define(&engine, SUM);
     let found = || {

@@ -40,12 +40,12 @@ fn an_executor_that_is_killed_ends_all_calls() {
     for round in 0..kills(20) {
         let executor = spawn();
         let process = executor.process_id().unwrap();
-        let engine = Engine::new(Config {
-            loop_threshold: 50,
-            compilation: Compilation::AtFirstCall,
-            executor,
-            ..Config::default()
-        })
+        let engine = Engine::new(
+            Config::default()
+                .loop_threshold(50)
+                .compilation(Compilation::AtFirstCall)
+                .executor(executor),
+        )
         .unwrap();
         let memory = engine.program_memory(16, 16).unwrap();
         memory.write(0, &[1]).unwrap();
@@ -116,12 +116,12 @@ fn a_compiler() {
     };
     let executor = spawn();
     println!("executor {}", executor.process_id().unwrap());
-    let engine = Engine::new(Config {
-        loop_threshold: 50,
-        compilation: Compilation::AtFirstCall,
-        executor,
-        ..Config::default()
-    })
+    let engine = Engine::new(
+        Config::default()
+            .loop_threshold(50)
+            .compilation(Compilation::AtFirstCall)
+            .executor(executor),
+    )
     .unwrap();
     std::thread::scope(|scope| {
         for thread in 0..2 {

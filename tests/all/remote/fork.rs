@@ -3,7 +3,7 @@
 use super::{SUM, call, define, eager_to_tier_up, spawn};
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::{AbiParam, Signature, types};
-use regraft::{Engine, Error, ExecutorError, FuncId};
+use regraft::{Engine, Error, ExecutorError, FunctionId};
 use std::io::{Read, Write};
 
 /// How long a child may take.
@@ -34,7 +34,7 @@ fn succeeds(child: libc::pid_t) {
     assert_eq!((waited, status), (child, 0), "{status:#x}");
 }
 
-fn sums(engine: &Engine, id: FuncId) {
+fn sums(engine: &Engine, id: FunctionId) {
     for n in [1, 1000] {
         let results = call(engine, id, &[DataValue::I64(n)]).unwrap();
         assert_eq!(results, [DataValue::I64(n * (n - 1) / 2)]);
@@ -71,7 +71,7 @@ fn what_a_child_does_leaves_the_executor_alone() {
             drop(engine);
         });
     }
-    let after: Vec<FuncId> = (0..300)
+    let after: Vec<FunctionId> = (0..300)
         .map(|number| define(&engine, &SUM.replace("%sum", &format!("%sum{number}"))))
         .collect();
     tell.write_all(&[1]).unwrap();

@@ -203,15 +203,9 @@ fn workloads_do_what_they_do_in_one_process() {
     for file in &files {
         let module = Module::new(&std::fs::read(file).expect("readable")).expect("a module");
         let here = run(Config::default(), &module);
-        let there = Config {
-            executor: spawn(),
-            ..Config::default()
-        };
+        let there = Config::default().executor(spawn());
         assert_eq!(run(there, &module), here, "{}", file.display());
-        let hot = Config {
-            check: false,
-            ..eager_to_tier_up(spawn())
-        };
+        let hot = (eager_to_tier_up(spawn())).check(false);
         assert_eq!(run(hot, &module), here, "{}", file.display());
     }
 }

@@ -16,7 +16,7 @@ use super::wrap::{WrapRefusal, Wrapped, wrap};
 use cranelift_codegen::ir::{
     ExternalName, FuncRef, Function, GlobalValue, GlobalValueData, UserExternalNameRef,
 };
-use regraft::{Config, Engine, Error, FuncId};
+use regraft::{Config, Engine, Error, FunctionId};
 use regraft_regions::{Profile, function_hash};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Program {
     engine: Engine,
-    functions: Vec<Result<FuncId, Error>>,
+    functions: Vec<Result<FunctionId, Error>>,
     sources: Vec<Function>,
     wrappings: Vec<Wrapping>,
 }
@@ -64,7 +64,7 @@ impl Program {
         defined.iter_mut().for_each(refer_by_name);
         let profile = config.profile.as_deref();
         let profile = profile.map(|profile| Arc::new(hash_as_defined(profile, &sources, &defined)));
-        let config = Config { profile, ..config };
+        let config = config.profile(profile);
         let throws = config.executor.is_here() && throws(file, &defined);
         let engine = Engine::with_isa(&**target.isa(), config)?;
         if throws {
@@ -96,7 +96,7 @@ impl Program {
     }
 
     /// The functions in the order of the file: how the engine knows each, or why it does not.
-    pub fn ids(&self) -> impl ExactSizeIterator<Item = Result<FuncId, &Error>> + '_ {
+    pub fn ids(&self) -> impl ExactSizeIterator<Item = Result<FunctionId, &Error>> + '_ {
         self.functions.iter().map(|id| id.as_ref().copied())
     }
 

@@ -17,7 +17,7 @@ use cranelift_codegen::ir::{
     AbiParam, ExceptionTag, Function, InstBuilder, Signature, TrapCode, UserFuncName, types,
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use regraft::{Engine, Error, FuncId};
+use regraft::{Engine, Error, FunctionId};
 
 /// What the function is called.
 pub(super) const NAME: &str = "__cranelift_throw";
@@ -26,7 +26,7 @@ pub(super) const NAME: &str = "__cranelift_throw";
 pub(super) const UNHANDLED: TrapCode = TrapCode::unwrap_user(249);
 
 /// Defines the function in `engine`, whose code runs in this process.
-pub(super) fn define(engine: &Engine) -> Result<FuncId, Error> {
+pub(super) fn define(engine: &Engine) -> Result<FunctionId, Error> {
     let isa = engine.isa();
     let pointer = isa.pointer_type();
     let params = |types: &[types::Type]| {

@@ -5,7 +5,7 @@ use crate::code::codemap::CodeUnit;
 use crate::config::{Compilation, CompileMode, Config, Mode};
 use crate::context::Engine;
 use crate::error::Error;
-use crate::units::function::FuncId;
+use crate::units::function::FunctionId;
 use cranelift_codegen::data_value::DataValue;
 use cranelift_codegen::ir::Block;
 use cranelift_reader::parse_functions;
@@ -42,14 +42,14 @@ impl Where {
             Self::Region | Self::Continuation => (Mode::Tiered, CompileMode::Synchronous),
             Self::Background => (Mode::Tiered, CompileMode::Background),
         };
-        engine(Config {
-            mode,
-            compile,
-            pacing: crate::Pacing::Counts,
-            loop_threshold: 10,
-            check: true,
-            ..small()
-        })
+        engine(
+            small()
+                .mode(mode)
+                .compile(compile)
+                .pacing(crate::Pacing::Counts)
+                .loop_threshold(10)
+                .check(true),
+        )
     }
 
     /// The loop of [`hot_loop`] or [`cold_block`].
@@ -73,21 +73,19 @@ impl Where {
 }
 
 fn small() -> Config {
-    Config {
-        arena: crate::ArenaConfig {
+    Config::default()
+        .arena(crate::config::ArenaConfig {
             code_bytes: 4 << 20,
             data_bytes: 4 << 20,
-        },
-        pacing: crate::Pacing::Counts,
-        ..Config::default()
-    }
+        })
+        .pacing(crate::Pacing::Counts)
 }
 
 fn engine(config: Config) -> Engine {
     Engine::new(config).unwrap()
 }
 
-fn define(engine: &Engine, clif: &str) -> FuncId {
+fn define(engine: &Engine, clif: &str) -> FunctionId {
     let functions = parse_functions(clif).unwrap_or_else(|error| panic!("{error}\n{clif}"));
     let functions = functions.into_iter();
     let ids = functions.map(|function| engine.define_function(function).unwrap());
@@ -95,7 +93,7 @@ fn define(engine: &Engine, clif: &str) -> FuncId {
 }
 
 /// Calls with 64-bit integers.
-fn call(engine: &Engine, id: FuncId, args: &[i64]) -> Result<Vec<DataValue>, Error> {
+fn call(engine: &Engine, id: FunctionId, args: &[i64]) -> Result<Vec<DataValue>, Error> {
     let args: Vec<_> = args.iter().map(|&arg| DataValue::I64(arg)).collect();
     // SAFETY: the functions of these tests are sound but for their traps.
     unsafe { engine.call(id, &args) }

@@ -42,9 +42,9 @@ pub(crate) fn block_of(location: SourceLoc) -> Option<Block> {
 
 /// The blocks and locations behind the numbers that [`Places::number`] gives.
 #[derive(Debug, Default)]
-pub(crate) struct Places(IndexSet<(Block, SourceLoc)>);
+pub(crate) struct LocationNumbers(IndexSet<(Block, SourceLoc)>);
 
-impl Places {
+impl LocationNumbers {
     /// The first number. Locations are stored as distances from the client's first, and one distance
     /// means "none": numbers that are far from usual locations do not meet it.
     const FIRST: u32 = 1 << 30;
@@ -54,19 +54,19 @@ impl Places {
     /// # Complexity
     /// O(instructions).
     pub fn number(func: &mut Function) -> Self {
-        let mut places = IndexSet::new();
+        let mut location_numbers = IndexSet::new();
         let mut next = func.layout.entry_block();
         while let Some(block) = next {
             let mut inst = func.layout.first_inst(block);
             while let Some(this) = inst {
-                let (number, _) = places.insert_full((block, func.srcloc(this)));
+                let (number, _) = location_numbers.insert_full((block, func.srcloc(this)));
                 let number = u32::try_from(number).unwrap_or(u32::MAX);
                 func.set_srcloc(this, SourceLoc::new(Self::FIRST.saturating_add(number)));
                 inst = func.layout.next_inst(this);
             }
             next = func.layout.next_block(block);
         }
-        Self(places)
+        Self(location_numbers)
     }
 
     /// The block, and the client's location, if there is one.
@@ -117,15 +117,18 @@ block2:
         let clif = CLIF.replace("    trap", "@0012 trap");
         let original = cranelift_reader::parse_functions(&clif).unwrap().remove(0);
         let mut func = original.clone();
-        let places = Places::number(&mut func);
+        let location_numbers = LocationNumbers::number(&mut func);
         for block in func.layout.blocks() {
             for inst in func.layout.block_insts(block) {
                 let location = original.srcloc(inst);
                 let location = (!location.is_default()).then_some(location);
-                assert_eq!(places.find(func.srcloc(inst)), Some((block, location)));
+                assert_eq!(
+                    location_numbers.find(func.srcloc(inst)),
+                    Some((block, location))
+                );
             }
         }
-        assert_eq!(places.find(SourceLoc::new(3)), None);
-        assert_eq!(places.find(SourceLoc::default()), None);
+        assert_eq!(location_numbers.find(SourceLoc::new(3)), None);
+        assert_eq!(location_numbers.find(SourceLoc::default()), None);
     }
 }

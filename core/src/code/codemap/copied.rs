@@ -11,7 +11,7 @@ use indexmap::IndexSet;
 #[derive(Debug, Default)]
 pub(crate) struct Copied {
     origins: Vec<Origin>,
-    places: IndexSet<(usize, SourceLoc)>,
+    location_numbers: IndexSet<(usize, SourceLoc)>,
 }
 
 impl Copied {
@@ -29,7 +29,9 @@ impl Copied {
         while let Some(block) = next {
             let mut inst = func.layout.first_inst(block);
             while let Some(this) = inst {
-                let (place, _) = self.places.insert_full((number, func.srcloc(this)));
+                let (place, _) = self
+                    .location_numbers
+                    .insert_full((number, func.srcloc(this)));
                 let place = u32::try_from(place).unwrap_or(u32::MAX);
                 func.set_srcloc(this, SourceLoc::new(Self::FIRST.saturating_add(place)));
                 inst = func.layout.next_inst(this);
@@ -46,7 +48,7 @@ impl Copied {
     /// What code with a number was made from, and its location there.
     pub fn find(&self, number: SourceLoc) -> Option<(&Origin, SourceLoc)> {
         let index = number.bits().checked_sub(Self::FIRST)?;
-        let &(origin, location) = self.places.get_index(index as usize)?;
+        let &(origin, location) = self.location_numbers.get_index(index as usize)?;
         Some((self.origins.get(origin)?, location))
     }
 }

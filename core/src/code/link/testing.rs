@@ -8,7 +8,7 @@ use cranelift_codegen::{CompiledCode, Context};
 use cranelift_module::ModuleRelocTarget;
 use cranelift_reader::parse_functions;
 
-use super::{LinkError, Linked, ObjectCode, default_libcall_address, link, place};
+use super::{LinkError, Linked, ObjectCode, allocate, default_libcall_address, link};
 use crate::code::isa::TierIsas;
 use regraft_executor::arena::{Arena, ArenaConfig};
 
@@ -49,7 +49,7 @@ pub(crate) fn try_link(
         _ => None,
     };
     let object = ObjectCode::of(&code, &function, None);
-    let linked = link(place(arena, &object)?, isa, "test", &object, &resolve)?;
+    let linked = link(allocate(arena, &object)?, isa, "test", &object, &resolve)?;
     Ok((linked, function.signature.clone()))
 }
 

@@ -218,8 +218,8 @@ fn cost_of_a_module() {
         let code = ObjectCode::of(&code, &func, None);
         let start = std::time::Instant::now();
         for _ in 0..10_000 {
-            let place = place(&arena, &code).unwrap();
-            let linked = link(place, &isas.tier0, "test", &code, &|_| Some(64)).unwrap();
+            let allocation = allocate(&arena, &code).unwrap();
+            let linked = link(allocation, &isas.tier0, "test", &code, &|_| Some(64)).unwrap();
             drop(linked.code);
         }
         println!(

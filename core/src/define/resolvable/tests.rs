@@ -1,6 +1,6 @@
 //! How much is looked at when somebody asks whether functions can be called.
 
-use crate::{Config, Engine, Error, FuncId};
+use crate::{Config, Engine, Error, FunctionId};
 use cranelift_codegen::ir::Function;
 
 const COUNT: usize = 300;
@@ -26,8 +26,8 @@ block2:
 }
 
 /// All are asked for; how many functions were looked at.
-fn ask(engine: &Engine, functions: &[FuncId]) -> usize {
-    let ask = |&id: &FuncId| {
+fn ask(engine: &Engine, functions: &[FunctionId]) -> usize {
+    let ask = |&id: &FunctionId| {
         let function = engine.inner.function(id).unwrap();
         super::check_resolvable(&engine.inner, &function).unwrap()
     };
@@ -38,7 +38,7 @@ fn ask(engine: &Engine, functions: &[FuncId]) -> usize {
 fn each_function_is_looked_at_once() {
     let engine = Engine::new(Config::default()).unwrap();
     let define = |index| engine.define_function(function(index)).unwrap();
-    let functions: Vec<FuncId> = (0..COUNT).map(define).collect();
+    let functions: Vec<FunctionId> = (0..COUNT).map(define).collect();
     assert_eq!(ask(&engine, &functions), COUNT);
     assert_eq!(ask(&engine, &functions), 0);
     // A definition that changes nothing for others has them not judged again.
@@ -59,7 +59,7 @@ fn a_lazy_definition_has_nobody_judged_again() {
             .unwrap();
         id
     };
-    let functions: Vec<FuncId> = (0..COUNT).map(declare).collect();
+    let functions: Vec<FunctionId> = (0..COUNT).map(declare).collect();
     assert_eq!(ask(&engine, &functions), COUNT);
     // One after the other is called first, and defined.
     for (depth, &id) in functions.iter().enumerate() {
@@ -74,7 +74,7 @@ fn a_lazy_definition_has_nobody_judged_again() {
 fn a_definition_that_needs_what_is_not_there_is_noticed_by_all() {
     let engine = Engine::new(Config::default()).unwrap();
     let define = |index| engine.define_function(function(index)).unwrap();
-    let functions: Vec<FuncId> = (0..COUNT).map(define).collect();
+    let functions: Vec<FunctionId> = (0..COUNT).map(define).collect();
     ask(&engine, &functions);
     let mut broken = function(7).to_string();
     broken = broken.replace("%f8", "%nobody_defined_this");

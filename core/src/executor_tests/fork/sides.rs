@@ -19,10 +19,7 @@ fn work(engine: &Engine, salt: i64) {
 fn each_side_runs_its_own_code() {
     alone("sides::each_side_runs_its_own_code", || {
         for compile in [CompileMode::Synchronous, CompileMode::Background] {
-            let engine = engine(Config {
-                compile,
-                ..config()
-            });
+            let engine = engine(config().compile(compile));
             let f = define(&engine, "f", 2).unwrap();
             let cold = define(&engine, "cold", 3).unwrap();
             check(&engine, f, 1000, 2);

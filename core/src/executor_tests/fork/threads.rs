@@ -15,13 +15,13 @@ fn is_hot(engine: &Engine, function: &str) -> bool {
 fn threads_at_work_leave_no_lock_behind() {
     alone("threads::threads_at_work_leave_no_lock_behind", || {
         // Compiles ahead, too.
-        let engine = engine(Config {
-            compile: CompileMode::Background,
-            compilation: Compilation::AtFirstCall,
-            pacing: Pacing::Cost,
-            workers: 2,
-            ..config()
-        });
+        let engine = engine(
+            config()
+                .compile(CompileMode::Background)
+                .compilation(Compilation::AtFirstCall)
+                .pacing(Pacing::Cost)
+                .workers(2),
+        );
         let stop = AtomicBool::new(false);
         let f = define(&engine, "f", 2).unwrap();
         std::thread::scope(|scope| {
@@ -63,19 +63,19 @@ fn background_compilation_begins_anew() {
     alone("threads::background_compilation_begins_anew", || {
         let barrier = Arc::new(Barrier::new(2));
         let (reached, parent) = (Arc::clone(&barrier), std::process::id());
-        let engine = engine(Config {
-            compile: CompileMode::Background,
-            entry_threshold: u32::MAX,
-            faults: Some(Faults::new(move |stage, _| {
-                if stage == crate::Stage::Job && std::process::id() == parent {
-                    // Taken on, and not finished before the child is done.
-                    reached.wait();
-                    reached.wait();
-                }
-                false
-            })),
-            ..config()
-        });
+        let engine = engine(
+            config()
+                .compile(CompileMode::Background)
+                .entry_threshold(u32::MAX)
+                .faults(Some(Faults::new(move |stage, _| {
+                    if stage == crate::config::Stage::Job && std::process::id() == parent {
+                        // Taken on, and not finished before the child is done.
+                        reached.wait();
+                        reached.wait();
+                    }
+                    false
+                }))),
+        );
         let f = define(&engine, "f", 2).unwrap();
         check(&engine, f, 100, 2);
         barrier.wait();
@@ -136,10 +136,7 @@ fn what_is_retired_in_the_child_is_freed() {
 #[test]
 fn the_child_is_sampled_when_it_calls() {
     alone("threads::the_child_is_sampled_when_it_calls", || {
-        let sampling = || Config {
-            detection: Detection::Sampling(Sampling::default()),
-            ..config()
-        };
+        let sampling = || config().detection(Detection::Sampling(Sampling::default()));
         let engine = engine(sampling());
         let f = define(&engine, "f", 2).unwrap();
         // The thread that forks has a timer.

@@ -1,7 +1,7 @@
 //! What the runtime does between two functions of generated code does not show.
 
 use super::*;
-use crate::Faults;
+use crate::config::Faults;
 use std::sync::atomic::AtomicU64;
 
 const BEFORE: libc::c_int = 77;
@@ -27,14 +27,12 @@ fn inexact() -> f64 {
 
 /// Compilations in which something fails, and is computed.
 fn noisy() -> Config {
-    Config {
-        compilation: Compilation::AtFirstCall,
-        faults: Some(Faults::new(|_, _| {
+    Config::default()
+        .compilation(Compilation::AtFirstCall)
+        .faults(Some(Faults::new(|_, _| {
             set_errno(1);
             false
-        })),
-        ..Config::default()
-    }
+        })))
 }
 
 #[test]
@@ -144,14 +142,14 @@ mod float {
 fn floating_point_state_survives_and_does_not_reach_the_compiler() {
     use float::{CHOSEN, DEFAULT, FLAGS, control, set_control};
     static SEEN: AtomicU64 = AtomicU64::new(0);
-    let engine = engine(Config {
-        compilation: Compilation::AtFirstCall,
-        faults: Some(Faults::new(|_, _| {
-            SEEN.store(control() & !FLAGS, Ordering::Relaxed);
-            inexact() > 1.0
-        })),
-        ..Config::default()
-    });
+    let engine = engine(
+        Config::default()
+            .compilation(Compilation::AtFirstCall)
+            .faults(Some(Faults::new(|_, _| {
+                SEEN.store(control() & !FLAGS, Ordering::Relaxed);
+                inexact() > 1.0
+            }))),
+    );
     let f = define(&engine, &with_side_exit(""));
     let raw = raw(&engine, f);
     let before = control();

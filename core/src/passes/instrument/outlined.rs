@@ -82,7 +82,7 @@ fn count_entry(
     let base = choose(cursor, hook.pointer, counters, hook.layout);
     let one = cursor.ins().iconst(CELL, 1);
     if hook.arrivals {
-        // The gate has counted this execution already: one less than the mark
+        // The check has counted this execution already: one less than the mark
         // means that control had just arrived.
         let count = load_cell(cursor, base, hook.layout.countdown(hook.hook));
         let mark = load_cell(cursor, base, hook.layout.mark(hook.hook));

@@ -8,7 +8,7 @@ use cranelift_codegen::settings::{self, Flags};
 use cranelift_codegen::verify_function;
 use regraft_outliner::Hook;
 use regraft_outliner::hookable_loop;
-use regraft_regions::{Flow, Liveness, LoopForest, Mode, Site, estimate, place};
+use regraft_regions::{Counting, Flow, Liveness, LoopForest, Site, estimate, place};
 use std::fmt::Write;
 
 fn check(name: &str, clif: &str) {
@@ -54,7 +54,7 @@ fn check_with(name: &str, clif: &str, counting: bool, copies: u32) {
         &analysis.flow,
         &frequencies,
         &known,
-        Mode::SpanningTree,
+        Counting::SpanningTree,
     );
     let hooks: Vec<Hook<'_>> = hooked
         .iter()

@@ -1,4 +1,4 @@
-//! The gate of a tier 0 that does not count.
+//! The check of a tier 0 that does not count.
 //!
 //! ```text
 //!   H: e = cell(region)
@@ -17,16 +17,16 @@ use crate::passes::instrument::Plan;
 use crate::passes::names;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{Function, Inst, InstBuilder, Signature, Type, Value};
-use regraft_outliner::{Gate, HookBlocks};
+use regraft_outliner::{HookBlocks, OsrCheck};
 
-/// A gate that looks whether its region is there.
-pub(super) struct CellGate<'a> {
+/// A check that looks whether its region is there.
+pub(super) struct CellCheck<'a> {
     plan: &'a Plan<'a>,
     /// The address of each region to call, known in its call block.
     entries: Vec<Value>,
 }
 
-impl<'a> CellGate<'a> {
+impl<'a> CellCheck<'a> {
     pub fn new(plan: &'a Plan<'a>) -> Self {
         Self {
             plan,
@@ -35,13 +35,13 @@ impl<'a> CellGate<'a> {
     }
 }
 
-impl Gate for CellGate<'_> {
+impl OsrCheck for CellCheck<'_> {
     fn enter(&mut self, func: &mut Function, hook: usize, blocks: &HookBlocks) {
         let pointer = self.plan.pointer;
         let first = func.layout.first_inst(blocks.body);
         let location = first.map(|first| func.srcloc(first));
         let mut cursor = FuncCursor::new(func).at_bottom(blocks.header);
-        // Time spent in the gate is time spent in the header.
+        // Time spent in the check is time spent in the header.
         cursor.set_srcloc(location.unwrap_or_default());
         let cell = names::symbol(cursor.func, names::CELLS, self.plan.hook_units[hook]);
         let cell = cursor.ins().symbol_value(pointer, cell);

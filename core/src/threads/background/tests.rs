@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::config::Pacing;
+use crate::config::{Faults, Stage};
 use crate::context::Engine;
-use crate::{Compilation, Config, Faults, Stage};
+use crate::{Compilation, Config};
 use cranelift_codegen::ir::Function;
 use cranelift_reader::parse_functions;
 use regraft_executor::priority::SECTIONS_WHEN_LOWERED;
@@ -53,27 +54,27 @@ struct Generated {
 fn run(config: Config, define: impl Fn(&Engine, Vec<Function>)) -> Arc<Generated> {
     let generated = Arc::new(Generated::default());
     let seen = Arc::clone(&generated);
-    let engine = Engine::new(Config {
-        loop_threshold: 10,
-        worker_priority: WorkerPriority::Idle,
-        faults: Some(Faults::new(move |stage, _| {
-            let low = regraft_executor::priority::is_lowered();
-            match stage {
-                Stage::Codegen(_) if low => seen.low.fetch_add(1, Ordering::Relaxed),
-                Stage::Codegen(_) => seen.other.fetch_add(1, Ordering::Relaxed),
-                _ => {
-                    assert!(!low, "{stage:?} at a low priority");
-                    0
-                }
-            };
-            false
-        })),
-        arena: crate::ArenaConfig {
-            code_bytes: 4 << 20,
-            data_bytes: 4 << 20,
-        },
-        ..config
-    });
+    let engine = Engine::new(
+        config
+            .loop_threshold(10)
+            .worker_priority(WorkerPriority::Idle)
+            .faults(Some(Faults::new(move |stage, _| {
+                let low = regraft_executor::priority::is_lowered();
+                match stage {
+                    Stage::Codegen(_) if low => seen.low.fetch_add(1, Ordering::Relaxed),
+                    Stage::Codegen(_) => seen.other.fetch_add(1, Ordering::Relaxed),
+                    _ => {
+                        assert!(!low, "{stage:?} at a low priority");
+                        0
+                    }
+                };
+                false
+            })))
+            .arena(crate::config::ArenaConfig {
+                code_bytes: 4 << 20,
+                data_bytes: 4 << 20,
+            }),
+    );
     let engine = engine.unwrap();
     define(&engine, parse_functions(CLIF).unwrap());
     let f = engine.lookup("f").unwrap();
@@ -107,13 +108,7 @@ fn on_demand(engine: &Engine, functions: Vec<Function>) {
 
 #[test]
 fn tier_1_is_generated_at_a_low_priority_and_nothing_else_is_done_there() {
-    let generated = run(
-        Config {
-            pacing: Pacing::Counts,
-            ..Config::default()
-        },
-        at_once,
-    );
+    let generated = run(Config::default().pacing(Pacing::Counts), at_once);
     assert!(generated.low.load(Ordering::Relaxed) > 0);
     // Both first versions, and a side exit if the loop got hot before it was taken.
     assert!([2, 3].contains(&generated.other.load(Ordering::Relaxed)));
@@ -124,11 +119,7 @@ fn what_is_made_ahead_takes_no_lock_at_a_low_priority() {
     for define in [at_once, on_demand] {
         for compilation in [Compilation::AtDefinition, Compilation::AtFirstCall] {
             run(
-                Config {
-                    compilation,
-                    ahead: true,
-                    ..Config::default()
-                },
+                Config::default().compilation(compilation).ahead(true),
                 define,
             );
         }
@@ -166,20 +157,20 @@ fn shutdown_does_not_wait_for_a_low_priority() {
         let (reached, at) = std::sync::mpsc::channel();
         let (go_on, held) = std::sync::mpsc::channel::<()>();
         let held = std::sync::Mutex::new(held);
-        let engine = Engine::new(Config {
-            loop_threshold: 10,
-            pacing: Pacing::Counts,
-            worker_priority: WorkerPriority::Idle,
-            faults: Some(Faults::new(move |stage, _| {
-                if stage == Stage::Codegen(1) && regraft_executor::priority::is_lowered() {
-                    let _ = reached.send(());
-                    // Until the test is over.
-                    let _ = held.lock().unwrap().recv();
-                }
-                false
-            })),
-            ..Config::default()
-        });
+        let engine = Engine::new(
+            Config::default()
+                .loop_threshold(10)
+                .pacing(Pacing::Counts)
+                .worker_priority(WorkerPriority::Idle)
+                .faults(Some(Faults::new(move |stage, _| {
+                    if stage == Stage::Codegen(1) && regraft_executor::priority::is_lowered() {
+                        let _ = reached.send(());
+                        // Until the test is over.
+                        let _ = held.lock().unwrap().recv();
+                    }
+                    false
+                }))),
+        );
         let engine = engine.unwrap();
         at_once(&engine, parse_functions(CLIF).unwrap());
         let f = engine.lookup("f").unwrap();

@@ -1,7 +1,7 @@
 //! The detector that has seen an earlier run: its saved profile.
 //!
 //! A function is known by the hash of its CLIF, whatever its name is. Where the profile has regions
-//! that ran at tier 1, they are formed again as they were last; where it has only counts, what they
+//! that ran at tier 1, they are re-formed as they were last; where it has only counts, what they
 //! show above the thresholds goes through the usual formation.
 //!
 //! Invariants:
@@ -132,9 +132,9 @@ fn hot_by_counts(
 ) -> Vec<(HotPart, Option<Region>)> {
     let hooks = tiering.hooks.iter().enumerate().rev();
     let hot = hooks.filter(|(_, hook)| {
-        counts.block(hook.region.entry()) >= u64::from(config.loop_threshold.max(1))
+        counts.block(hook.region.entry()) >= u64::from(config.thresholds.loops.max(1))
     });
-    let called = counts.entries() >= u64::from(config.entry_threshold.max(1));
+    let called = counts.entries() >= u64::from(config.thresholds.entries.max(1));
     let parts = hot.map(|(hook, _)| HotPart::Loop(hook));
     let parts = parts.chain(called.then_some(HotPart::Function));
     parts.map(|part| (part, None)).collect()

@@ -38,11 +38,7 @@ fn nest_model(n: i32, m: i32) -> i32 {
 
 /// Defines the nest, lets the saboteur speak, and checks results after that.
 fn survives(parts: &[HotPart], evidence: &Evidence) -> String {
-    let engine = Engine::new(Config {
-        compile: CompileMode::Synchronous,
-        check: true,
-        ..Config::default()
-    })
+    let engine = Engine::new(Config::default().compile(CompileMode::Synchronous).check(true))
     .unwrap();
     let func = cranelift_reader::parse_functions(NEST).unwrap().remove(0);
     let id = engine.define_function(func).unwrap();

@@ -60,7 +60,7 @@ impl Tiering {
         if free {
             hot.status = Status::Compiling;
             hot.found_by = found_by;
-            // Bounds how long the part waits if its pinning is lost.
+            // Bounds how long the part waits if its opening is lost.
             self.arm(part, PENDING_COUNTDOWN);
         }
         free
@@ -76,7 +76,7 @@ impl Tiering {
             self.arm(part, NEVER);
         } else {
             hot.status = Status::Published;
-            hot.settled = Some(why.to_string());
+            hot.given_up = Some(why.to_string());
         }
     }
 
@@ -95,12 +95,12 @@ impl Tiering {
         }
     }
 
-    /// Pins the published hooks whose pinning was lost.
-    pub(crate) fn pin_again(&self) {
+    /// Opens the published hooks whose opening was lost.
+    pub(crate) fn reopen(&self) {
         let state = self.state();
         let published = |hot: &HotState| matches!(hot.status, Status::Published);
         for (hook, _) in (0..).zip(&state.hooks).filter(|(_, hot)| published(hot)) {
-            self.counters.pin_hook(hook);
+            self.counters.open_hook(hook);
         }
     }
 
@@ -112,9 +112,9 @@ impl Tiering {
     }
 
     /// Lets the code get in at its next execution.
-    pub(crate) fn pin(&self, part: HotPart) {
+    pub(crate) fn open(&self, part: HotPart) {
         match part {
-            HotPart::Loop(hook) => self.counters.pin_hook(hook),
+            HotPart::Loop(hook) => self.counters.open_hook(hook),
             // Calls reach the new version through the slot; what still runs
             // the old one need not ask again.
             HotPart::Function => self.counters.arm_entry(NEVER),
@@ -140,12 +140,12 @@ impl Tiering {
         }
         let mut state = self.state();
         let hot = state.part_mut(part);
-        // A region that could not be formed again stays as it is.
+        // A region that could not be re-formed stays as it is.
         if hot.versions.is_empty() {
             hot.status = Status::Failed(error);
         } else {
             hot.status = Status::Published;
-            hot.settled = Some(format!("it could not be formed again: {error}"));
+            hot.given_up = Some(format!("it could not be re-formed: {error}"));
         }
         hot.failures += 1;
         let tries = hot.failures;
@@ -158,13 +158,13 @@ impl Tiering {
     pub(crate) fn side_exit_threshold(&self, part: HotPart, back: usize, config: &Config) -> u64 {
         let formations = self.state().part_mut(part).formed.len();
         let shift = u32::try_from(formations.saturating_sub(back)).unwrap_or(8);
-        u64::from(config.side_exit_threshold) << (shift.min(8) * BACKOFF_SHIFT)
+        u64::from(config.thresholds.side_exits) << (shift.min(8) * BACKOFF_SHIFT)
     }
 
     pub(crate) fn back_off(&self, part: HotPart, tries: u32, config: &Config) {
         let threshold = match part {
-            HotPart::Loop(_) => config.loop_threshold,
-            HotPart::Function => config.entry_threshold,
+            HotPart::Loop(_) => config.thresholds.loops,
+            HotPart::Function => config.thresholds.entries,
         };
         let shift = (tries * BACKOFF_SHIFT).min(32);
         let amount = u64::from(threshold.max(1)) << shift;

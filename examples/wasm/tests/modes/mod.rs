@@ -5,13 +5,13 @@ use regraft::{CompileMode, Config, Mode};
 /// Every mode, by name; tiered with low thresholds, synchronously, so that everything gets to tier 1.
 #[allow(dead_code, reason = "not every test binary needs it")]
 pub fn modes() -> Vec<(&'static str, Config)> {
-    let config = |mode, threshold| Config {
-        mode,
-        compile: CompileMode::Synchronous,
-        pacing: regraft::Pacing::Counts,
-        loop_threshold: threshold,
-        entry_threshold: threshold,
-        ..Config::default()
+    let config = |mode, threshold| {
+        Config::default()
+            .mode(mode)
+            .compile(CompileMode::Synchronous)
+            .pacing(regraft::Pacing::Counts)
+            .loop_threshold(threshold)
+            .entry_threshold(threshold)
     };
     vec![
         ("eager", config(Mode::Eager, 1)),

@@ -7,13 +7,13 @@ use crate::output::{CliError, Output};
 use crate::{html, input, story};
 use clap::ValueEnum;
 use cranelift_codegen::data_value::DataValue;
+use regraft::config::{FoundBy, Optimizer, SharedFuel};
 use regraft::isa::TierIsas;
 use regraft::optimizer::{Pass, Passes};
 use regraft::regions::{Profile, function_hash};
 use regraft::report::{REPORT_VERSION, SavedProfileReport, WorkersReport};
 use regraft::{
-    CompileMode, Config, Detection, Executor, FoundBy, FuncId, Mode, Observe, Optimizer, Pacing,
-    Report, Sampling, SharedFuel,
+    CompileMode, Config, Detection, Executor, FunctionId, Mode, Observe, Pacing, Report, Sampling,
 };
 use regraft_command::clif::{Command, Program, Target, TestFile, Verdict};
 use std::collections::HashMap;
@@ -247,41 +247,40 @@ fn config(args: &Args) -> Result<Config, CliError> {
     let settings = args.settings.iter();
     let settings: Vec<(&str, &str)> = settings.map(|(name, value)| (&**name, &**value)).collect();
     TierIsas::native(&settings).map_err(|error| CliError::BadInput(error.to_string()))?;
-    let mut config = Config {
-        mode: args.mode.mode(),
-        compile: match args.sync {
+    let mut config = Config::default()
+        .mode(args.mode.mode())
+        .compile(match args.sync {
             true => CompileMode::Synchronous,
             false => CompileMode::Background,
-        },
-        check: args.check,
-        detection: args.detector.detection(),
-        pacing: match args.pacing {
+        })
+        .check(args.check)
+        .detection(args.detector.detection())
+        .pacing(match args.pacing {
             PacingArg::Cost => Pacing::Cost,
             PacingArg::Counts => Pacing::Counts,
-        },
-        observe: Observe {
+        })
+        .observe(Observe {
             inspect: args.inspect || args.html.is_some(),
             ..Observe::default()
-        },
-        profile: args
-            .profile
-            .as_deref()
-            .map(input::profile)
-            .transpose()?
-            .map(Arc::new),
-        executor: executor(&args.executor)?,
-        optimizer: Optimizer {
+        })
+        .profile(
+            args.profile
+                .as_deref()
+                .map(input::profile)
+                .transpose()?
+                .map(Arc::new),
+        )
+        .executor(executor(&args.executor)?)
+        .optimizer(Optimizer {
             passes: passes(&args.passes)?,
             fuel: args
                 .fuel
                 .map_or_else(SharedFuel::default, SharedFuel::limited),
             ..Optimizer::default()
-        },
-        ..Config::default()
-    };
+        });
     if let Some(threshold) = args.threshold {
-        config.loop_threshold = threshold;
-        config.entry_threshold = threshold;
+        config.thresholds.loops = threshold;
+        config.thresholds.entries = threshold;
     }
     Ok(config)
 }
@@ -420,7 +419,7 @@ fn run_program(
 fn repeat(
     times: u32,
     program: &Program,
-    id: FuncId,
+    id: FunctionId,
     command: &Command,
 ) -> Result<Verdict, regraft::Error> {
     let mut verdict = Verdict::Passed;
@@ -435,7 +434,7 @@ fn repeat(
 
 fn call(
     program: &Program,
-    id: FuncId,
+    id: FunctionId,
     command: &Command,
 ) -> Result<Vec<DataValue>, regraft::Error> {
     // SAFETY: who runs a file by this command vouches for its code, as who runs a script does.

@@ -74,7 +74,7 @@ fn floating_point_control_comes_back() {
 }
 
 /// What the host function of [`nested_calls`] calls.
-static INNER: OnceLock<(Engine, FuncId)> = OnceLock::new();
+static INNER: OnceLock<(Engine, FunctionId)> = OnceLock::new();
 static INNER_TRAPS: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn divide_or_minus_one(divisor: i64) -> i64 {

@@ -103,12 +103,12 @@ fn cost_of_block_locations() {
         let mut best = [Duration::MAX; 2];
         for _ in 0..40 {
             for (block_locations, best) in [false, true].into_iter().zip(&mut best) {
-                let engine = engine(Config {
-                    block_locations,
-                    arena: crate::ArenaConfig::default(),
-                    mode: Mode::Tier0,
-                    ..Config::default()
-                });
+                let engine = engine(
+                    Config::default()
+                        .block_locations(block_locations)
+                        .arena(crate::config::ArenaConfig::default())
+                        .mode(Mode::Tier0),
+                );
                 let start = thread_time();
                 for round in 0..rounds {
                     let name = format!("f{round}");

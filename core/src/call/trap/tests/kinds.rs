@@ -200,10 +200,7 @@ fn source_locations_of_the_client_come_back() {
 
 #[test]
 fn without_block_locations_the_function_is_known() {
-    let engine = engine(Config {
-        block_locations: false,
-        ..small()
-    });
+    let engine = engine(small().block_locations(false));
     let f = define(
         &engine,
         "function %g() system_v {\nblock0:\n    trap user1\n}",

@@ -157,7 +157,7 @@ fn an_earlier_handler_of_three_arguments_too() {
 extern "C" fn clients_handler(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the context of this signal.
     let pc = unsafe { regraft_executor::Interrupted::new(context) }.pc();
-    let found = crate::locate(pc).and_then(|location| location.block);
+    let found = crate::location::locate(pc).and_then(|location| location.block);
     let code = found.map_or(1, |block| 100 + block.as_u32());
     // SAFETY: async-signal-safe.
     unsafe { libc::_exit(code.cast_signed()) };
@@ -189,14 +189,14 @@ fn a_dropped_engine_is_unknown() {
             let engine = Where::Tier0.engine();
             let f = define(&engine, &hot_loop("    v20 = udiv v6, v10"));
             let trap = trap(call(&engine, f, &[1, 1, 0]));
-            assert!(crate::locate(trap.pc).is_some());
-            assert_eq!(crate::locate(trap.pc), engine.locate(trap.pc));
+            assert!(crate::location::locate(trap.pc).is_some());
+            assert_eq!(crate::location::locate(trap.pc), engine.locate(trap.pc));
             let other = Where::Tier0.engine();
             assert_eq!(other.locate(trap.pc), None);
             (trap.pc, engine.pointer(f).unwrap().addr())
         };
-        assert_eq!(crate::locate(pc), None);
-        assert_eq!(crate::locate(start), None);
+        assert_eq!(crate::location::locate(pc), None);
+        assert_eq!(crate::location::locate(start), None);
     });
     if let Some(status) = status {
         assert!(status.success(), "{status}");

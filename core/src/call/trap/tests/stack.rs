@@ -62,11 +62,11 @@ fn a_call_that_has_to_compile_near_the_end_of_the_stack() {
     let f = f.replace("fn0 =", "fn1 = %g(i64) -> i64 system_v\n    fn0 =");
     let run = move || {
         let fresh = || {
-            let engine = engine(Config {
-                mode: Mode::Tier0,
-                compilation: Compilation::AtFirstCall,
-                ..small()
-            });
+            let engine = engine(
+                small()
+                    .mode(Mode::Tier0)
+                    .compilation(Compilation::AtFirstCall),
+            );
             let f = define(&engine, &format!("{g}\n{f}"));
             (engine, f)
         };
@@ -88,14 +88,14 @@ fn a_call_that_has_to_compile_near_the_end_of_the_stack() {
 #[test]
 fn a_function_that_cannot_be_compiled() {
     for mode in [Mode::Tiered, Mode::Eager] {
-        let engine = engine(Config {
-            mode,
-            compilation: Compilation::AtFirstCall,
-            faults: Some(Faults::new(|stage, name| {
-                name == "g" && matches!(stage, Stage::Codegen(_))
-            })),
-            ..small()
-        });
+        let engine = engine(
+            small()
+                .mode(mode)
+                .compilation(Compilation::AtFirstCall)
+                .faults(Some(Faults::new(|stage, name| {
+                    name == "g" && matches!(stage, Stage::Codegen(_))
+                }))),
+        );
         let f = "function %g() system_v {
 block0:
     return

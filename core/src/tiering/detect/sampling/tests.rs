@@ -6,13 +6,10 @@ use crate::config::Config;
 const NEST: &str = include_str!("../../../../../outliner/testdata/nest.clif");
 
 fn sampling_engine() -> Engine {
-    Engine::new(Config {
-        detection: Detection::Sampling(Sampling {
+    Engine::new(Config::default().detection(Detection::Sampling(Sampling {
             interval: Duration::from_millis(1),
             samples: 3,
-        }),
-        ..Config::default()
-    })
+        })))
     .unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! The doors of the runtime on x86-64.
+//! The runtime entry thunk on x86-64.
 //!
 //! ```text
 //!  +0   85 84 24 disp32    test [rsp - 4096], eax       ; and so on, page by page
@@ -8,11 +8,11 @@
 
 use crate::arch::PROBED_PAGES;
 
-/// Bytes of a door.
+/// Bytes of a entry thunk.
 pub(in crate::arch) const SIZE: usize = 32;
 
-/// The bytes of a door to `target`.
-pub(in crate::arch) fn door(target: usize) -> [u8; SIZE] {
+/// The bytes of a entry thunk to `target`.
+pub(in crate::arch) fn code(target: usize) -> [u8; SIZE] {
     const PROBE: [u8; 3] = [0x85, 0x84, 0x24];
     const PROBE_SIZE: usize = 7;
     const JUMP: [u8; 6] = [0xff, 0x25, 0, 0, 0, 0];

@@ -1,4 +1,4 @@
-//! The doors of the runtime on AArch64.
+//! The runtime entry thunk on AArch64.
 //!
 //! ```text
 //!  +0   sub x17, sp, #1, lsl #12     ; and so on, page by page
@@ -10,7 +10,7 @@
 
 use crate::arch::PROBED_PAGES;
 
-/// Bytes of a door.
+/// Bytes of a entry thunk.
 pub(in crate::arch) const SIZE: usize = 32;
 
 /// `sub x17, sp, #pages, lsl #12`.
@@ -22,8 +22,8 @@ const LDR_WZR_X17: u32 = 0xb940_023f;
 /// `ldr x17, .+8`.
 const LDR_X17_NEXT: u32 = 0x5800_0051;
 
-/// The bytes of a door to `target`.
-pub(in crate::arch) fn door(target: usize) -> [u8; SIZE] {
+/// The bytes of a entry thunk to `target`.
+pub(in crate::arch) fn code(target: usize) -> [u8; SIZE] {
     const WORDS: usize = 2 * PROBED_PAGES + 2;
     let mut words = [super::BR_X17; WORDS];
     for (pages, probe) in (1..).zip(words[..2 * PROBED_PAGES].chunks_exact_mut(2)) {
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn the_words_are_what_an_assembler_makes() {
-        let bytes = door(0x1122_3344_5566_7788);
+        let bytes = code(0x1122_3344_5566_7788);
         let words = bytes.chunks_exact(4);
         let words: Vec<u32> = words
             .map(|chunk| u32::from_le_bytes(chunk.try_into().unwrap()))

@@ -1,4 +1,4 @@
-//! The doors of the runtime on RISC-V.
+//! The runtime entry thunk on RISC-V.
 //!
 //! ```text
 //!  +0   lui   t6, -1                ; and so on, page by page
@@ -15,7 +15,7 @@
 use super::{SP, T6, auipc, jr, ld};
 use crate::arch::PROBED_PAGES;
 
-/// Bytes of a door.
+/// Bytes of a entry thunk.
 pub(in crate::arch) const SIZE: usize = 48;
 
 /// Where the target's address is.
@@ -32,8 +32,8 @@ const ADD_T6_SP: u32 = SP << 20 | T6 << 15 | T6 << 7 | 0x33;
 /// `lw zero, 0(t6)`, which loads nevertheless.
 const LW_ZERO_T6: u32 = T6 << 15 | 2 << 12 | 0x03;
 
-/// The bytes of a door to `target`.
-pub(in crate::arch) fn door(target: usize) -> [u8; SIZE] {
+/// The bytes of a entry thunk to `target`.
+pub(in crate::arch) fn code(target: usize) -> [u8; SIZE] {
     let mut words = [0; JUMP + 3];
     for (pages, probe) in (1..).zip(words[..JUMP].chunks_exact_mut(3)) {
         probe.copy_from_slice(&[lui_t6(pages), ADD_T6_SP, LW_ZERO_T6]);
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn the_words_are_what_an_assembler_makes() {
-        let bytes = door(0x1122_3344_5566_7788);
+        let bytes = code(0x1122_3344_5566_7788);
         let words = bytes.chunks_exact(4);
         let words: Vec<u32> = words
             .map(|chunk| u32::from_le_bytes(chunk.try_into().unwrap()))
