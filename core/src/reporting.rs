@@ -290,7 +290,10 @@ fn report_part(hot: &HotState) -> PartReport {
         side_exits: newest
             .map(|formed| formed.sides.iter().map(report_side).collect())
             .unwrap_or_default(),
-        given_up: hot.given_up.clone().unwrap_or_default(),
+        given_up: hot
+            .given_up
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
     }
 }
 

@@ -23,12 +23,13 @@
 //! Not here: how another process is asked (`remote`).
 
 use crate::address::ExecutorAddr;
-use crate::arena::Arena;
+use crate::arena::{Arena, ArenaError};
 use crate::samples::{Sampled, Wanted};
 use crate::slots::{Runtime, SlotError, SlotTable};
 use crate::trap::{Fault, call_safely};
 use crate::{arch::Entered, symbols};
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -49,12 +50,13 @@ pub enum ExecutorError {
         reason: String,
     },
     /// A program for the executor could not be started, or nobody listens.
-    #[error("no executor at {program}: {reason}")]
+    #[error("no executor at {program}: {source}")]
     Start {
         /// The program or the socket.
         program: String,
         /// What the system answered.
-        reason: String,
+        #[source]
+        source: Arc<io::Error>,
     },
     /// A call has more arguments or results than fit into a message.
     #[error("{bytes} bytes of arguments or results do not fit into a message of {limit}")]
@@ -65,19 +67,33 @@ pub enum ExecutorError {
         limit: usize,
     },
     /// The operating system refused.
-    #[error("{action} failed for the executor: {reason}")]
+    #[error("{action} failed for the executor: {source}")]
     System {
         /// What was tried.
         action: &'static str,
         /// What it answered.
-        reason: String,
+        #[source]
+        source: Arc<io::Error>,
     },
+    /// There is no memory that both processes could share.
+    #[error(transparent)]
+    Memory(Arc<ArenaError>),
     /// An executor of this kind cannot do it.
     #[error("{what} is not possible with this executor")]
     Unsupported {
         /// What was asked for.
         what: &'static str,
     },
+}
+
+impl ExecutorError {
+    /// The operating system's answer to something.
+    pub(crate) fn system(action: &'static str, source: impl Into<io::Error>) -> Self {
+        Self::System {
+            action,
+            source: Arc::new(source.into()),
+        }
+    }
 }
 
 /// Why a call did not return.
@@ -244,10 +260,9 @@ impl Session for Here {
         engine: Weak<dyn Sampled>,
     ) -> Result<Box<dyn Sampling>, ExecutorError> {
         let start = self.0.executable(0).addr();
-        let wanted = Wanted::register(start, engine).map_err(|error| ExecutorError::System {
-            action: "a thread for samples",
-            reason: error.to_string(),
-        })?;
+        let wanted = Wanted::register(start, engine);
+        let wanted = wanted
+            .map_err(|error| ExecutorError::system("starting a thread for samples", error))?;
         Ok(Box::new(wanted))
     }
 

@@ -19,7 +19,7 @@ use crate::units::formed::Formed;
 use crate::units::function::{Body, FunctionUnit};
 use crate::units::part::{HotPart, NEVER, PENDING_COUNTDOWN};
 use crate::units::table::Unit;
-use crate::units::tiering::{Status, Tiering};
+use crate::units::tiering::{GivenUp, Status, Tiering};
 use regraft_executor::locks::read;
 use std::sync::Arc;
 
@@ -125,10 +125,10 @@ fn hot_side_exit(
         }
         let formations = u32::try_from(hot.formed.len()).unwrap_or(u32::MAX);
         if formations >= engine.config.thresholds.formations {
-            hot.given_up = Some(format!(
-                "side exits to {} run hot, but the region was formed {formations} times",
-                formed.sides[side].start
-            ));
+            hot.given_up = Some(GivenUp::Formations {
+                to: formed.sides[side].start,
+                formations,
+            });
             return;
         }
         if !matches!(hot.status, Status::Published) {

@@ -15,7 +15,7 @@ use crate::units::part::HotPart;
 use crate::units::samples::FunctionSamples;
 use crate::units::saved::SavedUse;
 use crate::units::version::Version;
-use cranelift_codegen::ir::{Function, Inst};
+use cranelift_codegen::ir::{Block, Function, Inst};
 use regraft_executor::locks::{Locked, lock};
 use regraft_executor::slots::OwnedSlot;
 use regraft_outliner::{Interface, OutlineError};
@@ -102,7 +102,7 @@ pub(crate) struct HotState {
     /// What each version was formed from; at the same positions.
     pub formed: Vec<Arc<Formed>>,
     /// Why the region is no longer re-formed, if it is not.
-    pub given_up: Option<String>,
+    pub given_up: Option<GivenUp>,
     /// How often it was found hot.
     pub asked: u32,
     /// Compilations that failed.
@@ -127,6 +127,20 @@ pub(crate) enum Status {
     Stopped,
     /// The compiler failed; given up when attempts are used up.
     Failed(CompileError),
+}
+
+/// Why a region is no longer re-formed. What it has stays.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum GivenUp {
+    /// It was, as often as that is done.
+    #[error("side exits to {to} run hot, but the region was formed {formations} times")]
+    Formations { to: Block, formations: u32 },
+    /// That failed.
+    #[error("it could not be re-formed: {0}")]
+    Failed(CompileError),
+    /// The engine was shut down.
+    #[error("the engine was shut down")]
+    Stopped,
 }
 
 impl Tiering {

@@ -56,10 +56,8 @@ impl Connection {
     /// # Errors
     /// [`ExecutorError::Start`], and as [`Connection::over`].
     pub fn spawn(program: &Program) -> Result<Arc<Self>, ExecutorError> {
-        let (ours, theirs) = Socket::pair().map_err(|errno| ExecutorError::System {
-            action: "socketpair",
-            reason: errno.to_string(),
-        })?;
+        let (ours, theirs) =
+            Socket::pair().map_err(|errno| ExecutorError::system("socketpair", errno))?;
         let spawned = program.start(theirs)?;
         Self::over(ours, Some(spawned))
     }
@@ -78,7 +76,7 @@ impl Connection {
         };
         let socket = connect().map_err(|errno: rustix::io::Errno| ExecutorError::Start {
             program: path.display().to_string(),
-            reason: errno.to_string(),
+            source: Arc::new(errno.into()),
         })?;
         Self::over(socket, None)
     }
@@ -223,10 +221,8 @@ impl Connection {
         if let Some(lane) = hold(&self.lanes).idle.pop() {
             return Ok(lane);
         }
-        let (ours, theirs) = Socket::pair().map_err(|errno| ExecutorError::System {
-            action: "socketpair",
-            reason: errno.to_string(),
-        })?;
+        let (ours, theirs) =
+            Socket::pair().map_err(|errno| ExecutorError::system("socketpair", errno))?;
         match self.request(&Request::Lane, &[theirs.as_fd()])? {
             Reply::Done => {}
             other => return Err(self.unexpected(other)),

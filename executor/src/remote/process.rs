@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A program that serves as an executor: its standard input is the connection.
@@ -71,7 +71,7 @@ impl Program {
             }),
             Err(error) => Err(ExecutorError::Start {
                 program: self.path.display().to_string(),
-                reason: error.to_string(),
+                source: Arc::new(error),
             }),
         }
     }

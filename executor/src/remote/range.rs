@@ -25,10 +25,8 @@ impl RemoteRange {
         reserved: usize,
         most: usize,
     ) -> Result<Self, ExecutorError> {
-        let shared = SharedRange::new(most).map_err(|error| ExecutorError::System {
-            action: "reserving a range",
-            reason: error.to_string(),
-        })?;
+        let shared = SharedRange::new(most);
+        let shared = shared.map_err(|error| ExecutorError::Memory(Arc::new(error)))?;
         let request = Request::Range {
             session,
             bytes: shared.size() as u64,

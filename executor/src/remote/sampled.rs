@@ -28,11 +28,8 @@ impl Samples {
         interval: Duration,
         engine: Weak<dyn Sampled>,
     ) -> Result<Self, ExecutorError> {
-        let system = |action, reason: &dyn ToString| ExecutorError::System {
-            action,
-            reason: reason.to_string(),
-        };
-        let (ours, theirs) = Socket::pair().map_err(|errno| system("socketpair", &errno))?;
+        let (ours, theirs) =
+            Socket::pair().map_err(|errno| ExecutorError::system("socketpair", errno))?;
         let request = Request::Sample {
             session,
             interval: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
@@ -47,7 +44,7 @@ impl Samples {
         let read = move || read(&reader, &connection, &engine);
         thread
             .spawn(read)
-            .map_err(|error| system("a thread for samples", &error))?;
+            .map_err(|error| ExecutorError::system("starting a thread for samples", error))?;
         Ok(Self(socket))
     }
 }

@@ -4,7 +4,7 @@ use crate::code::error::CompileError;
 use crate::config::Config;
 use crate::units::formed::Formed;
 use crate::units::part::{BACKOFF_SHIFT, HotPart, LONGEST_COUNTDOWN, NEVER, PENDING_COUNTDOWN};
-use crate::units::tiering::{HotState, Status, TierState, Tiering};
+use crate::units::tiering::{GivenUp, HotState, Status, TierState, Tiering};
 use crate::units::version::Version;
 use regraft_regions::{Region, SavedRegion, SkipReason};
 use std::sync::Arc;
@@ -68,7 +68,6 @@ impl Tiering {
 
     /// Nothing is compiled any more: the part keeps what it has, and does not ask again.
     pub(crate) fn stop(&self, part: HotPart) {
-        let why = "the engine was shut down";
         let mut state = self.state();
         let hot = state.part_mut(part);
         if hot.versions.is_empty() {
@@ -76,7 +75,7 @@ impl Tiering {
             self.arm(part, NEVER);
         } else {
             hot.status = Status::Published;
-            hot.given_up = Some(why.to_string());
+            hot.given_up = Some(GivenUp::Stopped);
         }
     }
 
@@ -145,7 +144,7 @@ impl Tiering {
             hot.status = Status::Failed(error);
         } else {
             hot.status = Status::Published;
-            hot.given_up = Some(format!("it could not be re-formed: {error}"));
+            hot.given_up = Some(GivenUp::Failed(error));
         }
         hot.failures += 1;
         let tries = hot.failures;
