@@ -341,3 +341,17 @@ fn a_program_ends_when_its_time_is_up() {
     ]);
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn an_executor_that_is_not_there_is_said_to_be_missing() {
+    let folder = folder("command-executor");
+    let path = file(&folder, "sum.wasm", SUM);
+    let path = path.to_str().unwrap();
+    let arguments = [path, "--invoke", "sum", "5", "--executor"];
+    let here = run(&[&arguments[..], &["in-process"]].concat());
+    assert_eq!(stdout(&here), "15\n");
+    let nowhere = run(&[&arguments[..], &["/nowhere/socket"]].concat());
+    assert_eq!(nowhere.status.code(), Some(2));
+    let said = stderr(&nowhere);
+    assert!(said.contains("no executor at /nowhere/socket"), "{said}");
+}
