@@ -73,8 +73,11 @@ pub trait Copied: Send + Sync {
     fn part(&self);
 }
 
-/// What a fork takes across, of the thread that has closed sections: memory, and the copy that the child is to have.
-static COPIES: Mutex<Vec<(Arc<dyn Copied>, io::Result<File>)>> = Mutex::new(vec![]);
+/// Memory, and the copy that the child is to have.
+type MemoryCopy = (Arc<dyn Copied>, io::Result<File>);
+
+/// What a fork takes across, of the thread that has closed sections.
+static COPIES: Mutex<Vec<MemoryCopy>> = Mutex::new(vec![]);
 
 /// Has the memory copied for children.
 ///
