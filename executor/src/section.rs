@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //!
-//! * A fork that has [closed](close) sections finds no other thread in one, and none begins before it [opens](open) them.
+//! * A fork that has closed sections finds no other thread in one, and none begins before it opens them.
 //! * A section waits for no thread that is about to begin one: not for compile threads, say.
 //!
 //! Not here: what a fork does meanwhile ([`crate::fork`]).
