@@ -3,4 +3,6 @@
 pub mod instrument;
 pub mod layout;
 pub mod names;
+pub mod probes;
 pub mod simplify;
+pub mod takeover;

@@ -3,6 +3,7 @@
 //! ```text
 //!   tier 0   prepare ──▶ instrument ──▶ generate ──▶ link ──▶ publish      first::first_version
 //!            define       instrument     compile      compile  units::exchange
+//!                         probe: both in one, where there are templates
 //!
 //!   tier 1   extract ──▶ inline ──▶ optimise ──▶ generate ──▶ link ──▶ publish        region, whole_function
 //!            extract      inline     optimize     compile      compile  publish
@@ -26,7 +27,9 @@ pub mod first;
 pub mod inline;
 pub mod instrument;
 pub mod optimize;
+pub mod probe;
 pub mod publish;
+pub mod takeover;
 
 use crate::code::error::CompileError;
 use crate::context::Inner;
@@ -45,7 +48,8 @@ use std::sync::Arc;
 pub(crate) fn region(engine: &Inner, subject: Subject<'_>, hook: usize, region: Region) {
     let part = HotPart::Loop(hook);
     let compiled = make_formed(engine, subject, part, region, None).and_then(|formed| {
-        let code = extract::region(engine, subject, hook, &formed);
+        let code = takeover::make_takeover(engine, subject, hook)
+            .and_then(|()| extract::region(engine, subject, hook, &formed));
         compile_formed(engine, formed, code)
     });
     conclude(engine, subject, part, compiled);

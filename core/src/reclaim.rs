@@ -21,7 +21,7 @@ use crate::units::function::Body;
 use crate::units::part::HotPart;
 use crate::units::retired::Retired;
 use crate::units::table::Unit;
-use crate::units::tiering::Tiering;
+use crate::units::tiering::{LoopHook, Tiering};
 use crate::units::version::Version;
 use regraft_executor::fork::Forked;
 use regraft_executor::locks::write;
@@ -116,6 +116,11 @@ pub(crate) fn free(engine: &Inner, retired: Retired) {
             if let Some(baseline) = body.compiled() {
                 drop(baseline.version.code.take());
             }
+            let hooks = body
+                .tiering()
+                .into_iter()
+                .flat_map(|tiering| &tiering.hooks);
+            hooks.for_each(|hook| drop(hook.takeover.take()));
         }
         Retired::Formation {
             body,
@@ -170,6 +175,18 @@ pub(crate) fn forget_regions(engine: &Inner, body: &Arc<Body>) {
         Unit::Region { body, .. } => !body.ptr_eq(&unfinished),
         _ => true,
     });
+}
+
+/// Gives back the units and slots of hooks that nobody knows yet.
+pub(crate) fn forget_loop_hooks(engine: &Inner, hooks: &[LoopHook]) {
+    let mut units = write(&engine.units);
+    for hook in hooks {
+        units.remove(hook.unit);
+    }
+    drop(units);
+    for hook in hooks {
+        drop(hook.slot.take());
+    }
 }
 
 /// Gives back the units and slots of all hooks.

@@ -30,7 +30,7 @@ use detail::report_detail;
 use indexmap::IndexMap;
 use regraft_executor::arena::RangeStats;
 use regraft_optimizer::Effort;
-use regraft_outliner::OutlineError;
+use regraft_outliner::{Interface, OutlineError};
 use regraft_regions::{Exit, FunctionProfile, LoopId, ProfileError, instruction_count as insts};
 use std::time::Duration;
 
@@ -113,9 +113,17 @@ fn report_function(function: &FunctionUnit, inspect: bool) -> Option<FunctionRep
         let total = profile.total(&body.source);
         let executed = executed_in_loops(&body.source, tiering, &profile);
         for loop_id in tiering.analysis.loops.loops() {
-            let mut region = match tiering.hook_of(loop_id) {
-                Some(hook) => report_hook(tiering, hook, &state.hooks[hook], &mut micros_by_tier),
-                None => report_refusal(tiering, loop_id),
+            let hook = tiering.hook_of(loop_id);
+            let interface = hook.and_then(|hook| tiering.interface(&body.source, hook).ok());
+            let mut region = match hook.zip(interface) {
+                Some((hook, interface)) => report_hook(
+                    tiering,
+                    hook,
+                    interface,
+                    &state.hooks[hook],
+                    &mut micros_by_tier,
+                ),
+                _ => report_refusal(tiering, loop_id),
             };
             region.function.clone_from(&function.name);
             region.loop_depth = tiering.analysis.loops.depth(loop_id);
@@ -364,12 +372,11 @@ fn report_refusal(tiering: &Tiering, loop_id: LoopId) -> RegionReport {
 fn report_hook(
     tiering: &Tiering,
     index: usize,
+    interface: &Interface,
     hot: &HotState,
     total: &mut [u64; 2],
 ) -> RegionReport {
-    let LoopHook {
-        region, interface, ..
-    } = &tiering.hooks[index];
+    let LoopHook { region, .. } = &tiering.hooks[index];
     let layout = tiering.counters.layout();
     let mut report = empty_region(region.entry().to_string());
     report.part = report_part(hot);

@@ -8,7 +8,7 @@
 //! Without the feature `disassembly`, the bytes as such.
 
 use cranelift_codegen::ir::Function;
-use regraft_template::Code;
+use regraft_template::{Code, SymbolName};
 #[cfg(feature = "disassembly")]
 use std::collections::BTreeMap;
 
@@ -62,7 +62,10 @@ pub fn disassemble(code: &Code, func: &Function) -> String {
 #[cfg(feature = "disassembly")]
 fn notes(code: &Code, func: &Function) -> BTreeMap<u64, String> {
     let symbols = code.symbols.iter().map(|symbol| {
-        let name = symbol.name.display(Some(&func.params));
+        let name = match &symbol.name {
+            SymbolName::Source(name) => name.display(Some(&func.params)).to_string(),
+            SymbolName::Probe(name) => name.to_string(),
+        };
         let note = match symbol.addend {
             0 => name.to_string(),
             addend => format!("{name} + {addend}"),

@@ -14,7 +14,7 @@ use cranelift_codegen::ir::{Function, GlobalValueData};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::isa::unwind::UnwindInfo;
 use cranelift_codegen::{CodegenError, CompiledCode, Context};
-use regraft_template::Target;
+use regraft_template::{FrameMap, Probes, Target};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -103,7 +103,7 @@ pub fn generate(
     reach_far(&mut context.func);
     let text = CodeText::before(context, wanted.texts);
     // What there are no templates for is Cranelift's.
-    if let Some(code) = template.and_then(|target| from_templates(&context.func, target)) {
+    if let Some(code) = template.and_then(|target| from_templates(&context.func, target, None)) {
         let unwind = wanted.frames.then(|| Unwind::Templates(code.frame.clone()));
         return Ok(Generated {
             tier,
@@ -153,9 +153,13 @@ pub fn generate(
 }
 
 /// The code of the templates, if there is one for everything in the function.
-fn from_templates(func: &Function, target: &Target) -> Option<regraft_template::Code> {
-    let compiled = catch_unwind(AssertUnwindSafe(|| regraft_template::compile(func, target)));
-    match compiled {
+fn from_templates(
+    func: &Function,
+    target: &Target,
+    probes: Option<&Probes>,
+) -> Option<regraft_template::Code> {
+    let compile = || regraft_template::compile(func, target, probes);
+    match catch_unwind(AssertUnwindSafe(compile)) {
         Ok(Ok(code)) => Some(code),
         Ok(Err(refusal)) => {
             tracing::trace!(%refusal, "no templates");
@@ -166,6 +170,43 @@ fn from_templates(func: &Function, target: &Target) -> Option<regraft_template::
             None
         }
     }
+}
+
+/// Compiles a function with probes by templates; `None` if there are none for something in it.
+///
+/// # Errors
+///
+/// [`CompileError::Check`] for a function that does not verify, where that is asked for.
+pub(crate) fn generate_by_templates(
+    func: &Function,
+    isa: &OwnedTargetIsa,
+    target: &Target,
+    probes: &Probes,
+    check: bool,
+    wanted: Wanted,
+) -> Result<Option<(Generated, FrameMap)>, CompileError> {
+    let start = Instant::now();
+    if check {
+        let verified = cranelift_codegen::verify_function(func, &**isa);
+        verified.map_err(|errors| CompileError::from(CheckFailure::Verifier(Arc::new(errors))))?;
+    }
+    let Some(mut code) = from_templates(func, target, Some(probes)) else {
+        return Ok(None);
+    };
+    let map = code.map.take().unwrap_or_default();
+    let unwind = wanted.frames.then(|| Unwind::Templates(code.frame.clone()));
+    let instructions = instruction_count(func);
+    let generated = Generated {
+        tier: 0,
+        tables: CodeTables::of_template(&code),
+        text: CodeText::of_templates(func, &code, wanted.texts),
+        code: ObjectCode::of_template(code, func),
+        instructions_before: instructions,
+        instructions_after: instructions,
+        compile_time: start.elapsed(),
+        unwind,
+    };
+    Ok(Some((generated, map)))
 }
 
 /// Where the innermost loop of the machine code starts: the target of the shortest backward edge.

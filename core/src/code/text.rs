@@ -37,11 +37,16 @@ impl CodeText {
         code: &regraft_template::Code,
     ) -> Box<CodeReport> {
         context.want_disasm = self.want_disasm;
-        Box::new(CodeReport {
-            optimized: self.clif.clone(),
-            clif: self.clif,
-            machine: disassemble(code, &context.func),
-        })
+        by_templates(self.clif, code, &context.func)
+    }
+
+    /// What templates made of `func`, if that is wanted.
+    pub fn of_templates(
+        func: &Function,
+        code: &regraft_template::Code,
+        texts: Texts,
+    ) -> Option<Box<CodeReport>> {
+        (texts == Texts::Keep).then(|| by_templates(plain(func), code, func))
     }
 
     /// What became of it; the context is as it was.
@@ -55,6 +60,14 @@ impl CodeText {
             machine,
         })
     }
+}
+
+fn by_templates(clif: String, code: &regraft_template::Code, func: &Function) -> Box<CodeReport> {
+    Box::new(CodeReport {
+        optimized: clif.clone(),
+        clif,
+        machine: disassemble(code, func),
+    })
 }
 
 /// A function without source locations: they are not the client's only, and take half of the line.

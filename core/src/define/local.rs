@@ -22,14 +22,15 @@ use crate::code::generate::{GenerateError, Generated, panic_message};
 use crate::code::lines::Lines;
 use crate::code::link::{Allocation, LinkError, ObjectCode, allocate};
 use crate::config::Mode;
+use crate::config::faults::Stage;
 use crate::context::Inner;
 use crate::define::declare::forget_local;
 use crate::define::definitions::replace_definition;
 use crate::error::Error;
 use crate::passes::simplify::remove_constant_parameters;
-use crate::pipeline::compile::{check_reserve, generate, link};
+use crate::pipeline::compile::{check_reserve, fault, generate, link};
 use crate::pipeline::first::starts_at_speed;
-use crate::pipeline::instrument::instrument;
+use crate::pipeline::instrument::{Survey, instrument};
 use crate::pipeline::optimize::{optimize, promote};
 use crate::reclaim::{forget_hooks, forget_regions, free};
 use crate::units::copies::Copies;
@@ -147,7 +148,10 @@ fn first_code(
 ) -> Result<(Option<Tiering>, Generated), GenerateError> {
     let name = &function.name;
     if engine.config.mode != Mode::Eager && !starts_at_speed(engine, body) {
-        let attempt = AssertUnwindSafe(|| instrument(engine, function, body));
+        let attempt = AssertUnwindSafe(|| {
+            fault(engine, Stage::Transform, &function.name)?;
+            instrument(engine, function, body, Survey::of(&body.source)?)
+        });
         let instrumented = catch_unwind(attempt)
             .unwrap_or_else(|payload| Err(CompileError::Panic(panic_message(&*payload))));
         let error = match instrumented {

@@ -66,6 +66,14 @@ impl CounterLayout {
         }
     }
 
+    /// The same with a cell for each hook behind the sites: the address of what takes over at it.
+    pub fn with_successors(self) -> Self {
+        Self {
+            cells: self.cells + self.hooks.len(),
+            ..self
+        }
+    }
+
     /// How many copies of the block there are.
     pub fn copies(&self) -> u32 {
         self.copies
@@ -122,6 +130,11 @@ impl CounterLayout {
     /// How far that is ahead of the others.
     pub fn lead(&self, call: usize) -> i32 {
         offset(self.targets + TARGET_CELLS * call + 1)
+    }
+
+    /// The address of what takes over at a hook, in a layout with successors.
+    pub fn successor(&self, hook: usize) -> i32 {
+        offset(self.cells - self.hooks.len() + hook)
     }
 
     fn hook_cell(&self, hook: usize, cell: usize) -> i32 {

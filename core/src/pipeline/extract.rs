@@ -14,7 +14,6 @@ use crate::units::counters::AddressTable;
 use crate::units::formed::{Formed, Side};
 use crate::units::part::HotPart;
 use crate::units::subject::Subject;
-use crate::units::tiering::Analysis;
 use cranelift_codegen::ir::{
     ExternalName, FuncRef, Function, GlobalValueData, Inst, UserExternalName,
 };
@@ -37,8 +36,9 @@ pub(crate) fn region(
         body,
         tiering,
     } = subject;
-    let Analysis { flow, liveness, .. } = &tiering.analysis;
-    let interface = &tiering.hooks[hook].interface;
+    let flow = &tiering.analysis.flow;
+    let liveness = tiering.analysis.liveness(&body.source);
+    let interface = tiering.interface(&body.source, hook)?;
     fault(engine, Stage::Transform, &function.name)?;
     let mut extracted = extract_region(&body.source, flow, liveness, &formed.region, interface)?;
     let check = engine.config.testing.check;
@@ -87,9 +87,10 @@ pub(crate) fn prunable(
     region: Region,
 ) -> Result<(Region, Option<Interface>), CompileError> {
     let source = &subject.body.source;
-    let Analysis { flow, liveness, .. } = &subject.tiering.analysis;
+    let analysis = &subject.tiering.analysis;
+    let flow = &analysis.flow;
     if !region.is_whole()
-        && let Ok(interface) = Interface::compute(source, flow, liveness, &region)
+        && let Ok(interface) = Interface::compute(source, flow, analysis.liveness(source), &region)
     {
         return Ok((region, Some(interface)));
     }
@@ -103,7 +104,8 @@ pub(crate) fn function(subject: Subject<'_>, formed: &Formed) -> Result<Code, Co
     let func = match &formed.interface {
         None => source.clone(),
         Some(interface) => {
-            let Analysis { flow, liveness, .. } = &subject.tiering.analysis;
+            let analysis = &subject.tiering.analysis;
+            let (flow, liveness) = (&analysis.flow, analysis.liveness(source));
             let mut pruned = prune_function(source, flow, liveness, &formed.region, interface)?;
             name_side_calls(&mut pruned, formed)?;
             pruned.function
@@ -130,9 +132,10 @@ pub(crate) fn continuation(
     let missing = TransformError::Missing {
         what: "interface of a continuation",
     };
-    let interface = tiering.interface_of(formed).ok_or(missing)?;
+    let interface = tiering.interface_of(&body.source, formed).ok_or(missing)?;
     let unit = side.unit;
-    let Analysis { flow, liveness, .. } = &tiering.analysis;
+    let flow = &tiering.analysis.flow;
+    let liveness = tiering.analysis.liveness(&body.source);
     let Extracted {
         function: mut continuation,
         reentry,

@@ -9,10 +9,12 @@
 use crate::code::codemap::CodeUnit;
 use crate::code::error::CompileError;
 use crate::config::Mode;
+use crate::config::faults::Stage;
 use crate::context::Inner;
 use crate::pacing;
-use crate::pipeline::compile::{Code, compile};
-use crate::pipeline::instrument::instrument;
+use crate::pipeline::compile::{Code, compile, fault};
+use crate::pipeline::instrument::{Survey, instrument};
+use crate::pipeline::probe::{Probed, probed};
 use crate::reclaim::{forget_hooks, forget_regions};
 use crate::units::function::{Body, FunctionUnit};
 use crate::units::tiering::Baseline;
@@ -79,7 +81,12 @@ fn counted(
     function: &FunctionUnit,
     body: &Arc<Body>,
 ) -> Result<Baseline, CompileError> {
-    let instrumented = instrument(engine, function, body);
+    fault(engine, Stage::Transform, &function.name)?;
+    let survey = match probed(engine, function, body, Survey::of(&body.source)?)? {
+        Probed::Version(baseline) => return Ok(*baseline),
+        Probed::Refused(survey) => survey,
+    };
+    let instrumented = instrument(engine, function, body, *survey);
     let (func, tiering) = instrumented.inspect_err(|_| forget_regions(engine, body))?;
     let origin = body.origin(function, CodeUnit::Function);
     let origin = origin.with_location_numbers(tiering.location_numbers.as_ref());

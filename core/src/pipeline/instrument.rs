@@ -1,5 +1,10 @@
 //! Tier 0: a function with hooks at its loops, and counters.
 //!
+//! ```text
+//!   CLIF ── survey ──▶ loops, weights ──┬── probes, templates (`probe`)
+//!                                       └── interfaces, hooks in CLIF (`instrument`) ──▶ Cranelift
+//! ```
+//!
 //! Invariants:
 //!
 //! * Every natural loop has a hook, or a typed reason why it has none.
@@ -9,11 +14,10 @@
 use crate::code::codemap::LocationNumbers;
 use crate::code::error::{CompileError, MemoryError};
 use crate::config::detection::Detection;
-use crate::config::faults::Stage;
 use crate::context::Inner;
-use crate::pacing::weigh;
+use crate::pacing::{Weights, weigh};
 use crate::passes::instrument::{self, Plan, indirect_calls};
-use crate::pipeline::compile::fault;
+use crate::passes::layout::CounterLayout;
 use crate::pipeline::optimize::wants;
 use crate::units::counters::Counters;
 use crate::units::function::{Body, FunctionUnit};
@@ -22,65 +26,165 @@ use crate::units::part::NEVER;
 use crate::units::samples::FunctionSamples;
 use crate::units::table::Unit;
 use crate::units::tiering::{Analysis, HotState, LoopHook, TierState, Tiering, known_counts};
-use cranelift_codegen::ir::Function;
+use cranelift_codegen::ir::{Function, Inst};
 use regraft_executor::locks::write;
 use regraft_executor::slots::OwnedSlot;
 use regraft_optimizer::Pass;
-use regraft_outliner::{Hook, Interface, OutlineError, hookable_loop};
-use regraft_regions::{Counting, Flow, Liveness, LoopForest, LoopId, Region, estimate};
+use regraft_outliner::{Hook, Interface, MAX_LEVELS, OutlineError};
+use regraft_regions::{
+    Counting, Flow, Frequencies, LoopForest, LoopId, Placement, Region, estimate,
+};
 use std::sync::{Arc, Mutex, OnceLock};
+
+/// What tier 0 needs to know of a function, whoever makes its code.
+pub(crate) struct Survey {
+    pub analysis: Analysis,
+    /// The loops that may get a hook, as whole regions, by number.
+    pub loops: Vec<(LoopId, Region)>,
+    refused: Vec<(LoopId, OutlineError)>,
+    frequencies: Frequencies,
+    weights: Weights,
+}
+
+impl Survey {
+    /// Looks at the control flow of a function, and at nothing that lives there.
+    ///
+    /// # Errors
+    ///
+    /// CLIF that is malformed.
+    pub fn of(func: &Function) -> Result<Self, CompileError> {
+        let flow = Flow::compute(func).map_err(OutlineError::from)?;
+        let forest = LoopForest::compute(func, &flow);
+        let frequencies = estimate(func, &flow, &forest);
+        let weights = weigh(func, &flow, &forest, &frequencies);
+        let (mut loops, mut refused) = (vec![], vec![]);
+        for loop_id in forest.loops() {
+            match whole_loop(func, &flow, &forest, loop_id) {
+                Ok(region) => loops.push((loop_id, region)),
+                Err(reason) => refused.push((loop_id, reason)),
+            }
+        }
+        Ok(Self {
+            analysis: Analysis::new(flow, forest),
+            loops,
+            refused,
+            frequencies,
+            weights,
+        })
+    }
+
+    /// Where tier 0 counts beside loops and calls.
+    pub fn placement(&self, engine: &Inner, func: &Function) -> Placement {
+        let flow = &self.analysis.flow;
+        let known = known_counts(flow, self.loops.iter().map(|(_, region)| region));
+        let counting = counting(engine, self.weights.function.instructions);
+        regraft_regions::place(func, flow, &self.frequencies, &known, counting)
+    }
+
+    /// What tiering up needs; the counters are armed.
+    pub fn tiering(
+        self,
+        engine: &Inner,
+        hooks: Vec<LoopHook>,
+        placement: Option<Placement>,
+        layout: CounterLayout,
+    ) -> Result<Tiering, CompileError> {
+        let counters = Counters::new(&engine.arena, layout, hooks.len())?;
+        let (calls, executions) = if engine.tiers_up() {
+            let config = &engine.config;
+            (
+                config.thresholds.entries.into(),
+                config.thresholds.loops.into(),
+            )
+        } else {
+            (NEVER, NEVER)
+        };
+        counters.arm_entry(calls);
+        for hook in 0..hooks.len() {
+            counters.arm_hook(hook, executions);
+        }
+        let mut state = TierState::default();
+        state.hooks.resize_with(hooks.len(), HotState::default);
+        let samples = match engine.config.detection {
+            Detection::Sampling(sampling) => Some(FunctionSamples::new(sampling, hooks.len())),
+            Detection::Counters => None,
+        };
+        Ok(Tiering {
+            analysis: self.analysis,
+            hooks,
+            refused: self.refused,
+            placement,
+            targets: vec![],
+            counters,
+            frame: None,
+            samples,
+            location_numbers: None,
+            weights: self.weights,
+            saved_use: OnceLock::new(),
+            state: Mutex::new(state),
+        })
+    }
+}
+
+/// A loop as a region, unless too many others are nested in it.
+fn whole_loop(
+    func: &Function,
+    flow: &Flow,
+    forest: &LoopForest,
+    loop_id: LoopId,
+) -> Result<Region, OutlineError> {
+    let (levels, limit) = (forest.height(loop_id), MAX_LEVELS);
+    if levels > limit {
+        return Err(OutlineError::TooDeep { levels, limit });
+    }
+    Ok(Region::whole_loop(func, flow, forest, loop_id)?)
+}
 
 /// The CLIF of a function's tier 0, and what tiering up needs; its counters are armed.
 pub(crate) fn instrument(
     engine: &Inner,
     function: &FunctionUnit,
     body: &Arc<Body>,
+    mut survey: Survey,
 ) -> Result<(Function, Tiering), CompileError> {
     let func = &body.source;
-    fault(engine, Stage::Transform, &function.name)?;
-    let flow = Flow::compute(func).map_err(OutlineError::from)?;
-    let loops = LoopForest::compute(func, &flow);
-    let liveness = Liveness::compute(func, &flow);
-    let analysis = Analysis {
-        flow,
+    let mut interfaces = vec![];
+    let Survey {
+        analysis,
         loops,
-        liveness,
-    };
-    let mut hooks = vec![];
-    let mut refused = vec![];
-    for loop_id in analysis.loops.loops() {
-        let Analysis {
-            flow,
-            loops,
-            liveness,
-        } = &analysis;
-        match hookable_loop(func, flow, loops, liveness, loop_id) {
-            Ok((region, interface)) => hooks.push((loop_id, region, interface)),
-            Err(reason) => refused.push((loop_id, reason)),
+        refused,
+        ..
+    } = &mut survey;
+    let liveness = analysis.liveness(func);
+    loops.retain(|(loop_id, region)| {
+        let interface = Interface::compute(func, &analysis.flow, liveness, region);
+        match interface {
+            Ok(interface) => interfaces.push(interface),
+            Err(reason) => {
+                refused.push((*loop_id, reason));
+                return false;
+            }
         }
-    }
-    let hooks = allocate_regions(engine, function, body, hooks)?;
-
-    let frequencies = estimate(func, &analysis.flow, &analysis.loops);
-    let weights = weigh(func, &analysis.flow, &analysis.loops, &frequencies);
-    let known = known_counts(&analysis.flow, hooks.iter().map(|hook| &hook.region));
-    let counting = counting(engine, weights.function.instructions);
-    let count = || regraft_regions::place(func, &analysis.flow, &frequencies, &known, counting);
-    let placement = (engine.config.detection == Detection::Counters).then(count);
+        true
+    });
+    refused.sort_by_key(|refused| refused.0);
+    let hooks = allocate_regions(engine, function, body, &survey.loops)?;
+    let counts = engine.config.detection == Detection::Counters;
+    let placement = counts.then(|| survey.placement(engine, func));
     let targets = match placement {
-        Some(_) if wants(engine, Pass::Devirtualize) => indirect_calls(func),
-        _ => vec![],
+        Some(_) => noted_targets(engine, func),
+        None => vec![],
     };
-    let spliced: Vec<Hook<'_>> = hooks
-        .iter()
-        .map(|hook| Hook {
+    let spliced = hooks.iter().zip(&interfaces);
+    let spliced: Vec<Hook<'_>> = spliced
+        .map(|(hook, interface)| Hook {
             region: &hook.region,
-            interface: &hook.interface,
+            interface,
         })
         .collect();
     let units: Vec<u32> = hooks.iter().map(|hook| hook.unit).collect();
     let plan = Plan {
-        flow: &analysis.flow,
+        flow: &survey.analysis.flow,
         hooks: &spliced,
         hook_units: &units,
         placement: placement.as_ref(),
@@ -98,40 +202,22 @@ pub(crate) fn instrument(
     });
     let (numbered, location_numbers) = numbered.unzip();
     let (instrumented, layout) = instrument::instrument(numbered.as_ref().unwrap_or(func), &plan)?;
-    let counters = Counters::new(&engine.arena, layout, hooks.len())?;
-    let (calls, executions) = if engine.tiers_up() {
-        let config = &engine.config;
-        (
-            config.thresholds.entries.into(),
-            config.thresholds.loops.into(),
-        )
-    } else {
-        (NEVER, NEVER)
-    };
-    counters.arm_entry(calls);
-    for hook in 0..hooks.len() {
-        counters.arm_hook(hook, executions);
+    for (hook, interface) in hooks.iter().zip(interfaces) {
+        // Nobody else knows the hook yet.
+        let _ = hook.interface.set(Ok(interface));
     }
-    let mut state = TierState::default();
-    state.hooks.resize_with(hooks.len(), HotState::default);
-    let samples = match engine.config.detection {
-        Detection::Sampling(sampling) => Some(FunctionSamples::new(sampling, hooks.len())),
-        Detection::Counters => None,
-    };
-    let tiering = Tiering {
-        analysis,
-        hooks,
-        refused,
-        placement,
-        targets,
-        counters,
-        samples,
-        location_numbers,
-        weights,
-        saved_use: OnceLock::new(),
-        state: Mutex::new(state),
-    };
+    let mut tiering = survey.tiering(engine, hooks, placement, layout)?;
+    tiering.location_numbers = location_numbers;
+    tiering.targets = targets;
     Ok((instrumented, tiering))
+}
+
+/// The indirect calls whose targets tier 0 notes.
+pub(crate) fn noted_targets(engine: &Inner, func: &Function) -> Vec<Inst> {
+    match wants(engine, Pass::Devirtualize) {
+        true => indirect_calls(func),
+        false => vec![],
+    }
 }
 
 /// What tier 0 counts in a function of so many instructions.
@@ -146,17 +232,17 @@ fn counting(engine: &Inner, instructions: usize) -> Counting {
 }
 
 /// Gives each hook's region a unit with an empty slot.
-fn allocate_regions(
+pub(crate) fn allocate_regions(
     engine: &Inner,
     function: &FunctionUnit,
     body: &Arc<Body>,
-    hooks: Vec<(LoopId, Region, Interface)>,
+    loops: &[(LoopId, Region)],
 ) -> Result<Vec<LoopHook>, CompileError> {
     let mut units = write(&engine.units);
     let owner = units.function(function.unit).cloned();
     let owner = owner.ok_or(CompileError::Replaced)?;
-    let mut allocated = Vec::with_capacity(hooks.len());
-    for (hook, (loop_id, region, interface)) in hooks.into_iter().enumerate() {
+    let mut allocated = Vec::with_capacity(loops.len());
+    for (hook, (loop_id, region)) in loops.iter().enumerate() {
         let unit = units.number().ok_or(MemoryError::Units)?;
         let slot = OwnedSlot::empty(&engine.slots, unit)?;
         let region_unit = Unit::Region {
@@ -167,11 +253,12 @@ fn allocate_regions(
         };
         units.insert(unit, region_unit);
         allocated.push(LoopHook {
-            loop_id,
-            region,
-            interface,
+            loop_id: *loop_id,
+            region: region.clone(),
+            interface: OnceLock::new(),
             unit,
             slot: Releasable::new(slot),
+            takeover: Releasable::default(),
         });
     }
     Ok(allocated)

@@ -48,6 +48,7 @@ pub(crate) fn publish(engine: &Inner, subject: Subject<'_>, version: Version, fo
         return;
     }
     engine.happened_to(EventKind::Published, function, tiering, part);
+    tiering.let_take_over(part);
     tiering.open(part);
     let body = || Arc::clone(body);
     match (replaced, part) {

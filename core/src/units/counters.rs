@@ -118,6 +118,13 @@ impl Counters {
         self.counted(hook + 1, self.layout.countdown(hook))
     }
 
+    /// Says what takes over at a hook from now on: complete code, of which the instruction caches know.
+    pub fn succeed(&self, hook: usize, address: usize) {
+        self.with_cell(self.layout.successor(hook), |cell| {
+            cell.store((address as u64).cast_signed(), Ordering::Release);
+        });
+    }
+
     fn arm(&self, index: usize, offset: i32, amount: u64) {
         let mut armed = self.armed(index);
         self.each_copy(offset, |cell| countdown::arm(cell, &mut armed, amount));

@@ -23,6 +23,7 @@ use regraft_regions::{
     ExitKind, Flow, FunctionProfile, Known, Liveness, LoopForest, LoopId, Measured, Placement,
     Region, SkipReason, Transfer, reconstruct,
 };
+use regraft_template::FrameMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// The first version of a function.
@@ -40,11 +41,14 @@ pub(crate) struct LoopHook {
     pub loop_id: LoopId,
     /// The whole loop; its scope is what the interface was computed from.
     pub region: Region,
-    pub interface: Interface,
+    /// The interface of the region, or why it can have none, once somebody has asked.
+    pub interface: OnceLock<Result<Interface, OutlineError>>,
     /// The region's unit.
     pub unit: u32,
     /// The unit's slot, until the code that loads it is reclaimed.
     pub slot: Releasable<OwnedSlot>,
+    /// The code by which the region takes over, where tier 0 was made by templates.
+    pub takeover: Releasable<Version>,
 }
 
 /// Analyses, counters and state of an instrumented function.
@@ -60,6 +64,8 @@ pub(crate) struct Tiering {
     /// The indirect calls whose targets tier 0 notes.
     pub targets: Vec<Inst>,
     pub counters: Counters,
+    /// Where tier 0's values are, if it was made by templates.
+    pub frame: Option<FrameMap>,
     /// What was seen of tier 0, where it does not count.
     pub samples: Option<FunctionSamples>,
     /// What the source locations of tier 0 are, if not the client's or blocks.
@@ -74,12 +80,28 @@ pub(crate) struct Tiering {
 /// How far the target of an indirect call has to be ahead. Of a call that was executed thousands of times, fewer would be chance.
 const LEAST_LEAD: u64 = 16;
 
-/// What is computed once from a function's CLIF.
+/// What is computed from a function's CLIF: once, and liveness when somebody asks.
 #[derive(Debug)]
 pub(crate) struct Analysis {
     pub flow: Flow,
     pub loops: LoopForest,
-    pub liveness: Liveness,
+    liveness: OnceLock<Liveness>,
+}
+
+impl Analysis {
+    pub fn new(flow: Flow, loops: LoopForest) -> Self {
+        Self {
+            flow,
+            loops,
+            liveness: OnceLock::new(),
+        }
+    }
+
+    /// What is live in `func`, which the other analyses are of.
+    pub fn liveness(&self, func: &Function) -> &Liveness {
+        self.liveness
+            .get_or_init(|| Liveness::compute(func, &self.flow))
+    }
 }
 
 /// What has become of a function's hot parts.
@@ -167,14 +189,38 @@ impl Tiering {
         let found = self
             .refused
             .binary_search_by_key(&loop_id, |refused| refused.0);
-        found.ok().map(|at| &self.refused[at].1)
+        let refused = found.ok().map(|at| &self.refused[at].1);
+        refused.or_else(|| {
+            let hook = &self.hooks[self.hook_of(loop_id)?];
+            hook.interface.get()?.as_ref().err()
+        })
+    }
+
+    /// The interface of a hook's region.
+    ///
+    /// # Errors
+    ///
+    /// The reason why it can have none.
+    pub fn interface(&self, func: &Function, hook: usize) -> Result<&Interface, OutlineError> {
+        let LoopHook {
+            region, interface, ..
+        } = &self.hooks[hook];
+        let computed = interface.get_or_init(|| {
+            let Analysis { flow, .. } = &self.analysis;
+            Interface::compute(func, flow, self.analysis.liveness(func), region)
+        });
+        computed.as_ref().map_err(Clone::clone)
     }
 
     /// The interface of a formed region.
-    pub fn interface_of<'a>(&'a self, formed: &'a Formed) -> Option<&'a Interface> {
+    pub fn interface_of<'a>(
+        &'a self,
+        func: &Function,
+        formed: &'a Formed,
+    ) -> Option<&'a Interface> {
         match (&formed.interface, formed.part) {
             (Some(interface), _) => Some(interface),
-            (None, HotPart::Loop(hook)) => Some(&self.hooks[hook].interface),
+            (None, HotPart::Loop(hook)) => self.interface(func, hook).ok(),
             (None, HotPart::Function) => None,
         }
     }

@@ -230,7 +230,8 @@ impl Asm {
         Some(self.bytes)
     }
 
-    fn place(&self, label: Label) -> Option<u32> {
+    /// Where a label is, if it is bound.
+    pub fn place(&self, label: Label) -> Option<u32> {
         let place = self.labels.get(label.0 as usize).copied();
         place.filter(|&place| place != UNBOUND)
     }

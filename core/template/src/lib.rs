@@ -26,11 +26,13 @@
 mod abi;
 mod asm;
 mod lower;
+mod probes;
 mod refusal;
 mod state;
 mod survey;
 mod target;
 
-pub use lower::{Code, Frame, SymbolRef, compile};
+pub use lower::{Code, Frame, SymbolName, SymbolRef, compile};
+pub use probes::{Countdown, Edge, FrameMap, Leave, LoopProbe, Probes, Site, TargetProbe};
 pub use refusal::Refusal;
 pub use target::Target;

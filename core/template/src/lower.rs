@@ -9,15 +9,17 @@
 //!
 //! Not here: what templates share about registers (`state`).
 
+use self::probe::Plan;
 use crate::abi::{Abi, Place};
 use crate::asm::{Label, Mem, Reg, Size};
+use crate::probes::{FrameMap, Probes};
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::survey::{BlockInfo, Origin, Survey};
 use crate::target::Target;
 use cranelift_codegen::ir::{
     Block, ExternalName, Function, GlobalValueData, Inst, InstructionData, Opcode, SourceLoc,
-    TrapCode, Type, Value, types,
+    TrapCode, Type, UserExternalName, Value, types,
 };
 
 mod call;
@@ -27,6 +29,7 @@ mod divide;
 mod float;
 mod integer;
 mod memory;
+mod probe;
 
 /// Machine code of a function, and what is open in it.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +46,8 @@ pub struct Code {
     pub frame: Frame,
     /// Start and end of jump tables, by start: distances of 32 bits from the start.
     pub tables: Vec<(u32, u32)>,
+    /// Where values are at the probes, if there are any.
+    pub map: Option<FrameMap>,
 }
 
 /// The frame of a function: `push rbp` is its first instruction, and `mov rbp, rsp` its second.
@@ -62,12 +67,21 @@ pub struct SymbolRef {
     /// Where they are.
     pub offset: u32,
     /// Whose address.
-    pub name: ExternalName,
+    pub name: SymbolName,
     /// What is added to it.
     pub addend: i64,
 }
 
-/// The code of a function.
+/// Something that has an address.
+#[derive(Clone, Debug)]
+pub enum SymbolName {
+    /// A name of the function's.
+    Source(ExternalName),
+    /// A name of the probes'.
+    Probe(UserExternalName),
+}
+
+/// The code of a function, with probes where they are wanted.
 ///
 /// # Requires
 ///
@@ -80,7 +94,7 @@ pub struct SymbolRef {
 /// # Complexity
 ///
 /// O(values + instructions + block arguments).
-pub fn compile(func: &Function, target: &Target) -> Result<Code, Refusal> {
+pub fn compile(func: &Function, target: &Target, probes: Option<&Probes>) -> Result<Code, Refusal> {
     if func.stack_limit.is_some() || !func.dynamic_stack_slots.is_empty() {
         return Err(Refusal::StackSlot);
     }
@@ -90,10 +104,12 @@ pub fn compile(func: &Function, target: &Target) -> Result<Code, Refusal> {
     let abi = Abi::of(&func.signature)?;
     let Survey {
         values,
-        blocks,
+        mut blocks,
         order,
         pinned,
     } = Survey::of(func)?;
+    let probes = probes.map(|probes| Plan::new(probes, &mut blocks));
+    let probes = probes.transpose()?;
     let mut state = State::new(values);
     let labels = (0..blocks.len()).map(|_| state.asm.label()).collect();
     let mut lower = Lower {
@@ -115,6 +131,8 @@ pub fn compile(func: &Function, target: &Target) -> Result<Code, Refusal> {
         here: SourceLoc::default(),
         callees: vec![],
         frame: Frame::default(),
+        probes,
+        own_symbols: vec![],
     };
     let frame = lower.prologue()?;
     for (index, &block) in order.iter().enumerate() {
@@ -158,6 +176,10 @@ struct Lower<'a> {
     /// Where the addresses of callees go.
     callees: Vec<(u32, ExternalName)>,
     frame: Frame,
+    /// What is counted, and where other code takes over.
+    probes: Option<Plan<'a>>,
+    /// Where the addresses go of what probes name.
+    own_symbols: Vec<(u32, UserExternalName)>,
 }
 
 /// The prologue's instruction that takes the frame.
@@ -187,7 +209,11 @@ impl Lower<'_> {
             self.frame.saved.extend(reg.dwarf().map(|reg| (reg, home)));
         }
         self.frame.saved_at = self.state.asm.here();
+        if self.probes.is_some() {
+            self.state.house_pinned()?;
+        }
         self.state.place_slots(self.func)?;
+        self.count_call();
         Ok(FramePatch { immediate, resume })
     }
 
@@ -240,6 +266,7 @@ impl Lower<'_> {
         if self.func.layout.entry_block() == Some(block) {
             self.parameters(block)?;
         }
+        self.count_block(block);
         for inst in self.func.layout.block_insts(block) {
             let location = self.func.srcloc(inst);
             let start = self.state.asm.here();
@@ -267,6 +294,7 @@ impl Lower<'_> {
     }
 
     fn finish(mut self, frame: FramePatch) -> Result<Code, Refusal> {
+        let map = self.finish_probes()?;
         for (label, code, location) in std::mem::take(&mut self.traps) {
             let start = self.state.asm.here();
             self.state.asm.bind(label);
@@ -306,12 +334,19 @@ impl Lower<'_> {
             let (name, addend) = self.symbol(inst)?;
             symbols.push(SymbolRef {
                 offset,
-                name,
+                name: SymbolName::Source(name),
                 addend,
             });
         }
         let callees = std::mem::take(&mut self.callees);
-        symbols.extend(callees.into_iter().map(|(offset, name)| SymbolRef {
+        let own_symbols = std::mem::take(&mut self.own_symbols);
+        let callees = callees
+            .into_iter()
+            .map(|(offset, name)| (offset, SymbolName::Source(name)));
+        let own = own_symbols
+            .into_iter()
+            .map(|(offset, name)| (offset, SymbolName::Probe(name)));
+        symbols.extend(callees.chain(own).map(|(offset, name)| SymbolRef {
             offset,
             name,
             addend: 0,
@@ -323,6 +358,7 @@ impl Lower<'_> {
             locations: self.locations,
             symbols,
             frame: self.frame,
+            map,
         })
     }
 

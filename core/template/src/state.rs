@@ -86,6 +86,11 @@ impl State {
         Ok(Mem::at(Reg::RBP, disp))
     }
 
+    /// Offsets of stack slots from the frame pointer, by number.
+    pub fn slots(&self) -> &[i32] {
+        &self.slots
+    }
+
     pub fn info(&self, value: Value) -> &ValueInfo {
         &self.values[value.as_u32() as usize]
     }

@@ -28,7 +28,7 @@ fn parse(text: &str) -> Function {
 }
 
 fn compiled(text: &str) -> Option<Result<Code, Refusal>> {
-    Some(compile(&parse(text), &target()?))
+    Some(compile(&parse(text), &target()?, None))
 }
 
 /// A function of one operation on values of the given type.
@@ -124,7 +124,7 @@ fn what_has_no_template_is_refused_by_name() {
     let Some(target) = target() else {
         return;
     };
-    let refused = |text: &str| compile(&parse(text), &target).err();
+    let refused = |text: &str| compile(&parse(text), &target, None).err();
     let two = |ty: &str, op: &str| of(&format!("{op} v0, v1"), &format!("{ty}, {ty}"), ty);
     assert_eq!(
         refused(&two("i128", "iadd")),

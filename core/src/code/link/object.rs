@@ -3,9 +3,10 @@
 //! Not here: the addresses of names ([`super::relocate`]), and where the code goes ([`super::place`]).
 
 use cranelift_codegen::binemit::{CodeOffset, Reloc};
-use cranelift_codegen::ir::{ExternalName, Function};
+use cranelift_codegen::ir::{ExternalName, Function, UserExternalName};
 use cranelift_codegen::{CompiledCode, FinalizedRelocTarget};
 use cranelift_module::{ModuleReloc, ModuleRelocTarget};
+use regraft_template::SymbolName;
 use std::fmt;
 
 /// Machine code whose names have no addresses yet.
@@ -77,7 +78,12 @@ impl ObjectCode {
         let relocations = code.symbols.into_iter().map(|symbol| Relocation {
             kind: Reloc::Abs8,
             offset: symbol.offset,
-            target: target(&FinalizedRelocTarget::ExternalName(symbol.name), func),
+            target: match symbol.name {
+                SymbolName::Source(name) => target(&FinalizedRelocTarget::ExternalName(name), func),
+                SymbolName::Probe(UserExternalName { namespace, index }) => {
+                    Target::Name(ModuleRelocTarget::user(namespace, index))
+                }
+            },
             addend: symbol.addend,
         });
         Self {

@@ -8,7 +8,7 @@ use cranelift_codegen::settings::{self, Flags};
 use cranelift_codegen::verify_function;
 use regraft_outliner::Hook;
 use regraft_outliner::hookable_loop;
-use regraft_regions::{Counting, Flow, Liveness, LoopForest, Site, estimate, place};
+use regraft_regions::{Counting, Flow, LoopForest, Site, estimate, place};
 use std::fmt::Write;
 
 fn check(name: &str, clif: &str) {
@@ -27,12 +27,7 @@ fn check_with(name: &str, clif: &str, counting: bool, copies: u32) {
     let func = cranelift_reader::parse_functions(clif).unwrap().remove(0);
     let flow = Flow::compute(&func).unwrap();
     let loops = LoopForest::compute(&func, &flow);
-    let liveness = Liveness::compute(&func, &flow);
-    let analysis = Analysis {
-        flow,
-        loops,
-        liveness,
-    };
+    let analysis = Analysis::new(flow, loops);
     let hooked: Vec<_> = analysis
         .loops
         .loops()
@@ -41,7 +36,7 @@ fn check_with(name: &str, clif: &str, counting: bool, copies: u32) {
                 &func,
                 &analysis.flow,
                 &analysis.loops,
-                &analysis.liveness,
+                analysis.liveness(&func),
                 id,
             )
             .ok()

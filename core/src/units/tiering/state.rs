@@ -103,6 +103,15 @@ impl Tiering {
         }
     }
 
+    /// Lets the published region of a part take over at its header.
+    pub(crate) fn let_take_over(&self, part: HotPart) {
+        if let HotPart::Loop(hook) = part
+            && let Some(entry) = self.hooks[hook].takeover.with(|version| version.entry)
+        {
+            self.counters.succeed(hook, entry);
+        }
+    }
+
     pub(crate) fn arm(&self, part: HotPart, amount: u64) {
         match part {
             HotPart::Loop(hook) => self.counters.arm_hook(hook, amount),

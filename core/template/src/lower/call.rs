@@ -30,6 +30,9 @@ impl Lower<'_> {
         if tail && (abi.stack_bytes != 0 || self.abi.stack_bytes != 0) {
             return Err(Refusal::Signature);
         }
+        if let Callee::Value(value) = callee {
+            self.note_target(inst, value)?;
+        }
         let mut passed: Vec<(Value, Passed)> = args.into_iter().zip(abi.params).collect();
         if let Callee::Value(value) = callee {
             // No parameter is passed there.

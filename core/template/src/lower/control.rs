@@ -4,6 +4,7 @@
 
 use super::{Lower, size_of};
 use crate::asm::{Alu, Cond, Label, Reg, Size};
+use crate::probes::Edge;
 use crate::refusal::Refusal;
 use cranelift_codegen::ir::condcodes::{CondCode, FloatCC, IntCC};
 use cranelift_codegen::ir::{BlockArg, BlockCall, Inst, InstructionData, Opcode, Value, types};
@@ -20,14 +21,14 @@ impl Lower<'_> {
     pub(super) fn control(&mut self, inst: Inst, opcode: Opcode) -> Result<(), Refusal> {
         match self.func.dfg.insts[inst] {
             InstructionData::Jump { destination, .. } => {
-                self.edge(&destination)?;
+                self.edge(Edge { inst, index: 0 }, &destination)?;
                 self.jump_unless_next(&destination);
                 self.may_inherit(&[destination]);
                 Ok(())
             }
             InstructionData::Brif { blocks, .. } => {
                 let condition = self.arg(inst, 0)?;
-                self.branch(condition, &blocks[0], &blocks[1])?;
+                self.branch(inst, condition, &blocks[0], &blocks[1])?;
                 self.may_inherit(&blocks);
                 Ok(())
             }
@@ -79,15 +80,17 @@ impl Lower<'_> {
         }
     }
 
-    fn has_args(&self, call: &BlockCall) -> bool {
-        call.len(&self.func.dfg.value_lists) != 0
+    /// Whether something is to be done on an edge.
+    fn has_code(&self, edge: Edge, call: &BlockCall) -> bool {
+        call.len(&self.func.dfg.value_lists) != 0 || self.has_steps(edge)
     }
 
-    /// Copies an edge's arguments to the parameters of its block; changes no register that holds a value, nor flags.
+    /// Counts an edge, and copies its arguments to the parameters of its block; changes no register that holds a value.
     ///
     /// All copies happen at once, so to speak: an argument that is itself a parameter of that block is read before it
     /// is written, by way of the frame where there are several.
-    fn edge(&mut self, call: &BlockCall) -> Result<(), Refusal> {
+    fn edge(&mut self, edge: Edge, call: &BlockCall) -> Result<(), Refusal> {
+        self.take_steps(edge);
         let pool = &self.func.dfg.value_lists;
         let params = self.func.dfg.block_params(call.block(pool));
         let mut copies: Vec<(Value, Value)> = vec![];
@@ -137,30 +140,33 @@ impl Lower<'_> {
 
     fn branch(
         &mut self,
+        inst: Inst,
         condition: Value,
         then: &BlockCall,
         otherwise: &BlockCall,
     ) -> Result<(), Refusal> {
         let test = self.test(condition)?;
-        let falls_through = self.is_next(then) && !self.has_args(otherwise);
-        if !self.has_args(then) && !falls_through {
+        let (taken, not) = (Edge { inst, index: 0 }, Edge { inst, index: 1 });
+        let otherwise_is_plain = !self.has_code(not, otherwise);
+        let falls_through = self.is_next(then) && otherwise_is_plain;
+        if !self.has_code(taken, then) && !falls_through {
             let target = self.target(then);
             self.branch_true(test, target);
-            self.edge(otherwise)?;
+            self.edge(not, otherwise)?;
             self.jump_unless_next(otherwise);
-        } else if !self.has_args(otherwise) {
+        } else if otherwise_is_plain {
             let target = self.target(otherwise);
             self.branch_false(test, target);
-            self.edge(then)?;
+            self.edge(taken, then)?;
             self.jump_unless_next(then);
         } else {
             let not_taken = self.state.asm.label();
             self.branch_false(test, not_taken);
-            self.edge(then)?;
+            self.edge(taken, then)?;
             let target = self.target(then);
             self.state.asm.jmp(target);
             self.state.asm.bind(not_taken);
-            self.edge(otherwise)?;
+            self.edge(not, otherwise)?;
             self.jump_unless_next(otherwise);
         }
         Ok(())
@@ -221,12 +227,13 @@ impl Lower<'_> {
         asm.jmp_reg(Reg::R11);
         asm.bind(start);
         let place = asm.here();
-        let mut edges = vec![(default, table.default_block())];
-        for &entry in table.as_slice() {
-            let label = match self.has_args(&entry) {
+        let edge = |index| Edge { inst, index };
+        let mut edges = vec![(default, edge(0), table.default_block())];
+        for (index, &entry) in (1..).zip(table.as_slice()) {
+            let label = match self.has_code(edge(index), &entry) {
                 true => {
                     let label = self.state.asm.label();
-                    edges.push((label, entry));
+                    edges.push((label, edge(index), entry));
                     label
                 }
                 false => self.target(&entry),
@@ -234,10 +241,10 @@ impl Lower<'_> {
             self.state.asm.table_entry(place, label);
         }
         self.state.used(index);
-        for (label, edge) in edges {
+        for (label, edge, call) in edges {
             self.state.asm.bind(label);
-            self.edge(&edge)?;
-            let target = self.target(&edge);
+            self.edge(edge, &call)?;
+            let target = self.target(&call);
             self.state.asm.jmp(target);
         }
         Ok(())
