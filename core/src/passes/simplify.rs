@@ -13,8 +13,8 @@
 //! The pass itself, which is Cranelift's.
 
 use cranelift_codegen::Context;
-use cranelift_codegen::entity::EntitySet;
-use cranelift_codegen::ir::{Block, BlockArg, BlockCall, Function};
+use cranelift_codegen::entity::{EntitySet, SecondaryMap};
+use cranelift_codegen::ir::{Block, BlockArg, BlockCall, Function, Value};
 use cranelift_codegen::isa::TargetIsa;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -68,12 +68,16 @@ fn drop_arguments(func: &mut Function, before: &Function, block: Block) {
     }
 }
 
-/// Whether a block with parameters is branched to from a block that does not come before it: other parameters the front
-/// end knew how to avoid. False for functions that are not well formed.
+/// Whether a parameter of a block that is branched to from behind, in the order of the layout, gets one value beside itself:
+/// other parameters the front end knew how to avoid. False for functions that are not well formed.
+///
+/// Where control flow is reducible, that there is no such parameter means that none is constant by way of others either
+/// (M. Braun et al., "Simple and Efficient Construction of Static Single Assignment Form", CC 2013, section 4).
 fn may_have_constant_parameters(func: &Function) -> bool {
     let dfg = &func.dfg;
     let mut before: EntitySet<Block> = EntitySet::new();
-    let mut found = false;
+    let mut headers: EntitySet<Block> = EntitySet::new();
+    let mut passed: SecondaryMap<Value, Passed> = SecondaryMap::new();
     for block in func.layout.blocks() {
         before.insert(block);
         let last = func.layout.last_inst(block);
@@ -86,10 +90,32 @@ fn may_have_constant_parameters(func: &Function) -> bool {
             if !func.layout.is_block_inserted(to) {
                 return false;
             }
-            found |= before.contains(to) && !dfg.block_params(to).is_empty();
+            if before.contains(to) {
+                headers.insert(to);
+            }
+            let params = dfg.block_params(to).iter();
+            for (&param, arg) in params.zip(call.args(&dfg.value_lists)) {
+                let arg = arg.as_value().map(|arg| dfg.resolve_aliases(arg));
+                passed[param] = match (passed[param], arg) {
+                    (passed, Some(arg)) if arg == param => passed,
+                    (Passed::Nothing, Some(arg)) => Passed::One(arg),
+                    (Passed::One(same), Some(arg)) if arg == same => Passed::One(same),
+                    _ => Passed::Several,
+                };
+            }
         }
     }
-    found
+    let mut params = headers.iter().flat_map(|block| dfg.block_params(block));
+    params.any(|&param| matches!(passed[param], Passed::One(_)))
+}
+
+/// What branches pass for a parameter, beside the parameter itself.
+#[derive(Clone, Copy, Default)]
+enum Passed {
+    #[default]
+    Nothing,
+    One(Value),
+    Several,
 }
 
 #[cfg(test)]
