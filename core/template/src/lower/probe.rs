@@ -94,7 +94,7 @@ impl State {
         Ok(())
     }
 
-    /// Pinned values, their registers and homes.
+    /// The registers that values are pinned to, and the homes of those; looks at every value.
     fn pinned(&self) -> Vec<(Reg, Mem)> {
         let pinned = self.values.iter().filter(|info| info.pinned);
         let housed = pinned.filter_map(|info| Some((info.reg?, Mem::at(Reg::RBP, info.home))));
@@ -228,13 +228,14 @@ impl Lower<'_> {
             return Ok(None);
         };
         let (probes, calls, loops) = (plan.probes, plan.calls, plan.loops.clone());
+        let pinned = self.state.pinned();
         if let Some(below) = calls {
             self.tell_of_calls(below, &probes.calls)?;
         }
         for (probe, below) in probes.loops.iter().zip(loops) {
             if let Some(below) = below {
                 let start = self.state.asm.here();
-                self.hand_over(below, probe.successor, &probe.countdown);
+                self.hand_over(below, probe.successor, &probe.countdown, &pinned);
                 let first = self.func.layout.first_inst(probe.header);
                 let location = first.map(|inst| self.func.srcloc(inst));
                 self.locate(start, location.unwrap_or_default());
@@ -322,8 +323,13 @@ impl Lower<'_> {
         asm.call_reg(Reg::R11);
     }
 
-    fn hand_over(&mut self, below: Below, successor: i32, countdown: &Countdown) {
-        let pinned = self.state.pinned();
+    fn hand_over(
+        &mut self,
+        below: Below,
+        successor: i32,
+        countdown: &Countdown,
+        pinned: &[(Reg, Mem)],
+    ) {
         let nobody = self.state.asm.label();
         self.state.asm.bind(below.probe);
         self.counters();
@@ -331,12 +337,12 @@ impl Lower<'_> {
         asm.load(Reg::R11, Mem::at(Reg::R11, successor));
         asm.test(Size::Q, Reg::R11, Reg::R11);
         asm.jcc(Cond::E, nobody);
-        for &(reg, home) in &pinned {
+        for &(reg, home) in pinned {
             asm.store(home, reg);
         }
         asm.mov(ARGUMENT, Reg::RBP);
         asm.call_reg(Reg::R11);
-        for &(reg, home) in &pinned {
+        for &(reg, home) in pinned {
             asm.load(reg, home);
         }
         asm.jmp_reg(RESUME);
