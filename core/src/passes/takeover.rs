@@ -286,3 +286,6 @@ impl Maker<'_> {
 fn flags() -> MemFlagsData {
     MemFlagsData::trusted()
 }
+
+#[cfg(test)]
+mod tests;
