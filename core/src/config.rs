@@ -173,7 +173,7 @@ impl Default for Config {
             templates: true,
             observe: Observe::default(),
             executor: Executor::default(),
-            optimizer: Optimizer::off(),
+            optimizer: Optimizer::default(),
             thresholds: Thresholds::default(),
             workers: Workers::default(),
             memory: Memory::default(),
