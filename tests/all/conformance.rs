@@ -16,12 +16,12 @@ use regraft_command::clif::{Effect, Program, Target, TestFile, Verdict, Wrapping
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The figures of plain cranelift-jit 0.135.8, on x86-64, AArch64 and RISC-V.
+/// The figures of plain cranelift-jit 0.135.8, on x86-64 and AArch64; those of RISC-V are counted in the files.
 const FILES: usize = 203;
-const APPLICABLE_FILES: usize = [152, 173, 0][MACHINE];
-const PAIRS: usize = [320, 193, 0][MACHINE];
-const FUNCTIONS: usize = [1939, 1240, 0][MACHINE];
-const RUN_COMMANDS: usize = [12_999, 7560, 0][MACHINE];
+const APPLICABLE_FILES: usize = [152, 173, 179][MACHINE];
+const PAIRS: usize = [320, 193, 371][MACHINE];
+const FUNCTIONS: usize = [1939, 1240, 2245][MACHINE];
+const RUN_COMMANDS: usize = [12_999, 7560, 14_226][MACHINE];
 const MACHINE: usize =
     cfg!(target_arch = "aarch64") as usize + 2 * cfg!(target_arch = "riscv64") as usize;
 
