@@ -122,7 +122,7 @@ fn what_is_missing_is_found() {
         ["no LICENSE in its folder"]
     );
     let undocumented = defects(&whole, without("README.md"));
-    assert_eq!(undocumented.len(), 2, "{undocumented:?}");
+    assert_eq!(undocumented.len(), 4, "{undocumented:?}");
     let relative = |path: &Path| read(path).map(|text| text + "[map](ARCHITECTURE.md)");
     assert_eq!(
         defects(&whole, relative),
