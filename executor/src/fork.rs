@@ -12,7 +12,7 @@
 //! Invariants:
 //!
 //! * A lock of the library is held, something is made that others wait for, and a slot's word changes, in a
-//!   [`section`](crate::section) only. A fork waits until no other
+//!   [`section`] only. A fork waits until no other
 //!   thread is in one, and none begins before it is over. So no lock is held by a thread that does not exist in the
 //!   child, and code that a slot leads to in the child is in the copy.
 //! * Without a copy, the child never writes to code memory: it fails to compile with

@@ -8,7 +8,9 @@
 //! Without the feature `disassembly`, the bytes as such.
 
 use cranelift_codegen::ir::Function;
-use regraft_template::{Code, SymbolName};
+use regraft_template::Code;
+#[cfg(feature = "disassembly")]
+use regraft_template::SymbolName;
 #[cfg(feature = "disassembly")]
 use std::collections::BTreeMap;
 

@@ -46,6 +46,10 @@ pub struct Wanted {
 
 /// How callers' frames are found from code, as who made it says.
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    not(feature = "debug"),
+    expect(dead_code, reason = "only debuggers and unwinders read it")
+)]
 pub enum Unwind {
     /// Cranelift's unwind information.
     Cranelift(UnwindInfo),

@@ -104,7 +104,7 @@ pub enum TableCodeKind {
 
 impl TableCodeKind {
     /// How far the stack pointer is from where the caller of the code left it, if that does not change: bytes. Of
-    /// stubs, see [`PUSHED_FROM`].
+    /// stubs, see `PUSHED_FROM`.
     pub fn pushed(self) -> usize {
         match self {
             Self::LazyThunk => LAZY_PUSHES,
