@@ -177,25 +177,17 @@ pub(crate) fn forget_regions(engine: &Inner, body: &Arc<Body>) {
     });
 }
 
-/// Gives back the units and slots of hooks that nobody knows yet.
-pub(crate) fn forget_loop_hooks(engine: &Inner, hooks: &[LoopHook]) {
+/// Takes the units of hooks out of the table.
+pub(crate) fn forget_units(engine: &Inner, hooks: &[LoopHook]) {
     let mut units = write(&engine.units);
     for hook in hooks {
         units.remove(hook.unit);
-    }
-    drop(units);
-    for hook in hooks {
-        drop(hook.slot.take());
     }
 }
 
 /// Gives back the units and slots of all hooks.
 pub(crate) fn forget_hooks(engine: &Inner, tiering: &Tiering) {
-    let mut units = write(&engine.units);
-    for hook in &tiering.hooks {
-        units.remove(hook.unit);
-    }
-    drop(units);
+    forget_units(engine, &tiering.hooks);
     // Publication looks for the slot under the same lock.
     let _state = tiering.state();
     for hook in &tiering.hooks {

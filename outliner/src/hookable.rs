@@ -15,18 +15,17 @@ use regraft_regions::{Flow, Liveness, LoopForest, LoopId, Region};
 /// trips and the least to gain.
 pub const MAX_LEVELS: u32 = 64;
 
-/// The region of a loop and its interface, or the reason why it can have no hook.
+/// The region of a loop, whatever lives there, or the reason why it can have no hook.
 ///
 /// # Errors
 ///
-/// `TooDeep` beyond [`MAX_LEVELS`]; else as `Region::whole_loop` and [`Interface::compute`].
-pub fn hookable_loop(
+/// `TooDeep` beyond [`MAX_LEVELS`]; else as `Region::whole_loop`.
+pub fn whole_loop(
     func: &Function,
     flow: &Flow,
     loops: &LoopForest,
-    liveness: &Liveness,
     loop_id: LoopId,
-) -> Result<(Region, Interface), OutlineError> {
+) -> Result<Region, OutlineError> {
     let levels = loops.height(loop_id);
     if levels > MAX_LEVELS {
         return Err(OutlineError::TooDeep {
@@ -34,7 +33,22 @@ pub fn hookable_loop(
             limit: MAX_LEVELS,
         });
     }
-    let region = Region::whole_loop(func, flow, loops, loop_id)?;
+    Ok(Region::whole_loop(func, flow, loops, loop_id)?)
+}
+
+/// The region of a loop and its interface, or the reason why it can have no hook.
+///
+/// # Errors
+///
+/// As [`whole_loop`] and [`Interface::compute`].
+pub fn hookable_loop(
+    func: &Function,
+    flow: &Flow,
+    loops: &LoopForest,
+    liveness: &Liveness,
+    loop_id: LoopId,
+) -> Result<(Region, Interface), OutlineError> {
+    let region = whole_loop(func, flow, loops, loop_id)?;
     let interface = Interface::compute(func, flow, liveness, &region)?;
     Ok((region, interface))
 }

@@ -70,7 +70,7 @@ pub use checker::{
 pub use edges::at_edge;
 pub use error::{ErrorClass, OutlineError};
 pub use extract::{Extracted, extract_continuation, extract_region};
-pub use hookable::{MAX_LEVELS, hookable_loop};
+pub use hookable::{MAX_LEVELS, hookable_loop, whole_loop};
 pub use interface::{
     ExitInterface, Interface, LiveOut, LiveOutSource, MAX_INTERFACE_VALUES, MAX_LEAVING_VALUES,
     Param, ParamSource, edge_args,

@@ -30,7 +30,7 @@ use cranelift_codegen::ir::{Function, Inst};
 use regraft_executor::locks::write;
 use regraft_executor::slots::OwnedSlot;
 use regraft_optimizer::Pass;
-use regraft_outliner::{Hook, Interface, MAX_LEVELS, OutlineError};
+use regraft_outliner::{Hook, Interface, OutlineError, whole_loop};
 use regraft_regions::{
     Counting, Flow, Frequencies, LoopForest, LoopId, Placement, Region, estimate,
 };
@@ -124,20 +124,6 @@ impl Survey {
             state: Mutex::new(state),
         })
     }
-}
-
-/// A loop as a region, unless too many others are nested in it.
-fn whole_loop(
-    func: &Function,
-    flow: &Flow,
-    forest: &LoopForest,
-    loop_id: LoopId,
-) -> Result<Region, OutlineError> {
-    let (levels, limit) = (forest.height(loop_id), MAX_LEVELS);
-    if levels > limit {
-        return Err(OutlineError::TooDeep { levels, limit });
-    }
-    Ok(Region::whole_loop(func, flow, forest, loop_id)?)
 }
 
 /// The CLIF of a function's tier 0, and what tiering up needs; its counters are armed.

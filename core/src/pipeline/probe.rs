@@ -15,7 +15,7 @@ use crate::context::Inner;
 use crate::passes::probes::probes;
 use crate::pipeline::compile::{check_reserve, fault, link};
 use crate::pipeline::instrument::{Survey, allocate_regions, noted_targets};
-use crate::reclaim::{forget_hooks, forget_loop_hooks, forget_regions};
+use crate::reclaim::{forget_hooks, forget_regions, forget_units};
 use crate::threads::background::compute;
 use crate::units::function::{Body, FunctionUnit};
 use crate::units::tiering::Baseline;
@@ -56,9 +56,10 @@ pub(crate) fn probed(
         generate_by_templates(&source.source, &isa, &target, &probes, check, wanted)
     });
     let made = made.unwrap_or(Err(CompileError::Stopped));
-    let made = made.inspect_err(|_| forget_loop_hooks(engine, &hooks))?;
+    // Nobody else knows the hooks yet: their slots go with them.
+    let made = made.inspect_err(|_| forget_units(engine, &hooks))?;
     let Some((generated, frame)) = made else {
-        forget_loop_hooks(engine, &hooks);
+        forget_units(engine, &hooks);
         return Ok(Probed::Refused(Box::new(survey)));
     };
     let tiering = survey.tiering(engine, hooks, Some(placement), layout);

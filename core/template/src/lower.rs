@@ -209,7 +209,7 @@ impl Lower<'_> {
             self.frame.saved.extend(reg.dwarf().map(|reg| (reg, home)));
         }
         self.frame.saved_at = self.state.asm.here();
-        if self.probes.is_some() {
+        if self.hands_over() {
             self.state.house_pinned()?;
         }
         self.state.place_slots(self.func)?;

@@ -135,6 +135,12 @@ impl Lower<'_> {
         }
     }
 
+    /// Whether other code can run in the function's place.
+    pub(super) fn hands_over(&self) -> bool {
+        let plan = self.probes.as_ref();
+        plan.is_some_and(|plan| !plan.probes.loops.is_empty())
+    }
+
     /// Whether something is done on an edge beside passing arguments.
     pub(super) fn has_steps(&self, edge: Edge) -> bool {
         let Some(plan) = &self.probes else {
@@ -228,10 +234,13 @@ impl Lower<'_> {
             return Ok(None);
         };
         let (probes, calls, loops) = (plan.probes, plan.calls, plan.loops.clone());
-        let pinned = self.state.pinned();
         if let Some(below) = calls {
             self.tell_of_calls(below, &probes.calls)?;
         }
+        if !self.hands_over() {
+            return Ok(Some(FrameMap::default()));
+        }
+        let pinned = self.state.pinned();
         for (probe, below) in probes.loops.iter().zip(loops) {
             if let Some(below) = below {
                 let start = self.state.asm.here();
