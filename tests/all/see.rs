@@ -216,7 +216,7 @@ fn a_trace_has_what_happened_by_thread() {
     );
 }
 
-/// Each division waits for the one before.
+/// Each division waits for the one before: seconds, where a bar is shown after one.
 const LONG: &str = "
 function %long(i64) -> i64 {
 block0(v0: i64):
@@ -232,7 +232,7 @@ block2:
     v7 = iconst.i64 0
     return v7
 }
-; run: %long(200000000) == 0
+; run: %long(1000000000) == 0
 ";
 
 #[test]
