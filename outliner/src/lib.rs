@@ -79,7 +79,7 @@ pub use legality::check_blocks;
 pub use prune::prune_function;
 pub use remap::{Remap, Target};
 pub use residual::residual;
-pub use splice::{Hook, HookBlocks, OsrCheck, UNREACHABLE_TRAP, splice};
+pub use splice::{Hook, HookBlocks, OsrCheck, UNREACHABLE_TRAP, dispatch, splice};
 pub use tables::{SideTable, tabulate_side_exits};
 
 use cranelift_codegen::ir::Function;

@@ -294,8 +294,8 @@ pub(crate) fn carried_by(
     })
 }
 
-/// Ends the call block with a branch on the exit number.
-fn dispatch(cursor: &mut FuncCursor<'_>, number: Value, targets: &[BlockCall]) {
+/// Ends the block behind a region's call with a branch on the number of the exit; there is a target for each, in order.
+pub fn dispatch(cursor: &mut FuncCursor<'_>, number: Value, targets: &[BlockCall]) {
     let args = |cursor: &FuncCursor<'_>, call: &BlockCall| -> (Block, Vec<BlockArg>) {
         let pool = &cursor.func.dfg.value_lists;
         (call.block(pool), call.args(pool).collect())

@@ -84,6 +84,34 @@ impl From<GenerateError> for CompileError {
     }
 }
 
+impl Generated {
+    /// What templates made of `func`, since `start`.
+    fn of_template(
+        tier: u8,
+        code: regraft_template::Code,
+        func: &Function,
+        wanted: Wanted,
+        start: Instant,
+    ) -> Self {
+        let instructions = instruction_count(func);
+        Self {
+            tier,
+            tables: CodeTables::of_template(&code),
+            text: CodeText::of_template(func, &code, wanted.texts),
+            unwind: (wanted.frames).then(|| Unwind::Templates(code.frame.clone())),
+            code: ObjectCode::of_template(code, func),
+            instructions_before: instructions,
+            instructions_after: instructions,
+            compile_time: start.elapsed(),
+        }
+    }
+}
+
+fn verify(func: &Function, isa: &OwnedTargetIsa) -> Result<(), CompileError> {
+    let verified = cranelift_codegen::verify_function(func, &**isa);
+    verified.map_err(|errors| CompileError::from(CheckFailure::Verifier(Arc::new(errors))))
+}
+
 /// Compiles the function of `context`, which keeps what the code generator made of it.
 ///
 /// # Errors
@@ -100,26 +128,21 @@ pub fn generate(
 ) -> Result<Generated, GenerateError> {
     let start = Instant::now();
     if check {
-        let verified = cranelift_codegen::verify_function(&context.func, &**isa);
-        verified.map_err(|errors| CompileError::from(CheckFailure::Verifier(Arc::new(errors))))?;
+        verify(&context.func, isa)?;
     }
     let instructions_before = instruction_count(&context.func);
     reach_far(&mut context.func);
-    let text = CodeText::before(context, wanted.texts);
     // What there are no templates for is Cranelift's.
     if let Some(code) = template.and_then(|target| from_templates(&context.func, target, None)) {
-        let unwind = wanted.frames.then(|| Unwind::Templates(code.frame.clone()));
-        return Ok(Generated {
+        return Ok(Generated::of_template(
             tier,
-            tables: CodeTables::of_template(&code),
-            text: text.map(|text| text.after_templates(context, &code)),
-            code: ObjectCode::of_template(code, &context.func),
-            instructions_before,
-            instructions_after: instructions_before,
-            compile_time: start.elapsed(),
-            unwind,
-        });
+            code,
+            &context.func,
+            wanted,
+            start,
+        ));
     }
+    let text = CodeText::before(context, wanted.texts);
     let compiled = catch_unwind(AssertUnwindSafe(|| {
         context
             .compile(&**isa, control)
@@ -191,25 +214,13 @@ pub(crate) fn generate_by_templates(
 ) -> Result<Option<(Generated, FrameMap)>, CompileError> {
     let start = Instant::now();
     if check {
-        let verified = cranelift_codegen::verify_function(func, &**isa);
-        verified.map_err(|errors| CompileError::from(CheckFailure::Verifier(Arc::new(errors))))?;
+        verify(func, isa)?;
     }
     let Some(mut code) = from_templates(func, target, Some(probes)) else {
         return Ok(None);
     };
     let map = code.map.take().unwrap_or_default();
-    let unwind = wanted.frames.then(|| Unwind::Templates(code.frame.clone()));
-    let instructions = instruction_count(func);
-    let generated = Generated {
-        tier: 0,
-        tables: CodeTables::of_template(&code),
-        text: CodeText::of_templates(func, &code, wanted.texts),
-        code: ObjectCode::of_template(code, func),
-        instructions_before: instructions,
-        instructions_after: instructions,
-        compile_time: start.elapsed(),
-        unwind,
-    };
+    let generated = Generated::of_template(0, code, func, wanted, start);
     Ok(Some((generated, map)))
 }
 

@@ -30,23 +30,20 @@ impl CodeText {
         })
     }
 
-    /// What templates made of it: nothing in between has a text.
-    pub fn after_templates(
-        self,
-        context: &mut Context,
-        code: &regraft_template::Code,
-    ) -> Box<CodeReport> {
-        context.want_disasm = self.want_disasm;
-        by_templates(self.clif, code, &context.func)
-    }
-
-    /// What templates made of `func`, if that is wanted.
-    pub fn of_templates(
+    /// What templates made of `func`, if that is wanted: nothing in between has a text.
+    pub fn of_template(
         func: &Function,
         code: &regraft_template::Code,
         texts: Texts,
     ) -> Option<Box<CodeReport>> {
-        (texts == Texts::Keep).then(|| by_templates(plain(func), code, func))
+        (texts == Texts::Keep).then(|| {
+            let clif = plain(func);
+            Box::new(CodeReport {
+                optimized: clif.clone(),
+                clif,
+                machine: disassemble(code, func),
+            })
+        })
     }
 
     /// What became of it; the context is as it was.
@@ -60,14 +57,6 @@ impl CodeText {
             machine,
         })
     }
-}
-
-fn by_templates(clif: String, code: &regraft_template::Code, func: &Function) -> Box<CodeReport> {
-    Box::new(CodeReport {
-        optimized: clif.clone(),
-        clif,
-        machine: disassemble(code, func),
-    })
 }
 
 /// A function without source locations: they are not the client's only, and take half of the line.

@@ -20,12 +20,12 @@ use crate::passes::names;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
     AbiParam, Block, BlockArg, BlockCall, ExternalName, Function, GlobalValueData, Inst,
-    InstBuilder, InstructionData, JumpTableData, MemFlagsData, Opcode, Signature, StackSlot,
-    TrapCode, Type, UserExternalName, Value,
+    InstBuilder, InstructionData, MemFlagsData, Opcode, Signature, StackSlot, Type,
+    UserExternalName, Value,
 };
 use cranelift_codegen::isa::CallConv;
 use regraft_outliner::{
-    ExitInterface, Interface, LiveOutSource, OutlineError, ParamSource, UNREACHABLE_TRAP, edge_args,
+    ExitInterface, Interface, LiveOutSource, OutlineError, ParamSource, dispatch, edge_args,
 };
 use regraft_regions::{ExitKind, Flow};
 use regraft_template::FrameMap;
@@ -95,7 +95,10 @@ pub(crate) fn take_over(
         maker.cursor.func.layout.append_block(block);
         exits.push(block);
     }
-    maker.dispatch(number, &exits);
+    let pool = &mut maker.cursor.func.dfg.value_lists;
+    let targets = exits.iter().map(|&block| BlockCall::new(block, [], pool));
+    let targets: Vec<BlockCall> = targets.collect();
+    dispatch(&mut maker.cursor, number, &targets);
     for (exit, block) in interface.exits.iter().zip(exits) {
         maker.cursor.goto_bottom(block);
         let offset = maker.exit(exit, &results)?;
@@ -185,33 +188,6 @@ impl Maker<'_> {
     fn store(&mut self, value: Value, home: i32) {
         let frame = self.frame;
         self.cursor.ins().store(flags(), value, frame, home);
-    }
-
-    /// Branches on the number of the exit, from 1.
-    fn dispatch(&mut self, number: Value, exits: &[Block]) {
-        let call = |cursor: &mut FuncCursor<'_>, block: Block| {
-            BlockCall::new(block, [], &mut cursor.func.dfg.value_lists)
-        };
-        match *exits {
-            [] => {
-                let code = TrapCode::unwrap_user(UNREACHABLE_TRAP);
-                self.cursor.ins().trap(code);
-            }
-            [only] => {
-                self.cursor.ins().jump(only, &[]);
-            }
-            [ref before @ .., last] => {
-                let index = self.cursor.ins().iadd_imm_s(number, -1);
-                let before: Vec<BlockCall> = before
-                    .iter()
-                    .map(|&block| call(&mut self.cursor, block))
-                    .collect();
-                let last = call(&mut self.cursor, last);
-                let table = JumpTableData::new(last, &before);
-                let table = self.cursor.func.create_jump_table(table);
-                self.cursor.ins().br_table(index, table);
-            }
-        }
     }
 
     /// Puts into the frame what tier 0 needs behind the exit; returns the offset in its code.
