@@ -1,4 +1,4 @@
-//! The function by which a region takes over from the templates' code of tier 0.
+//! On-stack replacement (OSR) entry: the function by which a region takes over from tier 0 made by templates.
 //!
 //! ```text
 //!   tier 0, at the header ── frame pointer ──▶ take over: load live-ins from the frame

@@ -1,4 +1,4 @@
-//! Tier 0 by templates: nothing of what it counts is in CLIF.
+//! Tier 0 by templates, which emit counters and OSR checks themselves: no instrumented CLIF is made.
 //!
 //! A region that gets hot later takes over by the frame (`takeover`): values and interfaces are looked at then, and for the
 //! loops that got hot only.

@@ -1,4 +1,4 @@
-//! The code by which a region takes over from tier 0 that templates made: compiled with the region, once for each hook.
+//! Compiles the OSR entry by which a region takes over from tier 0 made by templates: with the hook's first region, once.
 //!
 //! Invariants:
 //!

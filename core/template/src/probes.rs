@@ -1,4 +1,5 @@
-//! What a function counts while it runs, and where other code can take over from it: input and output of generation.
+//! Counters and on-stack replacement (OSR): what a function counts while it runs, and where other code can take over from it.
+//! [`Probes`] are an input of code generation, the [`FrameMap`] is an output.
 //!
 //! ```text
 //!   header:  countdown -= 1; below zero? ──▶ probe: successor = cell; none? ──▶ tell the runtime ──┐
