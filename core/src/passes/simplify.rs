@@ -13,6 +13,7 @@
 //! The pass itself, which is Cranelift's.
 
 use cranelift_codegen::Context;
+use cranelift_codegen::entity::packed_option::PackedOption;
 use cranelift_codegen::entity::{EntitySet, SecondaryMap};
 use cranelift_codegen::ir::{Block, BlockArg, BlockCall, Function, Value};
 use cranelift_codegen::isa::TargetIsa;
@@ -68,54 +69,108 @@ fn drop_arguments(func: &mut Function, before: &Function, block: Block) {
     }
 }
 
-/// Whether a parameter of a block that is branched to from behind, in the order of the layout, gets one value beside itself:
-/// other parameters the front end knew how to avoid. False for functions that are not well formed.
+/// How many times [`may_have_constant_parameters`] goes over the parameters before it leaves the answer to the pass itself.
+const ROUNDS: usize = 8;
+
+/// Whether a parameter of a block that is branched to from behind, in the order of the layout, always has one value:
+/// other constant parameters the front end knew how to avoid. Also true where it would take long to tell; false for
+/// functions that are not well formed.
 ///
 /// Where control flow is reducible, that there is no such parameter means that none is constant by way of others either
 /// (M. Braun et al., "Simple and Efficient Construction of Static Single Assignment Form", CC 2013, section 4).
 fn may_have_constant_parameters(func: &Function) -> bool {
+    let Some(mut passed) = passed(func) else {
+        return false;
+    };
+    if passed.headers.is_empty() {
+        return false;
+    }
+    passed.pairs.sort_unstable_by_key(|&(param, _)| param);
+    let mut same_as: SecondaryMap<Value, PackedOption<Value>> = SecondaryMap::new();
+    for _ in 0..ROUNDS {
+        let mut changed = false;
+        for pairs in passed.pairs.chunk_by(|(one, _), (other, _)| one == other) {
+            let param = pairs[0].0;
+            if same_as[param].is_some() {
+                continue;
+            }
+            if let Some(value) = only_value(pairs, &mut same_as) {
+                if passed.headers.contains(param) {
+                    return true;
+                }
+                same_as[param] = PackedOption::from(value);
+                changed = true;
+            }
+        }
+        if !changed {
+            return false;
+        }
+    }
+    true
+}
+
+/// What the branches of a function pass.
+struct Passed {
+    /// Each parameter with what each branch passes for it, in no order: a value, aliases resolved, or what a call returns or throws.
+    pairs: Vec<(Value, Option<Value>)>,
+    /// The parameters of blocks that are branched to from behind.
+    headers: EntitySet<Value>,
+}
+
+/// What the branches of `func` pass, if it is well formed as far as that needs.
+fn passed(func: &Function) -> Option<Passed> {
     let dfg = &func.dfg;
     let mut before: EntitySet<Block> = EntitySet::new();
-    let mut headers: EntitySet<Block> = EntitySet::new();
-    let mut passed: SecondaryMap<Value, Passed> = SecondaryMap::new();
+    let mut headers: EntitySet<Value> = EntitySet::new();
+    let mut pairs = Vec::new();
     for block in func.layout.blocks() {
         before.insert(block);
-        let last = func.layout.last_inst(block);
-        let Some(last) = last.filter(|&last| dfg.insts[last].opcode().is_terminator()) else {
-            return false;
-        };
+        let last = func.layout.last_inst(block)?;
+        if !dfg.insts[last].opcode().is_terminator() {
+            return None;
+        }
         let calls = dfg.insts[last].branch_destination(&dfg.jump_tables, &dfg.exception_tables);
         for call in calls {
             let to = call.block(&dfg.value_lists);
             if !func.layout.is_block_inserted(to) {
-                return false;
+                return None;
             }
-            if before.contains(to) {
-                headers.insert(to);
-            }
-            let params = dfg.block_params(to).iter();
-            for (&param, arg) in params.zip(call.args(&dfg.value_lists)) {
+            for (&param, arg) in dfg.block_params(to).iter().zip(call.args(&dfg.value_lists)) {
+                if before.contains(to) {
+                    headers.insert(param);
+                }
                 let arg = arg.as_value().map(|arg| dfg.resolve_aliases(arg));
-                passed[param] = match (passed[param], arg) {
-                    (passed, Some(arg)) if arg == param => passed,
-                    (Passed::Nothing, Some(arg)) => Passed::One(arg),
-                    (Passed::One(same), Some(arg)) if arg == same => Passed::One(same),
-                    _ => Passed::Several,
-                };
+                pairs.push((param, arg));
             }
         }
     }
-    let mut params = headers.iter().flat_map(|block| dfg.block_params(block));
-    params.any(|&param| matches!(passed[param], Passed::One(_)))
+    Some(Passed { pairs, headers })
 }
 
-/// What branches pass for a parameter, beside the parameter itself.
-#[derive(Clone, Copy, Default)]
-enum Passed {
-    #[default]
-    Nothing,
-    One(Value),
-    Several,
+/// The one value that `pairs` pass for their parameter, beside the parameter itself, if it is one. `same_as` says which
+/// parameters are known to be another value; chains in it are made shorter.
+fn only_value(
+    pairs: &[(Value, Option<Value>)],
+    same_as: &mut SecondaryMap<Value, PackedOption<Value>>,
+) -> Option<Value> {
+    let mut only = None;
+    for &(param, arg) in pairs {
+        let mut arg = arg?;
+        while let Some(next) = same_as[arg].expand() {
+            if let Some(after) = same_as[next].expand() {
+                same_as[arg] = after.into();
+            }
+            arg = next;
+        }
+        if arg == param {
+            continue;
+        }
+        if only.is_some_and(|only| only != arg) {
+            return None;
+        }
+        only = Some(arg);
+    }
+    only
 }
 
 #[cfg(test)]

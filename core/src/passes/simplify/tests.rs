@@ -36,6 +36,30 @@ fn what_goes_round_a_nest_unchanged_is_no_parameter() {
     assert!(text.contains("block2(v5: i32):"), "{text}");
 }
 
+/// A loop's variable that does not change, but goes round by way of blocks where other variables meet.
+#[test]
+fn what_a_loop_gets_by_way_of_another_block_is_no_parameter() {
+    let text = simplified(
+        "function %f(i32, i32) -> i32 {
+        block0(v0: i32, v1: i32):
+            jump block1(v0, v1)
+        block1(v2: i32, v3: i32):
+            v4 = isub v2, v3
+            brif v4, block2(v4, v3), block3(v2, v3)
+        block2(v5: i32, v6: i32):
+            brif v5, block4(v5, v6), block3(v5, v6)
+        block3(v7: i32, v8: i32):
+            jump block4(v7, v8)
+        block4(v9: i32, v10: i32):
+            brif v9, block1(v9, v10), block5
+        block5:
+            return v10
+        }",
+    );
+    assert!(text.contains("block1(v2: i32):"), "{text}");
+    assert!(text.contains("block4(v9: i32):"), "{text}");
+}
+
 #[test]
 fn a_function_without_loops_is_not_looked_at() {
     let text = "function %f(i32) -> i32 fast {
