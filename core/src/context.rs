@@ -8,9 +8,10 @@ use crate::code::isa::TierIsas;
 use crate::config::detection::Detection;
 use crate::config::{CompileMode, Config, Mode, Pacing};
 use crate::error::Error;
+use crate::observe::account::{Account, InPhase};
 use crate::observe::{Event, Observer};
 use crate::pacing::{PRUNE_AFTER, PRUNE_FROM};
-use crate::report::EventKind;
+use crate::report::{EventKind, Phase};
 use crate::threads::workers::Workers;
 use crate::units::function::{FunctionId, FunctionUnit};
 use crate::units::part::HotPart;
@@ -30,6 +31,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock};
 
 impl Inner {
+    /// The calling thread is in `phase` until what is returned is dropped.
+    pub fn enter(&self, phase: Phase) -> InPhase {
+        self.account.enter(phase)
+    }
+
     /// Something happened to a function.
     pub fn happened(&self, what: EventKind, function: &FunctionUnit) {
         let event = Event::new(what, &function.name, CodeUnit::Function);
@@ -78,6 +84,8 @@ pub(crate) struct Inner {
     pub generation: AtomicU64,
     pub reclaimer: Reclaimer,
     pub observer: Observer,
+    /// Where time goes.
+    pub account: Arc<Account>,
     /// What an earlier run has left.
     pub saved_profiles: Option<SavedProfiles>,
     /// Set where samples are wanted.

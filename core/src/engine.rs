@@ -27,7 +27,9 @@ use crate::define::resolvable::check_resolvable;
 use crate::enter::pinned;
 use crate::error::Error;
 use crate::observe::Observer;
+use crate::observe::account::Account;
 use crate::passes::names;
+use crate::report::{AccountReport, Phase};
 use crate::runtime::Callbacks;
 use crate::threads::workers::Workers;
 use crate::tiering::detect::want_samples;
@@ -128,8 +130,13 @@ impl Engine {
         units.insert(number, Unit::Runtime(Arc::new(runtime)));
         let reclaimer = Reclaimer::new(config.memory.reclamation);
         let saved_profiles = config.profile.clone().map(SavedProfiles::new);
+        let account: Arc<Account> = Arc::default();
         let inner = Arc::new(Inner {
-            workers: Workers::new(config.workers.threads, config.workers.priority),
+            workers: Workers::new(
+                config.workers.threads,
+                config.workers.priority,
+                Arc::clone(&account),
+            ),
             invoker: Invoker::in_session(
                 Arc::clone(&session),
                 Arc::clone(&codemap),
@@ -147,6 +154,7 @@ impl Engine {
             generation: AtomicU64::new(1),
             reclaimer,
             observer,
+            account,
             saved_profiles,
             wanted: OnceLock::new(),
         });
@@ -368,8 +376,14 @@ impl Engine {
         profile
     }
 
+    /// Where time has gone so far, by thread: the same as in the [report](Self::report).
+    pub fn account(&self) -> AccountReport {
+        self.inner.account.report()
+    }
+
     /// Waits until nothing is left to compile in the background.
     pub fn wait_idle(&self) {
+        let _waiting = self.inner.enter(Phase::Wait);
         self.inner.workers.wait_idle();
     }
 

@@ -92,6 +92,7 @@ cfg_if::cfg_if! {
             pub use crate::engine::elsewhere::{HOST_FUNCTION_FAILED, ProgramMemory, ProgramRange};
             #[cfg(feature = "remote")]
             pub use regraft_executor::remote::Program;
+            pub use regraft_executor::session::GoneCause;
         }
 
         /// What is known of an address in generated code.

@@ -18,6 +18,7 @@
 //! Not here: how a report is made of this ([`crate::report`]) or a page (`regraft-page`); the formats of profilers and
 //! debuggers (`regraft-symbols`).
 
+pub mod account;
 mod journal;
 mod symbols;
 

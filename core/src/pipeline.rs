@@ -37,6 +37,7 @@ use crate::pipeline::compile::{Code, compile};
 use crate::pipeline::continuation::make_formed;
 use crate::pipeline::publish::publish;
 use crate::reclaim::discard;
+use crate::report::Phase;
 use crate::units::formed::Formed;
 use crate::units::part::HotPart;
 use crate::units::subject::Subject;
@@ -61,7 +62,7 @@ pub(crate) fn whole_function(engine: &Inner, subject: Subject<'_>, region: Regio
     let part = HotPart::Function;
     let compiled = extract::prunable(subject, region).and_then(|(region, interface)| {
         let formed = make_formed(engine, subject, part, region, interface)?;
-        let code = extract::function(subject, &formed);
+        let code = extract::function(engine, subject, &formed);
         compile_formed(engine, formed, code)
     });
     conclude(engine, subject, part, compiled);
@@ -73,7 +74,10 @@ fn compile_formed(
     formed: Arc<Formed>,
     code: Result<Code, CompileError>,
 ) -> Result<(Arc<Formed>, Version), CompileError> {
-    let code = code.and_then(|code| inline::inline(engine, code));
+    let code = code.and_then(|code| {
+        let _optimizing = engine.enter(Phase::Optimize);
+        inline::inline(engine, code)
+    });
     match code.and_then(|code| compile(engine, code)) {
         Ok(version) => Ok((formed, version)),
         Err(error) => {

@@ -200,6 +200,7 @@ impl Forked for Inner {
     /// generated code.
     fn after_fork(&self) {
         self.workers.after_fork();
+        self.account.after_fork();
         self.reclaimer.epochs.after_fork();
         for function in self.functions() {
             if let Some(body) = function.body()

@@ -2,6 +2,7 @@
 //!
 //! Not here: how an engine makes one (`reporting`).
 
+mod account;
 mod detail;
 mod format;
 mod interface;
@@ -10,6 +11,7 @@ mod json;
 mod memory;
 mod names;
 
+pub use account::{AccountReport, Phase, ThreadReport};
 pub use detail::{BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport};
 pub use format::{
     ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, PartReport,

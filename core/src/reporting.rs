@@ -54,6 +54,7 @@ impl Engine {
             target: self.inner.isas.triple().to_string(),
             memory: report_memory(&self.memory()),
             workers: report_workers(self.inner.workers.figures()),
+            account: self.inner.account.report(),
             functions,
             events: self.inner.observer.events(),
         }

@@ -30,6 +30,7 @@ use crate::trap::{Fault, call_safely};
 use crate::{arch::Entered, symbols};
 use std::fmt;
 use std::io;
+use std::process::ExitStatus;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -38,10 +39,12 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum ExecutorError {
     /// The executor ended, was killed, or sent what it must not send; the connection is closed. A new executor can be had.
-    #[error("the executor is gone: {reason}")]
+    #[error("the executor is gone: {cause}{}", ending(*ended))]
     Gone {
         /// What was noticed first.
-        reason: Arc<str>,
+        cause: GoneCause,
+        /// How its process ended, if it was started here and has.
+        ended: Option<ExitStatus>,
     },
     /// The executor did not do what it was asked for, and goes on.
     #[error("the executor refused: {reason}")]
@@ -84,6 +87,48 @@ pub enum ExecutorError {
         /// What was asked for.
         what: &'static str,
     },
+}
+
+/// What was noticed of an executor that is gone.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GoneCause {
+    /// It has closed the connection, or has died.
+    #[error("the connection was closed")]
+    Closed,
+    /// It has not answered for so long that it is not waited for any more.
+    #[error("there was no answer in time")]
+    Late,
+    /// It sent what is no message.
+    #[error("{message}")]
+    Malformed {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// It sent a message that is not due.
+    #[error("it sent what is not due: {message}")]
+    Unexpected {
+        /// The message, or how it begins.
+        message: String,
+    },
+    /// It is of another version, or of another architecture.
+    #[error("it is of version {version} on {architecture:?}, not {} on {:?}", expected.0, expected.1)]
+    Incompatible {
+        /// The version of the protocol that it speaks.
+        version: u32,
+        /// Its architecture.
+        architecture: String,
+        /// What it should be.
+        expected: (u32, &'static str),
+    },
+    /// The operating system failed to send or receive.
+    #[error("{0}")]
+    System(Arc<io::Error>),
+}
+
+/// How a process ended, behind what was noticed.
+fn ending(ended: Option<ExitStatus>) -> String {
+    ended.map_or_else(String::new, |ended| format!(" ({ended})"))
 }
 
 impl ExecutorError {

@@ -1,7 +1,7 @@
 //! The report: valid by its schema, stable, and readable again.
 
 use crate::tiering::{eager_to_tier, engine};
-use regraft::report::REPORT_VERSION;
+use regraft::report::{Phase, REPORT_VERSION};
 use regraft::{Config, Detection, Engine, Mode, Observe, Report, Sampling};
 use serde_json::Value;
 use std::sync::Arc;
@@ -137,12 +137,39 @@ fn a_report_of_another_version_is_refused() {
     assert!(error.to_string().contains("version 9"), "{error}");
 }
 
+/// What was done shows as phases, which with the rest are the whole time.
+#[test]
+fn time_is_accounted_for() {
+    let report = busy_engine().report();
+    let [thread] = &*report.account.threads else {
+        panic!("one thread does it all: {:?}", report.account);
+    };
+    let done = [
+        Phase::Analyze,
+        Phase::Form,
+        Phase::Extract,
+        Phase::GenerateTier0,
+        Phase::GenerateTier1,
+        Phase::Link,
+    ];
+    for phase in done {
+        assert!(thread.phases.contains_key(&phase), "{phase:?}: {thread:?}");
+    }
+    let phases: u64 = thread.phases.values().sum();
+    let whole = phases + thread.rest_micros;
+    // Each is rounded down.
+    let rounding = Phase::ALL.len() as u64 + 1;
+    assert!(whole.abs_diff(thread.micros) <= rounding, "{thread:?}");
+    assert!(thread.micros <= report.account.micros, "{report:?}");
+}
+
 /// The whole report, less what the clock and the machine decide.
 #[test]
 fn report_snapshot() {
     let mut report = busy_engine().report();
     report.target = "[target]".to_string();
     report.memory = Default::default();
+    report.account = Default::default();
     for function in report.functions.values_mut() {
         function
             .compile_micros

@@ -17,6 +17,7 @@
 use crate::context::{Engine, Inner};
 use crate::define::definitions::define_now;
 use crate::error::Error;
+use crate::report::Phase;
 use crate::units::function::{FunctionId, FunctionUnit};
 use crate::units::lazy::Defined;
 use regraft_executor::locks::lock;
@@ -79,7 +80,9 @@ pub(crate) fn define_pending(engine: &Arc<Inner>, function: &FunctionUnit) {
     let Some(definition) = closure.take() else {
         return;
     };
+    let defining = engine.enter(Phase::Define);
     let made = catch_unwind(AssertUnwindSafe(definition));
+    drop(defining);
     let failure = match made {
         Ok(Ok(func)) => {
             let id = FunctionId::from_u32(function.unit);

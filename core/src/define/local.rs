@@ -33,6 +33,7 @@ use crate::pipeline::first::starts_at_speed;
 use crate::pipeline::instrument::{Survey, instrument};
 use crate::pipeline::optimize::{optimize, promote};
 use crate::reclaim::{forget_hooks, forget_regions, free};
+use crate::report::Phase;
 use crate::units::copies::Copies;
 use crate::units::function::References;
 use crate::units::function::{Body, FunctionUnit};
@@ -89,6 +90,7 @@ pub(crate) fn prepare(
     context: &mut Context,
     control: &mut ControlPlane,
 ) -> Result<Prepared, GenerateError> {
+    let _analyzing = engine.enter(Phase::Analyze);
     check_reserve(engine)?;
     let fixed = needs_fixed_code(&context.func);
     let mut source = context.func.clone();

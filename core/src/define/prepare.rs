@@ -10,6 +10,7 @@ use crate::define::numbering::number_references;
 use crate::error::Error;
 use crate::passes::simplify::remove_constant_parameters;
 use crate::pipeline::optimize::promote;
+use crate::report::Phase;
 use crate::units::copies::Copies;
 use crate::units::function::{Body, FunctionUnit};
 use crate::units::made::Made;
@@ -23,6 +24,7 @@ pub(crate) fn prepare(
     function: &FunctionUnit,
     mut func: Function,
 ) -> Result<Arc<Body>, Error> {
+    let _analyzing = engine.enter(Phase::Analyze);
     if function.signature != func.signature {
         return Err(Error::IncompatibleSignature {
             function: function.name.clone(),

@@ -18,7 +18,7 @@ use crate::context::Inner;
 use crate::observe::{Complete, Event};
 use crate::pipeline::addresses::address_of;
 use crate::pipeline::optimize::optimize;
-use crate::report::EventKind;
+use crate::report::{EventKind, Phase};
 use crate::threads::background::compute;
 use crate::units::version::{Version, link_version};
 use cranelift_codegen::Context;
@@ -84,11 +84,15 @@ pub(crate) fn compile_from_reserve(engine: &Inner, code: Code) -> Result<Version
     let start = Instant::now();
     let summary = match tier {
         0 => Summary::default(),
-        _ => optimize(engine, &name, &mut func)?,
+        _ => {
+            let _optimizing = engine.enter(Phase::Optimize);
+            optimize(engine, &name, &mut func)?
+        }
     };
     let optimizing = start.elapsed();
     let context = &mut Context::for_function(func);
     let generated = generate(engine, tier, &name, context, true, &mut Default::default())?;
+    let _linking = engine.enter(Phase::Link);
     let allocation = allocate(&engine.arena, &generated.code)?;
     let version = link(engine, allocation, &origin, generated, &own)?;
     version.code.with(|code| code.kept = kept);
@@ -118,6 +122,7 @@ pub(crate) fn generate(
     templates: bool,
     control: &mut ControlPlane,
 ) -> Result<Generated, GenerateError> {
+    let _generating = engine.enter(Phase::generating(tier));
     // All that is needed goes along: it may be done on a thread that nobody should wait for with a lock in hand.
     let mut working = (
         std::mem::replace(context, Context::new()),
@@ -160,6 +165,7 @@ pub(crate) fn link(
     generated: Generated,
     own: &[OwnData],
 ) -> Result<Version, CompileError> {
+    let _linking = engine.enter(Phase::Link);
     let name = &origin.name();
     let tier = generated.tier;
     fault(engine, Stage::Link(tier), name)?;

@@ -10,6 +10,7 @@ use crate::context::Inner;
 use crate::passes::instrument::{HookCounters, count_calls, count_continuation, count_region};
 use crate::passes::names;
 use crate::pipeline::compile::{Code, fault};
+use crate::report::Phase;
 use crate::units::counters::AddressTable;
 use crate::units::formed::{Formed, Side};
 use crate::units::part::HotPart;
@@ -31,6 +32,7 @@ pub(crate) fn region(
     hook: usize,
     formed: &Formed,
 ) -> Result<Code, CompileError> {
+    let _extracting = engine.enter(Phase::Extract);
     let Subject {
         function,
         body,
@@ -43,6 +45,7 @@ pub(crate) fn region(
     let mut extracted = extract_region(&body.source, flow, liveness, &formed.region, interface)?;
     let check = engine.config.testing.check;
     if check {
+        let _checking = engine.enter(Phase::Check);
         let Extracted {
             function,
             side_calls,
@@ -60,6 +63,7 @@ pub(crate) fn region(
     let plain = check.then(|| extracted.clone());
     tabulate_side_exits(&mut extracted, engine.isas.tier1.pointer_type());
     if let Some(plain) = plain {
+        let _checking = engine.enter(Phase::Check);
         let checked = check_side_tables(&plain, &extracted);
         checked?;
     }
@@ -99,7 +103,12 @@ pub(crate) fn prunable(
 }
 
 /// The function less the cold blocks that `formed` leaves out.
-pub(crate) fn function(subject: Subject<'_>, formed: &Formed) -> Result<Code, CompileError> {
+pub(crate) fn function(
+    engine: &Inner,
+    subject: Subject<'_>,
+    formed: &Formed,
+) -> Result<Code, CompileError> {
+    let _extracting = engine.enter(Phase::Extract);
     let source = &subject.body.source;
     let func = match &formed.interface {
         None => source.clone(),
@@ -124,6 +133,7 @@ pub(crate) fn continuation(
     formed: &Formed,
     side: &Side,
 ) -> Result<Code, CompileError> {
+    let _extracting = engine.enter(Phase::Extract);
     let Subject {
         function,
         body,

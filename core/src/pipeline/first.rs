@@ -16,6 +16,7 @@ use crate::pipeline::compile::{Code, compile, fault};
 use crate::pipeline::instrument::{Survey, instrument};
 use crate::pipeline::probe::{Probed, probed};
 use crate::reclaim::{forget_hooks, forget_regions};
+use crate::report::Phase;
 use crate::units::function::{Body, FunctionUnit};
 use crate::units::tiering::Baseline;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ fn await_other(engine: &Inner, body: &Body) {
     if body.baseline.get().is_some() || !body.begin() {
         return;
     }
+    let _waiting = engine.enter(Phase::Wait);
     let since = Instant::now();
     let patience = pacing::compile_time(&body.source);
     while body.baseline.get().is_none()
@@ -81,6 +83,7 @@ fn counted(
     function: &FunctionUnit,
     body: &Arc<Body>,
 ) -> Result<Baseline, CompileError> {
+    let _analyzing = engine.enter(Phase::Analyze);
     fault(engine, Stage::Transform, &function.name)?;
     let survey = match probed(engine, function, body, Survey::of(&body.source)?)? {
         Probed::Version(baseline) => return Ok(*baseline),

@@ -16,6 +16,7 @@ use crate::passes::probes::probes;
 use crate::pipeline::compile::{check_reserve, fault, link};
 use crate::pipeline::instrument::{Survey, allocate_regions, noted_targets};
 use crate::reclaim::{forget_hooks, forget_regions, forget_units};
+use crate::report::Phase;
 use crate::threads::background::compute;
 use crate::units::function::{Body, FunctionUnit};
 use crate::units::tiering::Baseline;
@@ -52,9 +53,11 @@ pub(crate) fn probed(
     let (probes, layout) = probes(flow, &regions, &placement, &targets, function.unit);
     let (check, wanted) = (engine.config.testing.check, engine.observer.wanted());
     let (source, isa) = (Arc::clone(body), Arc::clone(&engine.isas.tier0));
+    let generating = engine.enter(Phase::generating(0));
     let made = compute(move || {
         generate_by_templates(&source.source, &isa, &target, &probes, check, wanted)
     });
+    drop(generating);
     let made = made.unwrap_or(Err(CompileError::Stopped));
     // Nobody else knows the hooks yet: their slots go with them.
     let made = made.inspect_err(|_| forget_units(engine, &hooks))?;

@@ -8,7 +8,7 @@
 
 use crate::context::Inner;
 use crate::reclaim::{discard, retire};
-use crate::report::EventKind;
+use crate::report::{EventKind, Phase};
 use crate::units::exchange::Publish;
 use crate::units::formed::Formed;
 use crate::units::part::HotPart;
@@ -27,6 +27,7 @@ pub(crate) fn publish(engine: &Inner, subject: Subject<'_>, version: Version, fo
         body,
         tiering,
     } = subject;
+    let _linking = engine.enter(Phase::Link);
     let part = formed.part;
     let entry = version.entry;
     let mut replaced = None;

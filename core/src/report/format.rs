@@ -1,5 +1,6 @@
 //! The data of a report, as they are written to JSON.
 
+use super::account::AccountReport;
 use super::detail::{CodeReport, DetailReport, EventsReport};
 use super::memory::MemoryReport;
 use super::names::{
@@ -28,6 +29,9 @@ pub struct Report {
     pub workers: WorkersReport,
     /// How code and data memory are used.
     pub memory: MemoryReport,
+    /// Where time went, by thread; reports of earlier versions do not say.
+    #[serde(default)]
+    pub account: AccountReport,
     /// The defined functions, by name, in the order of their declaration. Where functions of modules
     /// have the same name, the number of the function follows it: `main#17`.
     pub functions: IndexMap<String, FunctionReport>,

@@ -1,5 +1,7 @@
 //! The life of a compile thread.
 
+use crate::observe::account::Account;
+use crate::report::Phase;
 use crate::threads::background::{wait_for_processor, with_partner};
 use crate::threads::job::Afterwards;
 use crate::threads::queue::{Idle, Queue, Tally};
@@ -20,11 +22,16 @@ pub(crate) fn join(thread: JoinHandle<()>) {
 }
 
 /// The life of a compile thread. A panic that leaves [`serve`] does not end it.
-pub(crate) fn work(queue: &Queue, tally: &Arc<Tally>, priority: WorkerPriority) {
+pub(crate) fn work(
+    queue: &Queue,
+    tally: &Arc<Tally>,
+    account: &Arc<Account>,
+    priority: WorkerPriority,
+) {
     let watched = Arc::clone(tally);
     let stopped = move || watched.stopped.load(Ordering::Acquire);
     with_partner(priority, stopped, || {
-        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| serve(queue, tally))) {
+        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| serve(queue, tally, account))) {
             // Dropping what was thrown may throw again.
             std::mem::forget(payload);
             tally.panics.fetch_add(1, Ordering::Relaxed);
@@ -33,15 +40,20 @@ pub(crate) fn work(queue: &Queue, tally: &Arc<Tally>, priority: WorkerPriority) 
 }
 
 /// Runs jobs until the queue is closed and empty, and what comes after them.
-fn serve(queue: &Queue, tally: &Tally) {
+fn serve(queue: &Queue, tally: &Tally, account: &Arc<Account>) {
     let mut later: VecDeque<(Instant, Afterwards)> = VecDeque::new();
     loop {
-        match queue.next(later.front().map(|&(due, _)| due)) {
+        let waiting = account.enter(Phase::Wait);
+        let next = queue.next(later.front().map(|&(due, _)| due));
+        drop(waiting);
+        match next {
             Ok(queued) => {
                 let afterwards = queued.job.afterwards();
                 later.extend(afterwards.map(|afterwards| (Instant::now() + AFTER, afterwards)));
                 tally.contention.begin();
+                let waiting = account.enter(Phase::Wait);
                 wait_for_processor();
+                drop(waiting);
                 queued.run();
                 tally.contention.end();
             }

@@ -22,6 +22,7 @@
 //!
 //! Not here: what a job does (`job`), what of it is done at a low priority (`background`).
 
+use crate::observe::account::Account;
 use crate::pacing::Load;
 use crate::threads::job::Job;
 use crate::threads::queue::{Queue, Queued, Tally, Ticket, WorkerFigures, lock};
@@ -37,6 +38,7 @@ use std::thread::JoinHandle;
 pub(crate) struct Workers {
     wanted: usize,
     priority: WorkerPriority,
+    account: Arc<Account>,
     team: Mutex<Team>,
     ahead_thread: Mutex<Option<JoinHandle<()>>>,
     shared: Mutex<Shared>,
@@ -59,11 +61,12 @@ enum Team {
 }
 
 impl Workers {
-    /// No thread yet, and at most `wanted`.
-    pub fn new(wanted: usize, priority: WorkerPriority) -> Self {
+    /// No thread yet, and at most `wanted`; their time goes to `account`.
+    pub fn new(wanted: usize, priority: WorkerPriority, account: Arc<Account>) -> Self {
         Self {
             wanted,
             priority,
+            account,
             team: Mutex::new(Team::NotStarted),
             ahead_thread: Mutex::new(None),
             shared: Mutex::default(),
@@ -127,9 +130,10 @@ impl Workers {
         let mut thread = locks::lock(&self.ahead_thread);
         if thread.is_none() {
             let (queue, tally) = (Arc::clone(&ahead), Arc::clone(&tally));
+            let account = Arc::clone(&self.account);
             let spawned = std::thread::Builder::new()
                 .name("regraft-ahead".to_string())
-                .spawn(move || work(&queue, &tally, WorkerPriority::Idle));
+                .spawn(move || work(&queue, &tally, &account, WorkerPriority::Idle));
             match spawned {
                 Ok(spawned) => *thread = Some(spawned),
                 Err(error) => return tracing::debug!(%error, "nothing is compiled ahead"),
@@ -211,9 +215,10 @@ impl Workers {
         for _ in 0..self.wanted {
             let Shared { queue, tally, .. } = self.shared();
             let priority = self.priority;
+            let account = Arc::clone(&self.account);
             let thread = std::thread::Builder::new()
                 .name("regraft-compile".to_string())
-                .spawn(move || work(&queue, &tally, priority));
+                .spawn(move || work(&queue, &tally, &account, priority));
             match thread {
                 Ok(thread) => threads.push(thread),
                 Err(error) => tracing::error!(

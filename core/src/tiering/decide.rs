@@ -16,7 +16,7 @@ use crate::code::generate::panic_message;
 use crate::context::Inner;
 use crate::pacing::{CALLED_AGAIN, Load, executions_left};
 use crate::pipeline;
-use crate::report::EventKind;
+use crate::report::{EventKind, Phase};
 use crate::tiering::finding::{Cause, Evidence};
 use crate::units::formed::Formed;
 use crate::units::part::HotPart;
@@ -79,6 +79,7 @@ fn tier_up_part(engine: &Inner, subject: Subject<'_>, part: HotPart, cause: Caus
         Some(reason) => Err(reason.to_string()),
         None => Ok(()),
     };
+    let forming = engine.enter(Phase::Form);
     let formation = form(
         &body.source,
         &analysis.flow,
@@ -88,6 +89,7 @@ fn tier_up_part(engine: &Inner, subject: Subject<'_>, part: HotPart, cause: Caus
         entry,
         &hookable,
     );
+    drop(forming);
     tracing::debug!(function = %function.name, ?part, whole = formation.whole_function,
         region = ?formation.region.as_ref().map(Region::entry), "formed");
     follow(engine, subject, part, formation, &profile);

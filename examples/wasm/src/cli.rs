@@ -3,6 +3,7 @@
 use crate::timeout::{TIME_IS_UP, Timeout};
 use clap::{Parser, ValueEnum};
 use regraft::executor::Program;
+use regraft::report::AccountReport;
 use regraft::{CompileMode, Config, Executor, Mode};
 use regraft_page::Limits;
 use regraft_trace::Trace;
@@ -49,7 +50,7 @@ pub struct Options {
     /// Put all that the page shows into the report: CLIF and machine code of all versions, graphs, events.
     #[arg(long)]
     inspect: bool,
-    /// Print on standard error how long each stage took.
+    /// Print on standard error how long each stage took, and in which phases each thread spent its time.
     #[arg(long)]
     time: bool,
     /// A directory that the program may read and write; it knows it as GUEST, or by the same name. A name
@@ -278,6 +279,9 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     let outcome = call(options, &module, &instance);
     drop(timeout);
     stage("run", since);
+    if options.time {
+        print_account(&store.engine().account());
+    }
     if options.report.is_some() || options.html.is_some() {
         store.engine().wait_idle();
         let report = store.engine().report().to_json();
@@ -304,6 +308,23 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
                 println!("{result}");
             }
             Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Where the time of each thread went: phases, and last what is left, which is generated code and what is not the engine's.
+fn print_account(account: &AccountReport) {
+    let seconds = |micros: u64| micros as f64 / 1e6;
+    for thread in &account.threads {
+        let phases = thread.phases.iter();
+        let phases = phases.map(|(phase, &micros)| (phase.name(), micros));
+        eprintln!(
+            "{:>12}  {:.6} s, of which",
+            thread.name,
+            seconds(thread.micros)
+        );
+        for (name, micros) in phases.chain([("rest", thread.rest_micros)]) {
+            eprintln!("{:>28}  {:.6} s", name, seconds(micros));
         }
     }
 }

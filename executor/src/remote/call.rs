@@ -16,7 +16,7 @@ use super::lane::Lane;
 use super::message::{Down, MAX_VALUES, Up, from_bytes, to_bytes};
 use super::socket::SocketError;
 use crate::ExecutorAddr;
-use crate::session::{EnterError, ExecutorError};
+use crate::session::{EnterError, ExecutorError, GoneCause};
 use crate::trap::Fault;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -99,15 +99,15 @@ fn follow(
     call: &Down,
     values: &mut [u128],
 ) -> Result<(), EnterError> {
-    let broken = |error: SocketError| EnterError::Executor(connection.fail(&error));
+    let broken = |error: SocketError| EnterError::Executor(connection.fail(error));
     lane.0.send(call).map_err(broken)?;
     loop {
         let answer = match lane.0.receive::<Up>().map_err(broken)? {
             Up::Returned(bytes) => {
                 let returned = from_bytes(&bytes, values);
                 return returned.ok_or_else(|| {
-                    let reason = format!("it sent {} bytes of results", bytes.len());
-                    EnterError::Executor(connection.fail(&reason))
+                    let message = format!("{} bytes of results", bytes.len());
+                    EnterError::Executor(connection.fail(GoneCause::Unexpected { message }))
                 });
             }
             Up::Trapped {

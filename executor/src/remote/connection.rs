@@ -14,11 +14,12 @@ use super::message::{MAX, MessageError, Reply, Request, VERSION};
 use super::process::{Program, Spawned};
 use super::socket::{Socket, SocketError};
 use crate::ExecutorAddr;
-use crate::session::ExecutorError;
+use crate::session::{ExecutorError, GoneCause};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub struct Connection {
     control: Socket,
     /// Held from request to reply.
     asking: Mutex<()>,
-    gone: OnceLock<Arc<str>>,
+    gone: OnceLock<Gone>,
     lanes: Mutex<Lanes>,
     sessions: Mutex<HashMap<u32, Arc<Answers>>>,
     symbols: Mutex<HashMap<(String, bool), ExecutorAddr>>,
@@ -43,6 +44,9 @@ pub struct Connection {
     /// Dropped after the sockets were closed.
     spawned: Option<Spawned>,
 }
+
+/// Why a connection is closed, and how the process ended that was started for it.
+type Gone = (GoneCause, Option<ExitStatus>);
 
 #[derive(Debug, Default)]
 struct Lanes {
@@ -99,7 +103,7 @@ impl Connection {
             spawned,
         });
         let patient = connection.control.expect_within(PATIENCE);
-        patient.map_err(|error| connection.fail(&error))?;
+        patient.map_err(|error| connection.fail(error))?;
         match connection.request(&Request::Hello { version: VERSION }, &[])? {
             Reply::Hello {
                 version: VERSION,
@@ -108,10 +112,11 @@ impl Connection {
             Reply::Hello {
                 version,
                 architecture,
-            } => Err(connection.fail(&format!(
-                "it is of version {version} on {architecture:?}, not {VERSION} on {:?}",
-                std::env::consts::ARCH
-            ))),
+            } => Err(connection.fail(GoneCause::Incompatible {
+                version,
+                architecture,
+                expected: (VERSION, std::env::consts::ARCH),
+            })),
             other => Err(connection.unexpected(other)),
         }
     }
@@ -121,32 +126,27 @@ impl Connection {
         self.spawned.as_ref().map(Spawned::id)
     }
 
-    /// Closes the connection for a reason, unless it is closed already; says why it is.
-    pub(super) fn fail(&self, reason: &impl ToString) -> ExecutorError {
-        let mut reason: Arc<str> = reason.to_string().into();
-        if let Some(spawned) = &self.spawned
-            && let Some(end) = spawned.end()
-        {
-            reason = format!("{reason} ({end})").into();
-        }
-        let reason = Arc::clone(self.gone.get_or_init(|| reason));
+    /// Closes the connection for a cause, unless it is closed already; says why it is.
+    pub(super) fn fail(&self, cause: impl Into<GoneCause>) -> ExecutorError {
+        let ended = self.spawned.as_ref().and_then(Spawned::end);
+        let (cause, ended) = self.gone.get_or_init(|| (cause.into(), ended)).clone();
         self.control.close();
         let lanes = std::mem::take(&mut *hold(&self.lanes));
         for lane in lanes.all.iter().filter_map(Weak::upgrade) {
             lane.close();
         }
-        ExecutorError::Gone { reason }
+        ExecutorError::Gone { cause, ended }
     }
 
     /// Closes the connection: the answer is not one to what was asked.
     pub(super) fn unexpected(&self, message: impl std::fmt::Debug) -> ExecutorError {
         let mut said = format!("{message:?}");
         said.truncate(said.floor_char_boundary(200));
-        self.fail(&format!("it sent what is not due: {said}"))
+        self.fail(GoneCause::Unexpected { message: said })
     }
 
     /// Closes the connection for an error of a socket, but not where the message could not be sent for its length.
-    pub(super) fn broken(&self, error: &SocketError, bytes: usize) -> ExecutorError {
+    pub(super) fn broken(&self, error: SocketError, bytes: usize) -> ExecutorError {
         match error {
             SocketError::Message(MessageError::TooLong) if bytes > 0 => {
                 ExecutorError::TooLong { bytes, limit: MAX }
@@ -164,8 +164,9 @@ impl Connection {
         }
         match self.gone.get() {
             None => Ok(()),
-            Some(reason) => Err(ExecutorError::Gone {
-                reason: Arc::clone(reason),
+            Some((cause, ended)) => Err(ExecutorError::Gone {
+                cause: cause.clone(),
+                ended: *ended,
             }),
         }
     }
@@ -186,9 +187,9 @@ impl Connection {
             Request::Symbol { name, .. } => name.len(),
             _ => 0,
         };
-        sent.map_err(|error| self.broken(&error, bytes))?;
+        sent.map_err(|error| self.broken(error, bytes))?;
         let reply = self.control.receive();
-        match reply.map_err(|error| self.fail(&error))? {
+        match reply.map_err(|error| self.fail(error))? {
             Reply::Refused { reason } => Err(ExecutorError::Refused { reason }),
             reply => Ok(reply),
         }

@@ -66,7 +66,7 @@ fn read(socket: &Socket, connection: &Weak<Connection>, engine: &Weak<dyn Sample
             Err(SocketError::Closed) => return,
             Err(error) => {
                 if let Some(connection) = connection.upgrade() {
-                    connection.fail(&error);
+                    connection.fail(error);
                 }
                 return;
             }

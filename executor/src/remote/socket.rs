@@ -5,6 +5,7 @@
 //! Invariants: what is received is a message in its type, and has as many descriptors as the caller expects.
 
 use super::message::{MAX, MessageError, decode, encode};
+use crate::session::GoneCause;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
@@ -15,7 +16,7 @@ use serde::de::DeserializeOwned;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why nothing was sent or received.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,21 @@ pub enum SocketError {
     /// The operating system's answer.
     #[error("{0}")]
     System(Errno),
+}
+
+impl From<SocketError> for GoneCause {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::Closed => Self::Closed,
+            SocketError::Late => Self::Late,
+            SocketError::System(errno) => Self::System(Arc::new(errno.into())),
+            error @ (SocketError::Message(_) | SocketError::Descriptors { .. }) => {
+                Self::Malformed {
+                    message: error.to_string(),
+                }
+            }
+        }
+    }
 }
 
 impl From<Errno> for SocketError {

@@ -6,6 +6,7 @@ use super::{SPIN, SUM, call, define, eager_to_tier_up, spawn};
 use cranelift_codegen::data_value::DataValue;
 use regraft::{Compilation, Config, Engine, Error, Executor, ExecutorError};
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -96,8 +97,9 @@ block0:
 }",
     );
     match call(&engine, abort, &[]) {
-        Err(Error::Executor(ExecutorError::Gone { reason })) => {
-            assert!(reason.contains("SIGABRT"), "{reason}");
+        Err(Error::Executor(ExecutorError::Gone { cause, ended })) => {
+            let ended = ended.expect("it was started here");
+            assert_eq!(ended.signal(), Some(libc::SIGABRT), "{cause}");
         }
         other => panic!("{other:?}"),
     }

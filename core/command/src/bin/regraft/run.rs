@@ -473,13 +473,16 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
     let mut report = program.engine().report();
     let mut functions = std::mem::take(&mut report.functions);
     let (workers, memory) = (report.workers.clone(), report.memory.clone());
+    let account = std::mem::take(&mut report.account);
     let events = report.events.take();
     let merged = totals.report.get_or_insert_with(|| Report {
         workers: Default::default(),
         memory: Default::default(),
+        account: Default::default(),
         ..report
     });
     merged.memory.add(memory);
+    merged.account.add(account);
     merged.workers = WorkersReport {
         threads: merged.workers.threads + workers.threads,
         jobs: merged.workers.jobs + workers.jobs,
@@ -528,6 +531,7 @@ fn empty_report(args: &Args) -> Report {
         target: target_lexicon::Triple::host().to_string(),
         workers: Default::default(),
         memory: Default::default(),
+        account: Default::default(),
         functions: Default::default(),
         events: None,
     }

@@ -1,0 +1,345 @@
+//! The account of time: what each thread spends on an engine, by phase.
+//!
+//! ```text
+//!   enter(Link) ── until now: the phase before ──┐
+//!   …                                            ├─▶ the thread's row ──▶ report
+//!   dropped     ── until now: Link ──────────────┘
+//! ```
+//!
+//! A phase within a phase stops the outer one's time. What a thread does outside of all phases is the rest: generated code and
+//! the client's own, or for a compile thread decisions and the queue. So the phases and the rest are the whole time since
+//! the thread first did something for the engine.
+//!
+//! Invariants:
+//!
+//! * *harmless*: a thread whose local data are gone, or a fiber that goes on elsewhere, makes times wrong, and nothing else.
+//! * Two readings of the clock for each phase; no lock but the first time that a thread is seen.
+//!
+//! Limitations: at which tier generated code spends its time is told by samples only. Time is the wall clock's: a thread that is kept
+//! from a processor goes on in its phase. What a compile thread's partner computes counts for the compile thread that waits for it.
+//!
+//! Not here: compile times of versions (`units::version`).
+
+use crate::report::{AccountReport, Phase, ThreadReport};
+use indexmap::IndexMap;
+use regraft_executor::locks::lock;
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Rows of threads that have ended are added up when there are so many rows.
+const MANY: usize = 64;
+
+/// What threads have spent on an engine.
+#[derive(Debug)]
+pub(crate) struct Account {
+    since: Instant,
+    rows: Mutex<Rows>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    threads: Vec<Arc<Row>>,
+    /// Of threads that have ended, by name.
+    ended: IndexMap<String, Sum>,
+}
+
+/// The times of one thread, which alone writes them.
+#[derive(Debug)]
+struct Row {
+    account: usize,
+    name: String,
+    since: Instant,
+    ended: AtomicBool,
+    /// Set when it has ended: how long it was there.
+    nanos: AtomicU64,
+    phases: [AtomicU64; Phase::ALL.len()],
+}
+
+/// The times of threads of one name, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    threads: usize,
+    nanos: u64,
+    phases: [u64; Phase::ALL.len()],
+}
+
+impl Row {
+    fn sum(&self) -> Sum {
+        let phases = self.phases.each_ref();
+        let nanos = match self.ended.load(Ordering::Acquire) {
+            true => self.nanos.load(Ordering::Relaxed),
+            false => nanos(self.since.elapsed()),
+        };
+        Sum {
+            threads: 1,
+            nanos,
+            phases: phases.map(|phase| phase.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+impl Sum {
+    fn add(&mut self, other: Sum) {
+        self.threads += other.threads;
+        self.nanos += other.nanos;
+        for (sum, other) in self.phases.iter_mut().zip(other.phases) {
+            *sum += other;
+        }
+    }
+
+    fn report(self, name: &str) -> ThreadReport {
+        let spent = Phase::ALL.into_iter().zip(self.phases);
+        let spent = spent.filter(|&(_, nanos)| nanos > 0);
+        let accounted: u64 = self.phases.iter().sum();
+        ThreadReport {
+            name: name.to_string(),
+            threads: self.threads,
+            micros: self.nanos / 1_000,
+            phases: spent.map(|(phase, nanos)| (phase, nanos / 1_000)).collect(),
+            rest_micros: self.nanos.saturating_sub(accounted) / 1_000,
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            rows: Mutex::default(),
+        }
+    }
+}
+
+impl Account {
+    /// The calling thread is in `phase` until what is returned is dropped.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, phase: Phase) -> InPhase {
+        let entered = CLOCK.try_with(|clock| {
+            let Ok(mut clock) = clock.try_borrow_mut() else {
+                return false;
+            };
+            clock.settle();
+            let row = clock.row(self);
+            clock.open.push((row, phase));
+            true
+        });
+        InPhase {
+            entered: entered.unwrap_or(false),
+            _thread: PhantomData,
+        }
+    }
+
+    /// In the child of a fork, whose only thread this is: the times of the others are their process's.
+    pub fn after_fork(&self) {
+        *lock(&self.rows) = Rows::default();
+        let _gone = CLOCK.try_with(|clock| clock.take());
+    }
+
+    /// What has been spent so far.
+    pub fn report(&self) -> AccountReport {
+        let mut sums = IndexMap::new();
+        {
+            let rows = lock(&self.rows);
+            sums.clone_from(&rows.ended);
+            for row in &rows.threads {
+                let sum: &mut Sum = sums.entry(row.name.clone()).or_default();
+                sum.add(row.sum());
+            }
+        }
+        AccountReport {
+            micros: nanos(self.since.elapsed()) / 1_000,
+            threads: sums.iter().map(|(name, sum)| sum.report(name)).collect(),
+        }
+    }
+
+    /// A row for the calling thread.
+    fn open(self: &Arc<Self>) -> Arc<Row> {
+        let row = Arc::new(Row {
+            account: self.key(),
+            name: std::thread::current()
+                .name()
+                .unwrap_or_default()
+                .to_string(),
+            since: Instant::now(),
+            ended: AtomicBool::new(false),
+            nanos: AtomicU64::new(0),
+            phases: Default::default(),
+        });
+        let mut rows = lock(&self.rows);
+        if rows.threads.len() >= MANY {
+            let Rows { threads, ended } = &mut *rows;
+            threads.retain(|row| {
+                let gone = row.ended.load(Ordering::Acquire);
+                if gone {
+                    ended.entry(row.name.clone()).or_default().add(row.sum());
+                }
+                !gone
+            });
+        }
+        rows.threads.push(Arc::clone(&row));
+        row
+    }
+
+    /// Tells accounts apart that live at the same time.
+    fn key(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self).addr()
+    }
+}
+
+/// A phase that the calling thread is in; dropped, it is over.
+#[derive(Debug)]
+pub(crate) struct InPhase {
+    entered: bool,
+    /// It is the thread's.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Drop for InPhase {
+    fn drop(&mut self) {
+        if self.entered {
+            let _left = CLOCK.try_with(|clock| {
+                if let Ok(mut clock) = clock.try_borrow_mut() {
+                    clock.settle();
+                    clock.open.pop();
+                }
+            });
+        }
+    }
+}
+
+thread_local! {
+    static CLOCK: RefCell<Clock> = const { RefCell::new(Clock::new()) };
+}
+
+/// The phases that a thread is in.
+#[derive(Default)]
+struct Clock {
+    rows: Vec<Arc<Row>>,
+    /// The innermost last.
+    open: Vec<(Arc<Row>, Phase)>,
+    /// Since when it is in the innermost.
+    since: Option<Instant>,
+}
+
+impl Clock {
+    const fn new() -> Self {
+        Self {
+            rows: vec![],
+            open: vec![],
+            since: None,
+        }
+    }
+
+    /// Adds the time since the last change to the innermost phase.
+    fn settle(&mut self) {
+        let now = Instant::now();
+        if let (Some((row, phase)), Some(since)) = (self.open.last(), self.since) {
+            let spent = nanos(now.duration_since(since));
+            row.phases[*phase as usize].fetch_add(spent, Ordering::Relaxed);
+        }
+        self.since = Some(now);
+    }
+
+    /// The thread's row of an account.
+    fn row(&mut self, account: &Arc<Account>) -> Arc<Row> {
+        let key = account.key();
+        // A row that nobody else has is of an engine that is gone, whose address another may have by now.
+        self.rows.retain(|row| Arc::strong_count(row) > 1);
+        let known = self.rows.iter().find(|row| row.account == key);
+        match known {
+            Some(row) => Arc::clone(row),
+            None => {
+                let row = account.open();
+                self.rows.push(Arc::clone(&row));
+                row
+            }
+        }
+    }
+}
+
+impl Drop for Clock {
+    /// The thread ends.
+    fn drop(&mut self) {
+        for row in &self.rows {
+            row.nanos
+                .store(nanos(row.since.elapsed()), Ordering::Relaxed);
+            row.ended.store(true, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn only(account: &Account) -> ThreadReport {
+        let mut report = account.report();
+        assert_eq!(report.threads.len(), 1, "{report:?}");
+        report.threads.remove(0)
+    }
+
+    fn spin(time: Duration) {
+        let since = Instant::now();
+        while since.elapsed() < time {}
+    }
+
+    const SHORT: Duration = Duration::from_millis(2);
+
+    #[test]
+    fn a_phase_within_a_phase_stops_the_outer_one() {
+        let account = Arc::new(Account::default());
+        let outer = account.enter(Phase::Extract);
+        let inner = account.enter(Phase::Check);
+        spin(SHORT);
+        drop(inner);
+        drop(outer);
+        spin(SHORT);
+        let times = only(&account);
+        assert!(times.phases[&Phase::Check] >= 2_000, "{times:?}");
+        let extract = times.phases.get(&Phase::Extract);
+        assert!(extract < times.phases.get(&Phase::Check), "{times:?}");
+        let sum: u64 = times.phases.values().sum::<u64>() + times.rest_micros;
+        assert!(times.micros.abs_diff(sum) <= 3, "{times:?}");
+        assert!(times.rest_micros >= 2_000, "{times:?}");
+    }
+
+    #[test]
+    fn accounts_are_kept_apart() {
+        let [one, other] = [(); 2].map(|()| Arc::new(Account::default()));
+        let outer = one.enter(Phase::GenerateTier1);
+        drop(other.enter(Phase::Link));
+        drop(outer);
+        assert!(!only(&one).phases.contains_key(&Phase::Link));
+        assert!(!only(&other).phases.contains_key(&Phase::GenerateTier1));
+    }
+
+    #[test]
+    fn threads_that_have_ended_are_added_up() {
+        let account = Arc::new(Account::default());
+        for _ in 0..3 * MANY {
+            let account = Arc::clone(&account);
+            let thread = std::thread::spawn(move || drop(account.enter(Phase::Wait)));
+            thread.join().unwrap();
+        }
+        assert_eq!(only(&account).threads, 3 * MANY);
+        assert!(lock(&account.rows).threads.len() <= MANY);
+    }
+
+    #[test]
+    fn a_child_has_its_own_times() {
+        let account = Arc::new(Account::default());
+        let phase = account.enter(Phase::Wait);
+        account.after_fork();
+        drop(phase);
+        assert!(account.report().threads.is_empty());
+        drop(account.enter(Phase::Link));
+        assert_eq!(only(&account).threads, 1);
+    }
+}
