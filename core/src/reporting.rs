@@ -55,6 +55,7 @@ impl Engine {
             memory: report_memory(&self.memory()),
             workers: report_workers(self.inner.workers.figures()),
             functions,
+            times: self.inner.observer.times(),
             events: self.inner.observer.events(),
         }
     }

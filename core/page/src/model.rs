@@ -15,6 +15,8 @@ pub struct Report {
     pub workers: Workers,
     pub memory: Memory,
     pub functions: IndexMap<String, Function>,
+    #[serde(default)]
+    pub times: Option<Times>,
     pub events: Option<Events>,
 }
 
@@ -132,6 +134,13 @@ pub struct Code {
     pub clif: String,
     pub optimized: String,
     pub machine: String,
+}
+
+/// Where time went: samples.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Times {
+    pub tier0: u64,
+    pub tier1: u64,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,7 +3,7 @@
 use crate::Limits;
 use crate::graph::{Graph, Painter};
 use crate::model::{
-    Code, Event, Function, Memory, Part, Region, Report, SideExit, Version, Workers,
+    Code, Event, Function, Memory, Part, Region, Report, SideExit, Times, Version, Workers,
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -21,6 +21,7 @@ pub struct View<'a> {
     functions: Vec<FunctionView<'a>>,
     regions: Vec<RegionView<'a>>,
     problems: Vec<Problem<'a>>,
+    times: Option<&'a Times>,
     events: Option<EventsView<'a>>,
     left_out: LeftOut,
 }
@@ -214,6 +215,7 @@ impl<'a> View<'a> {
             functions,
             regions,
             problems,
+            times: report.times.as_ref(),
             events,
             left_out,
         }

@@ -222,6 +222,7 @@ impl Observer {
             function: Arc::clone(&version.origin.function),
             unit: version.origin.unit,
             tier: version.tier,
+            start: version.entry,
             _shown: shown,
         })
     }

@@ -473,7 +473,7 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
     let mut report = program.engine().report();
     let mut functions = std::mem::take(&mut report.functions);
     let (workers, memory) = (report.workers.clone(), report.memory.clone());
-    let events = report.events.take();
+    let (events, times) = (report.events.take(), report.times.take());
     let merged = totals.report.get_or_insert_with(|| Report {
         workers: Default::default(),
         memory: Default::default(),
@@ -494,6 +494,11 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
             region.function.clone_from(&name);
         }
         merged.functions.insert(name, function);
+    }
+    if let Some(times) = times {
+        let all = merged.times.get_or_insert_default();
+        all.tier0 += times.tier0;
+        all.tier1 += times.tier1;
     }
     if let Some(mut events) = events {
         for event in &mut events.list {
@@ -529,6 +534,7 @@ fn empty_report(args: &Args) -> Report {
         workers: Default::default(),
         memory: Default::default(),
         functions: Default::default(),
+        times: None,
         events: None,
     }
 }
