@@ -99,7 +99,20 @@ pub struct Version {
     pub instructions_after: u64,
     pub code_bytes: u64,
     pub compile_micros: u64,
+    #[serde(default)]
+    pub passes: Vec<Pass>,
     pub code: Option<Code>,
+}
+
+/// What a pass did.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Pass {
+    pub pass: String,
+    pub changes: u64,
+    pub instructions: [u64; 2],
+    pub loads: [u64; 2],
+    pub stores: [u64; 2],
+    pub calls: [u64; 2],
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,7 +3,7 @@
 use crate::Limits;
 use crate::graph::{Graph, Painter};
 use crate::model::{
-    Code, Event, Function, Memory, Part, Region, Report, SideExit, Times, Version, Workers,
+    Code, Event, Function, Memory, Part, Pass, Region, Report, SideExit, Times, Version, Workers,
 };
 use serde::Serialize;
 use std::collections::HashMap;
@@ -83,6 +83,7 @@ struct VersionView<'a> {
     after: u64,
     bytes: u64,
     micros: u64,
+    passes: &'a [Pass],
     code: Option<&'a Code>,
 }
 
@@ -384,6 +385,7 @@ fn versions(function: &Function) -> Vec<VersionView<'_>> {
             after: 0,
             bytes: side.code_bytes,
             micros: side.compile_micros,
+            passes: &[],
             code: side.code.as_ref(),
         }));
     }
@@ -398,6 +400,7 @@ fn version_view(label: String, version: &Version) -> VersionView<'_> {
         after: version.instructions_after,
         bytes: version.code_bytes,
         micros: version.compile_micros,
+        passes: &version.passes,
         code: version.code.as_ref(),
     }
 }
