@@ -68,7 +68,7 @@ impl Detector for Sampled {
 pub(crate) fn want_samples(engine: &Arc<Inner>) {
     let Some(sampling) = engine.sampling() else {
         return;
-    }
+    };
     let weak: Weak<Inner> = Arc::downgrade(engine);
     match engine.session.sample(sampling.interval, weak) {
         // Nothing has set it before: the engine is new.
