@@ -153,18 +153,23 @@ fn with_environment(asked: &Tools) -> Tools {
 }
 
 impl Observer {
-    /// Saves the text of a definition, where somebody reads lines.
+    /// The lines of a definition, where somebody reads them. A debugger's user has the text before anything runs; that of
+    /// others is saved when it gets to tier 1 ([`crate::units::function::Body::save_text`]).
     pub fn lines(&self, name: &str, func: &Function) -> Option<Arc<Lines>> {
         let served = self.served.as_ref()?;
         if !served.symbols.wants_lines() {
             return None;
         }
         let directory = served.symbols.tools().directory();
-        let lines = Lines::save(&directory, name, func);
+        let lines = Lines::of(&directory, name, func);
         let lines = lines.inspect_err(|error| {
-            tracing::warn!(function = name, %error, "its text is not saved, and tools know no lines of it");
+            tracing::warn!(function = name, %error, "tools know no lines of it");
         });
-        lines.ok().map(Arc::new)
+        let lines = lines.ok()?;
+        if served.symbols.tools().debugger {
+            lines.save(|| func.to_string());
+        }
+        Some(Arc::new(lines))
     }
 
     /// Shows code that is no version of anything; what is returned is dropped before it.
