@@ -92,10 +92,16 @@ impl Served {
             return;
         }
         let new = slots.code().into_iter().skip(shown.len());
-        shown.extend(new.map(|code| self.show_piece(code)));
+        shown.extend(new.map(|code| {
+            let bytes = match self.symbols.wants_bytes() {
+                true => slots.bytes_of(code),
+                false => vec![],
+            };
+            self.show_piece(code, &bytes)
+        }));
     }
 
-    fn show_piece(&self, code: TableCode) -> Shown {
+    fn show_piece(&self, code: TableCode, bytes: &[u8]) -> Shown {
         let name = match code.kind {
             TableCodeKind::TrapStub => "regraft_trap_stub",
             TableCodeKind::HotThunk => "regraft_thunk_hot",
@@ -107,7 +113,7 @@ impl Served {
         let shown = Code {
             name,
             start: code.start,
-            bytes: &[],
+            bytes,
             source: None,
             #[cfg(feature = "debug")]
             frame: Some(&frame),
