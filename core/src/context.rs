@@ -5,7 +5,7 @@
 use crate::call::invoke::Invoker;
 use crate::code::codemap::{CodeMap, CodeUnit};
 use crate::code::isa::TierIsas;
-use crate::config::detection::Detection;
+use crate::config::detection::{self, Detection};
 use crate::config::{CompileMode, Config, Mode, Pacing};
 use crate::error::Error;
 use crate::observe::account::{Account, InPhase};
@@ -132,6 +132,17 @@ impl Inner {
         match tier {
             0 => &self.isas.tier0,
             _ => &self.isas.tier1,
+        }
+    }
+
+    /// How often threads are sampled, if they are: to find what is hot, or because it is to be known where time goes.
+    pub fn sampling(&self) -> Option<detection::Sampling> {
+        match self.config.detection {
+            Detection::Sampling(sampling) if self.config.mode != Mode::Eager => Some(sampling),
+            _ => self
+                .observer
+                .wants_times()
+                .then(detection::Sampling::default),
         }
     }
 

@@ -2,7 +2,6 @@
 //!
 //! Not here: what that is good for (`reclaim`, `tiering::detect`), the call itself (`call`, `typed`).
 
-use crate::config::detection::Detection;
 use crate::context::Inner;
 use crate::reclaim::collect;
 use crate::units::retired::PATIENCE;
@@ -28,9 +27,9 @@ pub(crate) fn pinned<R>(engine: &Inner, body: impl FnOnce() -> R) -> R {
 
 /// Samples the calling thread, if this engine samples.
 pub(crate) fn sample_thread(engine: &Inner) {
-    if let Detection::Sampling(sampling) = engine.config.detection
-        && engine.wanted.get().is_some()
+    if engine.wanted.get().is_some()
         && engine.session.is_here()
+        && let Some(sampling) = engine.sampling()
     {
         samples::start(sampling.interval);
     }

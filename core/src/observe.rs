@@ -12,8 +12,8 @@
 //! * A version is seen when it is complete and before it can run; that it goes is said before its memory can be
 //!   given again.
 //!
-//! Limitations: entries into regions are counted ([`crate::report`]), not recorded as events: they happen in
-//! generated code. Of events, the first [`journal::LIMIT`] are kept.
+//! Limitations: entries into regions are counted ([`crate::report`]); an event is only that a version was first seen
+//! running, by a sample (`times`), as entries happen in generated code. Of events, the first [`journal::LIMIT`] are kept.
 //!
 //! Not here: how a report is made of this ([`crate::report`]) or a page (`regraft-page`); the formats of profilers and
 //! debuggers (`regraft-symbols`).
@@ -21,17 +21,19 @@
 pub mod account;
 mod journal;
 mod symbols;
+mod times;
 
-use crate::code::codemap::CodeUnit;
+use crate::code::codemap::{CodeUnit, SampledCode};
 use crate::code::generate::Wanted;
 use crate::code::text::Texts;
 use crate::config::Observe;
-use crate::report::{EventKind, EventsReport};
+use crate::report::{EventKind, EventsReport, TimesReport};
 use journal::Journal;
 use regraft_symbols::{Shown, ToolError};
 use std::sync::Arc;
 pub(crate) use symbols::Complete;
 use symbols::Served;
+use times::Times;
 
 /// An event, to whom it happened, and more about it.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +65,7 @@ impl<'a> Event<'a> {
 pub(crate) struct Observer {
     inspect: bool,
     journal: Option<Arc<Journal>>,
+    times: Option<Arc<Times>>,
     served: Option<Arc<Served>>,
 }
 
@@ -75,6 +78,7 @@ impl Observer {
         Ok(Self {
             inspect: config.inspect,
             journal: config.inspect.then(Arc::default),
+            times: config.inspect.then(Arc::default),
             served: Served::new(config, here)?.map(Arc::new),
         })
     }
@@ -108,6 +112,31 @@ impl Observer {
         }
     }
 
+    /// Whether it is to be known where time goes.
+    pub fn wants_times(&self) -> bool {
+        self.times.is_some()
+    }
+
+    /// A sample was taken in code of a function.
+    pub fn sampled(&self, function: Option<&str>, code: &SampledCode) {
+        let Some(times) = &self.times else {
+            return;
+        };
+        let first = times.add(code.tier, code.start);
+        if let Some(function) = function.filter(|_| first && code.tier > 0) {
+            let entered = Event::new(EventKind::Entered, function, code.unit);
+            self.event(Event {
+                tier: Some(code.tier),
+                ..entered
+            });
+        }
+    }
+
+    /// Where time went so far.
+    pub fn times(&self) -> Option<TimesReport> {
+        self.times.as_ref().map(|times| times.report())
+    }
+
     /// The events so far.
     pub fn events(&self) -> Option<EventsReport> {
         self.journal.as_ref().map(|journal| journal.report())
@@ -121,11 +150,15 @@ pub(crate) struct Seen {
     function: Arc<str>,
     unit: CodeUnit,
     tier: u8,
+    start: usize,
     _shown: Option<Shown>,
 }
 
 impl Drop for Seen {
     fn drop(&mut self) {
+        if let Some(times) = &self.observer.times {
+            times.forget(self.start);
+        }
         let freed = Event::new(EventKind::Freed, &self.function, self.unit);
         self.observer.event(Event {
             tier: Some(self.tier),

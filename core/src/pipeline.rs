@@ -47,6 +47,7 @@ use std::sync::Arc;
 
 /// Compiles the region of a hook at tier 1, and lets the loop enter it.
 pub(crate) fn region(engine: &Inner, subject: Subject<'_>, hook: usize, region: Region) {
+    subject.body.save_text();
     let part = HotPart::Loop(hook);
     let compiled = make_formed(engine, subject, part, region, None).and_then(|formed| {
         let code = takeover::make_takeover(engine, subject, hook)
@@ -59,6 +60,7 @@ pub(crate) fn region(engine: &Inner, subject: Subject<'_>, hook: usize, region: 
 /// Compiles the whole function at tier 1, less the blocks that are not in `region` if they can be left out, and lets calls
 /// reach it.
 pub(crate) fn whole_function(engine: &Inner, subject: Subject<'_>, region: Region) {
+    subject.body.save_text();
     let part = HotPart::Function;
     let compiled = extract::prunable(subject, region).and_then(|(region, interface)| {
         let formed = make_formed(engine, subject, part, region, interface)?;

@@ -56,6 +56,7 @@ impl Engine {
             workers: report_workers(self.inner.workers.figures()),
             account: self.inner.account.report(),
             functions,
+            times: self.inner.observer.times(),
             events: self.inner.observer.events(),
         }
     }

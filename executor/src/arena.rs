@@ -485,7 +485,7 @@ impl Arena {
     /// Copies `len` bytes of a block that start at an address of the executable view, as far as they lie in it.
     ///
     /// Nobody writes to the block meanwhile.
-    fn read_code(&self, block: &CodeBlock, address: usize, len: usize) -> Vec<u8> {
+    pub(crate) fn read_code(&self, block: &CodeBlock, address: usize, len: usize) -> Vec<u8> {
         let end = block.offset + block.len;
         let inside = |offset: &usize| (block.offset..end).contains(offset);
         let Some(offset) = self.executable_offset(address).filter(inside) else {

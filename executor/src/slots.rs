@@ -330,6 +330,15 @@ impl SlotTable {
         self.state().chunks.len() + arch::RUNTIME_CODE.len()
     }
 
+    /// The bytes of a piece of it.
+    pub fn bytes_of(&self, code: TableCode) -> Vec<u8> {
+        let state = self.state();
+        let chunks = state.chunks.iter().map(|(code, _)| code);
+        let mut read = (state.trap.iter().chain(chunks))
+            .map(|block| self.arena.read_code(block, code.start, code.len));
+        read.find(|bytes| !bytes.is_empty()).unwrap_or_default()
+    }
+
     /// The number of slots that belong to a unit.
     pub fn live(&self) -> usize {
         self.state().live

@@ -43,6 +43,8 @@ struct Dump {
     file: ProcessFile,
     /// Pieces of code so far.
     number: u64,
+    /// What is written at once for the newest of them: memory that is used again.
+    records: Records,
     _marker: Marker,
 }
 
@@ -77,7 +79,7 @@ impl Dump {
             path: file.path.clone(),
             source,
         };
-        let mut header = Record::default();
+        let mut header = Records::default();
         for word in [MAGIC, VERSION, HEADER_SIZE, MACHINE.into(), 0] {
             header.u32(word);
         }
@@ -88,6 +90,7 @@ impl Dump {
             directory: directory.to_path_buf(),
             file,
             number: 0,
+            records: Records::default(),
             _marker: marker,
         })
     }
@@ -96,47 +99,42 @@ impl Dump {
         if self.file.is_parents() {
             *self = Self::create(&self.directory).map_err(io::Error::other)?;
         }
-        let mut bytes = vec![];
+        let records = &mut self.records;
+        records.0.clear();
         if let Some(source) = code.source.filter(|source| !source.rows.is_empty()) {
-            bytes = lines(code.start, source).finish(CODE_DEBUG_INFO);
+            records.add(CODE_DEBUG_INFO, |record| lines(record, code.start, source));
         }
-        let mut load = Record::new();
-        load.u32(std::process::id()).u32(thread());
-        let start = code.start as u64;
-        load.u64(start).u64(start).u64(code.bytes.len() as u64);
-        load.u64(self.number).text(name.as_bytes());
-        load.0.extend_from_slice(code.bytes);
-        bytes.extend(load.finish(CODE_LOAD));
+        let (start, number) = (code.start as u64, self.number);
+        records.add(CODE_LOAD, |record| {
+            record.u32(std::process::id()).u32(thread());
+            record.u64(start).u64(start).u64(code.bytes.len() as u64);
+            record.u64(number).text(name.as_bytes());
+            record.0.extend_from_slice(code.bytes);
+        });
         self.number += 1;
-        (&self.file.file).write_all(&bytes)
+        (&self.file.file).write_all(&records.0)
     }
 }
 
 /// The rows of a piece of code.
-fn lines(start: usize, source: Source<'_>) -> Record {
-    let mut record = Record::new();
+fn lines(record: &mut Records, start: usize, source: Source<'_>) {
     record.u64(start as u64).u64(source.rows.len() as u64);
     // The format's abbreviation for the file of the row before is not known to all that read it (perf 6.1).
-    let file = source.file.as_os_str().as_bytes();
+    let mut file = Records::default();
+    file.text(source.file.as_os_str().as_bytes());
+    record.0.reserve(source.rows.len() * (16 + file.0.len()));
     for row in source.rows {
         record.u64(start as u64 + u64::from(row.offset));
-        record.u32(row.line).u32(0).text(file);
+        record.u32(row.line).u32(0);
+        record.0.extend_from_slice(&file.0);
     }
-    record
 }
 
 /// What is written at once, in the order of bytes of the machine.
-#[derive(Default)]
-struct Record(Vec<u8>);
+#[derive(Debug, Default)]
+struct Records(Vec<u8>);
 
-impl Record {
-    /// Kind, size and time, which are filled in at the end.
-    const PREFIX: usize = 16;
-
-    fn new() -> Self {
-        Self(vec![0; Self::PREFIX])
-    }
-
+impl Records {
     fn u32(&mut self, word: u32) -> &mut Self {
         self.0.extend_from_slice(&word.to_ne_bytes());
         self
@@ -154,13 +152,14 @@ impl Record {
         self
     }
 
-    fn finish(self, kind: u32) -> Vec<u8> {
-        let mut prefix = Self::default();
-        let size = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        prefix.u32(kind).u32(size).u64(now());
-        let mut bytes = self.0;
-        bytes.splice(..Self::PREFIX, prefix.0);
-        bytes
+    /// A record: its kind, its size and the time, then what `fill` adds.
+    fn add(&mut self, kind: u32, fill: impl FnOnce(&mut Self)) {
+        let start = self.0.len();
+        self.u32(kind).u32(0).u64(now());
+        fill(self);
+        let size = u32::try_from(self.0.len() - start).unwrap_or(u32::MAX);
+        let place = start + size_of_val(&kind);
+        self.0[place..][..size_of_val(&size)].copy_from_slice(&size.to_ne_bytes());
     }
 }
 

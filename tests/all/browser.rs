@@ -7,6 +7,7 @@ use crate::cli::{Scratch, fine};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// The version of Playwright's library: it speaks to browsers, and brings none.
 const PLAYWRIGHT: &str = "1.65.1";
@@ -18,8 +19,13 @@ struct Browser {
     pictures: PathBuf,
 }
 
-/// What there is of it, or what is missing.
-fn browser() -> Result<Browser, String> {
+/// What there is of it, or what is missing; found once for all tests.
+fn browser() -> Result<&'static Browser, &'static String> {
+    static BROWSER: OnceLock<Result<Browser, String>> = OnceLock::new();
+    BROWSER.get_or_init(find_browser).as_ref()
+}
+
+fn find_browser() -> Result<Browser, String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let find = |names: &[&str]| {
@@ -62,9 +68,14 @@ fn browser() -> Result<Browser, String> {
 
 /// Clicks through pages; what is wrong with them.
 fn click(browser: &Browser, pages: &[&str]) -> Result<String, String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/browser/click.mjs");
+    drive(browser, "click.mjs", pages)
+}
+
+/// What a script says that has a browser open pages.
+fn drive(browser: &Browser, script: &str, pages: &[&str]) -> Result<String, String> {
+    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/browser"));
     let output = Command::new("node")
-        .arg(script)
+        .arg(folder.join(script))
         .args([&browser.playwright, &browser.chromium, &browser.pictures])
         .args(pages)
         .output()
@@ -169,7 +180,7 @@ fn pages_can_be_clicked_through() {
     fine(&["run", "--html", &machine, source.path()]);
     let source = Scratch::new("primes.wat", WASI);
     run_wasm(&["--threshold", "100", "--html", &wasi, source.path()]);
-    match click(&browser, &[&clif, &machine, &wasi]) {
+    match click(browser, &[&clif, &machine, &wasi]) {
         Ok(said) => assert_eq!(said.lines().count(), 3, "{said}"),
         Err(wrong) => panic!("{wrong}"),
     }
@@ -197,6 +208,86 @@ fn a_page_that_says_an_error_is_found() {
         text.replace("\nshow();\n", "\nshow();\nconsole.error(\"broken\");\n"),
     )
     .expect("it can be written");
-    let wrong = click(&browser, &[&name]).expect_err("it says an error");
+    let wrong = click(browser, &[&name]).expect_err("it says an error");
     assert!(wrong.contains("broken"), "{wrong}");
+}
+
+/// A loop of that many blocks, of which one in fifty is taken often.
+fn blocks(count: usize) -> String {
+    let mut clif = "function %wide(i64) -> i64 system_v {\nblock0(v0: i64):\n    v1 = iconst.i64 -1\n    v2 = iconst.i64 49\n    \
+        jump block1(v0)\nblock1(v3: i64):\n    v4 = iadd v3, v1\n    v5 = band v3, v2\n    v6 = ireduce.i32 v5\n    \
+        brif v4, block3, block2\nblock2:\n    return v3\n"
+        .to_string();
+    for at in 3..count {
+        let (next, skipped) = (at + 1, (at + 50).min(count));
+        let (test, place) = (at * 2 + 10, at * 2 + 11);
+        // Writing to a string does not fail.
+        let _ = write!(
+            clif,
+            "block{at}:\n    v{place} = iconst.i64 {}\n    v{test} = icmp eq v5, v{place}\n    \
+             brif v{test}, block{next}, block{skipped}\n",
+            at % 50
+        );
+    }
+    let _ = write!(
+        clif,
+        "block{count}:\n    jump block1(v4)\n}}\n; print: %wide(20000)\n"
+    );
+    clif
+}
+
+#[test]
+fn a_function_with_five_thousand_blocks_opens_within_two_seconds() {
+    let browser = match browser() {
+        Ok(browser) => browser,
+        Err(missing) => return println!("skipped: {missing}"),
+    };
+    let page = browser.pictures.join("wide.html").display().to_string();
+    let source = Scratch::new("wide.clif", &blocks(5_000));
+    fine(&["run", "--html", &page, source.path()]);
+    // Also on a machine that has more to do: the best of some.
+    let said = drive(browser, "open.mjs", &[&*page; 5]).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let millis: Vec<u64> = said
+        .lines()
+        .map(|line| line.parse().expect("a number"))
+        .collect();
+    println!("milliseconds until the graph was there: {millis:?}");
+    assert!(millis.iter().any(|&millis| millis < 2000), "{millis:?}");
+}
+
+#[test]
+fn a_hostile_report_is_opened_without_harm() {
+    let browser = match browser() {
+        Ok(browser) => browser,
+        Err(missing) => return println!("skipped: {missing}"),
+    };
+    let (report, page) = (
+        Scratch::new("hostile.json", ""),
+        browser.pictures.join("hostile.html").display().to_string(),
+    );
+    let nested = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/clif/nested.clif");
+    fine(&[
+        "run",
+        "--inspect",
+        "--quiet",
+        "--threshold",
+        "20",
+        "--report",
+        report.path(),
+        nested,
+    ]);
+    let evil =
+        r#"</script><script>alert(1)</script><img src=https://example.org/x onerror=alert(2)>"#;
+    let text = std::fs::read_to_string(report.path()).expect("it was written");
+    let evil = evil.replace('"', "\\\"");
+    for name in ["rectangle", "block1\"", "reg"] {
+        assert!(text.contains(name), "{name}");
+    }
+    let text = text
+        .replace("rectangle", &evil)
+        .replace("block1\"", &format!("block1{evil}\""))
+        .replace("\"tiered\"", &format!("\"{evil}\""));
+    std::fs::write(report.path(), text).expect("it can be written");
+    fine(&["report", report.path(), "--html", &page]);
+    drive(browser, "open.mjs", &[&page]).unwrap_or_else(|wrong| panic!("{wrong}"));
 }

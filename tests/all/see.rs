@@ -2,7 +2,7 @@
 
 use crate::cli::{Scratch, fine, refuses, regraft};
 use crate::tiering::{eager_to_tier, engine};
-use regraft::report::EventReport;
+use regraft::report::{EventKind, EventReport};
 use regraft::{CompileMode, Engine, Observe, Report};
 use std::process::{Command, Stdio};
 
@@ -236,6 +236,20 @@ block2:
 ";
 
 #[test]
+fn a_run_that_takes_long_says_at_which_tier() {
+    let file = Scratch::new("times.clif", LONG);
+    let ran = fine(&["run", "--inspect", "--report", "-", file.path()]);
+    let report = Report::from_json(&ran.stdout).expect("a report");
+    let times = report.times.expect("they were asked for");
+    // Seconds of a loop that was entered at tier 1, and a sample every few milliseconds.
+    assert!(times.tier1 > 10 && times.tier1 > times.tier0, "{times:?}");
+    let events = report.events.expect("they were asked for").list;
+    let at = |kind: EventKind| events.iter().position(|event| event.event == kind);
+    let (published, entered) = (at(EventKind::Published), at(EventKind::Entered));
+    assert!(published.is_some() && entered > published, "{events:#?}");
+}
+
+#[test]
 fn a_run_that_takes_long_has_a_bar_on_a_terminal_alone() {
     let file = Scratch::new("long.clif", LONG);
     let piped = fine(&["run", "--quiet", file.path()]);
@@ -259,6 +273,8 @@ fn a_run_that_takes_long_has_a_bar_on_a_terminal_alone() {
 fn what_is_not_asked_for_is_not_collected_and_code_is_the_same() {
     let (plain, inspected) = (observed(false).report(), observed(true).report());
     assert_eq!(plain.events, None);
+    assert_eq!(plain.times, None);
+    assert!(inspected.times.is_some());
     for (name, function) in &plain.functions {
         let other = &inspected.functions[name];
         assert!(function.detail.is_none() && other.detail.is_some());

@@ -34,12 +34,20 @@ function marked(text, before) {
 const column = (title, text, before = null) =>
   el("div", {}, el("h3", {}, title), text ? marked(text, before) : note("not in the report"));
 
+/** What a pass did to the version's CLIF, in words. */
+function passText(p) {
+  const counts = ["instructions", "loads", "stores", "calls"].filter((what) => p[what][0] !== p[what][1])
+    .map((what) => `${number(p[what][0])} → ${number(p[what][1])} ${what}`);
+  return `${p.pass}: ${number(p.changes)} changes${counts.length ? `, ${counts.join(", ")}` : ""}`;
+}
+
 function versionText(f, v) {
   const { clif, optimized, machine } = v.code || { clif: "", optimized: "", machine: "" };
   const made = v.tier === 0 ? "Instrumented CLIF" : v.label === "function" ? "CLIF that was compiled" : "Outlined CLIF";
   return [
     note(`tier ${v.tier}, ${v.before ? `${number(v.before)} → ${number(v.after)} instructions, ` : ""}${bytes(v.bytes)}, compiled in ${micros(v.micros)}. ` +
       "Marked: what the column before does not have, whatever the numbers of values."),
+    v.passes.length ? note(`Passes before the code generator's own: ${v.passes.map(passText).join("; ")}.`) : "",
     el("div", { class: "texts" },
       column("Source CLIF", f.clif || ""),
       column(made, clif, f.clif || null),

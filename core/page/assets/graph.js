@@ -68,7 +68,7 @@ function drawGraph(graph, choose) {
   for (const r of graph.regions) {
     for (const [to, count] of r.side_exits) {
       const n = graph.nodes[to];
-      drawing.append(svg("text", { class: "small", x: n.x + n.w / 2 + 4, y: n.y - 10, style: "fill: var(--hot)" }, `side exit ${number(count)}`));
+      drawing.append(svg("text", { class: "small", x: n.x + 8, y: n.y - BLOCK / 2 - 6, style: "fill: var(--hot); stroke: var(--bg); stroke-width: 4px; paint-order: stroke" }, `side exit ${number(count)}`));
     }
   }
   return drawing;

@@ -20,6 +20,16 @@ function regionColumns() {
 
 const searchRegion = (r) => `${r.function} ${r.header} ${r.state} ${r.reason}`;
 
+/** Samples of the program counter: shares, and how many there are. */
+function times() {
+  const all = data.times ? data.times.tier0 + data.times.tier1 : 0;
+  if (!all) return note(data.times ? "No sample was taken: it did not run for long." : "Not in the report: make it with --html, or with --inspect.");
+  return [
+    ["tier 0", data.times.tier0, "var(--tier0)"], ["tier 1", data.times.tier1, "var(--tier1)"],
+  ].map(([name, samples, colour]) => bar(name, [[samples / all, colour]], percent(samples / all)))
+    .concat(note(`Of ${number(all)} samples in generated code, one every few milliseconds. Compiling and the host are not in it.`));
+}
+
 function overview() {
   const t = data.totals;
   const hottest = data.functions.filter((f) => f.executed > 0).slice(0, 12);
@@ -49,6 +59,7 @@ function overview() {
     section("Hottest regions", table(regionColumns(), data.regions.slice(0, 10)),
       data.regions.length > 10 ? note("All of them are under “Regions”.") : null),
     el("div", { class: "columns" },
+      section("Time at each tier", times()),
       section("Where counts went",
         note("Instructions executed at tier 0, by function. What has moved to tier 1 does not count any more."),
         hottest.map((f) => bar(link(f.name), [[f.executed / most, "var(--hot)"]], percent(f.share))),

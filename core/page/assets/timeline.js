@@ -2,7 +2,7 @@
 
 const KINDS = {
   defined: "var(--soft)", redefined: "var(--soft)", removed: "var(--bad)", hot: "var(--hot)", queued: "var(--tier0)",
-  compiled: "var(--tier1)", published: "var(--region)", "side-exit-hot": "var(--bad)", "formed-again": "var(--loop)", freed: "var(--ink)",
+  compiled: "var(--tier1)", published: "var(--region)", entered: "var(--accent)", "side-exit-hot": "var(--bad)", "formed-again": "var(--loop)", freed: "var(--ink)",
 };
 
 function timeline() {

@@ -15,6 +15,8 @@ pub struct Report {
     pub workers: Workers,
     pub memory: Memory,
     pub functions: IndexMap<String, Function>,
+    #[serde(default)]
+    pub times: Option<Times>,
     pub events: Option<Events>,
 }
 
@@ -97,7 +99,20 @@ pub struct Version {
     pub instructions_after: u64,
     pub code_bytes: u64,
     pub compile_micros: u64,
+    #[serde(default)]
+    pub passes: Vec<Pass>,
     pub code: Option<Code>,
+}
+
+/// What a pass did.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Pass {
+    pub pass: String,
+    pub changes: u64,
+    pub instructions: [u64; 2],
+    pub loads: [u64; 2],
+    pub stores: [u64; 2],
+    pub calls: [u64; 2],
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,6 +147,13 @@ pub struct Code {
     pub clif: String,
     pub optimized: String,
     pub machine: String,
+}
+
+/// Where time went: samples.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Times {
+    pub tier0: u64,
+    pub tier1: u64,
 }
 
 #[derive(Debug, Deserialize)]

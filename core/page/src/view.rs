@@ -1,10 +1,11 @@
 //! What the page shows: the hottest part of a report, in the order in which it is shown.
 
+mod rows;
+
 use crate::Limits;
 use crate::graph::{Graph, Painter};
-use crate::model::{
-    Code, Event, Function, Memory, Part, Region, Report, SideExit, Version, Workers,
-};
+use crate::model::{Code, Event, Function, Memory, Report, Times, Workers};
+use rows::{Problem, RegionView, VersionView, list_problems, versions};
 use serde::Serialize;
 use std::collections::HashMap;
 
@@ -21,6 +22,7 @@ pub struct View<'a> {
     functions: Vec<FunctionView<'a>>,
     regions: Vec<RegionView<'a>>,
     problems: Vec<Problem<'a>>,
+    times: Option<&'a Times>,
     events: Option<EventsView<'a>>,
     left_out: LeftOut,
 }
@@ -72,51 +74,6 @@ struct FunctionView<'a> {
     /// Why there is no text and no graph, where that is so.
     without: &'static str,
     versions: Vec<VersionView<'a>>,
-}
-
-#[derive(Debug, Serialize)]
-struct VersionView<'a> {
-    label: String,
-    tier: u8,
-    before: u64,
-    after: u64,
-    bytes: u64,
-    micros: u64,
-    code: Option<&'a Code>,
-}
-
-#[derive(Debug, Serialize)]
-struct RegionView<'a> {
-    function: &'a str,
-    header: &'a str,
-    depth: u32,
-    /// Its share of what its function executed.
-    share: f64,
-    /// Its share of what the program executed.
-    weight: f64,
-    state: &'a str,
-    decision: &'a str,
-    reason: &'a str,
-    settled: &'a str,
-    found_by: &'a str,
-    formations: u64,
-    entries: u64,
-    running: u64,
-    before: u64,
-    after: u64,
-    micros: u64,
-    hot_blocks: usize,
-    blocks: usize,
-    side_exits: Vec<(&'a str, u64, &'a str)>,
-}
-
-#[derive(Debug, Serialize)]
-struct Problem<'a> {
-    function: &'a str,
-    part: String,
-    state: &'a str,
-    code: &'a str,
-    reason: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -214,6 +171,7 @@ impl<'a> View<'a> {
             functions,
             regions,
             problems,
+            times: report.times.as_ref(),
             events,
             left_out,
         }
@@ -307,135 +265,6 @@ impl<'a> FunctionView<'a> {
             false => self.without = "its text is too long for this page",
         }
         self.graph = painter.draw(function, detail);
-    }
-}
-
-impl<'a> RegionView<'a> {
-    fn new(function: &'a str, region: &'a Region, weight: f64) -> Self {
-        let Part {
-            decision,
-            reason,
-            state,
-            found_by,
-            formations,
-            hot_blocks,
-            side_exits,
-            settled,
-            ..
-        } = &region.part;
-        let newest = region.versions.last();
-        Self {
-            function,
-            header: &region.header,
-            depth: region.loop_depth,
-            share: region.share,
-            weight: region.share * weight,
-            state,
-            decision,
-            reason,
-            settled,
-            found_by,
-            formations: *formations,
-            entries: region.entries,
-            running: region.entries_while_running,
-            before: newest.map_or(0, |version| version.instructions_before),
-            after: newest.map_or(0, |version| version.instructions_after),
-            micros: region.versions.iter().fold(0, |sum: u64, version| {
-                sum.saturating_add(version.compile_micros)
-            }),
-            hot_blocks: hot_blocks.len(),
-            blocks: region.blocks.len(),
-            side_exits: side_exits
-                .iter()
-                .take(50)
-                .map(|side| (&*side.to, side.count, &*side.state))
-                .collect(),
-        }
-    }
-}
-
-/// All versions of a function, of its regions and of their continuations.
-fn versions(function: &Function) -> Vec<VersionView<'_>> {
-    let whole = function.versions.iter();
-    let mut views: Vec<VersionView<'_>> = whole
-        .map(|version| version_view("function".to_string(), version))
-        .collect();
-    let parts = function.regions.iter().map(|region| {
-        (
-            format!("region {}", region.header),
-            &region.versions[..],
-            &region.part,
-        )
-    });
-    let own = ("function".to_string(), &[][..], &function.whole_function);
-    for (label, versions, part) in parts.chain([own]) {
-        views.extend(
-            versions
-                .iter()
-                .map(|version| version_view(label.clone(), version)),
-        );
-        let compiled = part.side_exits.iter().filter(|side| side.code_bytes > 0);
-        views.extend(compiled.map(|side: &SideExit| VersionView {
-            label: format!("{label} → {}", side.to),
-            tier: 1,
-            before: 0,
-            after: 0,
-            bytes: side.code_bytes,
-            micros: side.compile_micros,
-            code: side.code.as_ref(),
-        }));
-    }
-    views
-}
-
-fn version_view(label: String, version: &Version) -> VersionView<'_> {
-    VersionView {
-        label,
-        tier: version.tier,
-        before: version.instructions_before,
-        after: version.instructions_after,
-        bytes: version.code_bytes,
-        micros: version.compile_micros,
-        code: version.code.as_ref(),
-    }
-}
-
-fn list_problems<'a>(name: &'a str, function: &'a Function, problems: &mut Vec<Problem<'a>>) {
-    if let Some(error) = &function.definition_error {
-        problems.push(Problem {
-            function: name,
-            part: "definition".to_string(),
-            state: "failed",
-            code: "",
-            reason: error,
-        });
-    }
-    let regions = function
-        .regions
-        .iter()
-        .map(|region| (format!("loop {}", region.header), &region.part));
-    let whole = [("function".to_string(), &function.whole_function)];
-    for (label, part) in regions.chain(whole) {
-        if matches!(&*part.state, "refused" | "failed" | "stopped") || part.decision == "skip" {
-            problems.push(Problem {
-                function: name,
-                part: label.clone(),
-                state: &part.state,
-                code: &part.reason_code,
-                reason: &part.reason,
-            });
-        }
-        let failed = part
-            .side_exits
-            .iter()
-            .filter(|side| !side.reason.is_empty());
-        problems.extend(failed.map(|side| Problem {
-            function: name,
-            part: format!("{label} → {}", side.to),
-            state: &side.state,
-            code: "",
-            reason: &side.reason,
-        }));
     }
 }
 

@@ -150,6 +150,10 @@ fn first_code(
 ) -> Result<(Option<Tiering>, Generated), GenerateError> {
     let name = &function.name;
     if engine.config.mode != Mode::Eager && !starts_at_speed(engine, body) {
+        if engine.config.mode == Mode::Tier0 {
+            // Nothing gets hot.
+            body.save_text();
+        }
         let attempt = AssertUnwindSafe(|| {
             fault(engine, Stage::Transform, &function.name)?;
             instrument(engine, function, body, Survey::of(&body.source)?)
@@ -173,6 +177,7 @@ fn first_code(
         };
         tracing::warn!(function = %name, %error, "no tier 0; compiling it as it is");
     }
+    body.save_text();
     let mut source = body.source.clone();
     optimize(engine, &function.name, &mut source)?;
     let generated = generate_in(engine, 1, name, context, source, control)?;

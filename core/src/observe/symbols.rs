@@ -92,10 +92,16 @@ impl Served {
             return;
         }
         let new = slots.code().into_iter().skip(shown.len());
-        shown.extend(new.map(|code| self.show_piece(code)));
+        shown.extend(new.map(|code| {
+            let bytes = match self.symbols.wants_bytes() {
+                true => slots.bytes_of(code),
+                false => vec![],
+            };
+            self.show_piece(code, &bytes)
+        }));
     }
 
-    fn show_piece(&self, code: TableCode) -> Shown {
+    fn show_piece(&self, code: TableCode, bytes: &[u8]) -> Shown {
         let name = match code.kind {
             TableCodeKind::TrapStub => "regraft_trap_stub",
             TableCodeKind::HotThunk => "regraft_thunk_hot",
@@ -107,7 +113,7 @@ impl Served {
         let shown = Code {
             name,
             start: code.start,
-            bytes: &[],
+            bytes,
             source: None,
             #[cfg(feature = "debug")]
             frame: Some(&frame),
@@ -153,18 +159,23 @@ fn with_environment(asked: &Tools) -> Tools {
 }
 
 impl Observer {
-    /// Saves the text of a definition, where somebody reads lines.
+    /// The lines of a definition, where somebody reads them. A debugger's user has the text before anything runs; that of
+    /// others is saved when it gets to tier 1 ([`crate::units::function::Body::save_text`]).
     pub fn lines(&self, name: &str, func: &Function) -> Option<Arc<Lines>> {
         let served = self.served.as_ref()?;
         if !served.symbols.wants_lines() {
             return None;
         }
         let directory = served.symbols.tools().directory();
-        let lines = Lines::save(&directory, name, func);
+        let lines = Lines::of(&directory, name, func);
         let lines = lines.inspect_err(|error| {
-            tracing::warn!(function = name, %error, "its text is not saved, and tools know no lines of it");
+            tracing::warn!(function = name, %error, "tools know no lines of it");
         });
-        lines.ok().map(Arc::new)
+        let lines = lines.ok()?;
+        if served.symbols.tools().debugger {
+            lines.save(|| func.to_string());
+        }
+        Some(Arc::new(lines))
     }
 
     /// Shows code that is no version of anything; what is returned is dropped before it.
@@ -222,6 +233,7 @@ impl Observer {
             function: Arc::clone(&version.origin.function),
             unit: version.origin.unit,
             tier: version.tier,
+            start: version.entry,
             _shown: shown,
         })
     }

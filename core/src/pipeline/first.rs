@@ -69,6 +69,7 @@ pub(crate) fn starts_at_speed(engine: &Inner, body: &Body) -> bool {
 
 /// The function as it is, at tier 1.
 fn eager(engine: &Inner, function: &FunctionUnit, body: &Body) -> Result<Baseline, CompileError> {
+    body.save_text();
     let origin = body.origin(function, CodeUnit::Function);
     let code = Code::new(origin, body.source.clone(), vec![]);
     Ok(Baseline {
@@ -85,6 +86,10 @@ fn counted(
 ) -> Result<Baseline, CompileError> {
     let _analyzing = engine.enter(Phase::Analyze);
     fault(engine, Stage::Transform, &function.name)?;
+    if engine.config.mode == Mode::Tier0 {
+        // Nothing gets hot.
+        body.save_text();
+    }
     let survey = match probed(engine, function, body, Survey::of(&body.source)?)? {
         Probed::Version(baseline) => return Ok(*baseline),
         Probed::Refused(survey) => survey,

@@ -35,9 +35,21 @@ pub struct Report {
     /// The defined functions, by name, in the order of their declaration. Where functions of modules
     /// have the same name, the number of the function follows it: `main#17`.
     pub functions: IndexMap<String, FunctionReport>,
+    /// Where time went; absent unless that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<TimesReport>,
     /// What happened, in order; absent unless it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<EventsReport>,
+}
+
+/// Where the time of threads went that called through the engine: samples of the program counter in generated code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimesReport {
+    /// Samples at tier 0.
+    pub tier0: u64,
+    /// Samples at tier 1: regions, continuations, whole functions.
+    pub tier1: u64,
 }
 
 /// Tier-1 compilation, wherever it happens.

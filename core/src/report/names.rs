@@ -118,6 +118,8 @@ names! {
         Compiled = "compiled",
         /// Running code reaches a version at tier 1.
         Published = "published",
+        /// A version at tier 1 was first seen running.
+        Entered = "entered",
         /// A side exit of it is taken often.
         SideExitHot = "side-exit-hot",
         /// Its region is re-formed.

@@ -282,6 +282,13 @@ impl Body {
         source
     }
 
+    /// Saves the text, where tools know lines of it: called where a version is compiled that is worth looking at.
+    pub fn save_text(&self) {
+        if let Some(lines) = &self.lines {
+            lines.save(|| self.client_source().to_string());
+        }
+    }
+
     /// The hash of the function as the client defined it.
     pub fn client_hash(&self) -> u64 {
         function_hash(&self.client_source())

@@ -26,8 +26,7 @@
 //! Not here: signals and timers (`timer`).
 
 use super::{Detector, detected};
-use crate::config::Mode;
-use crate::config::detection::{Detection, FoundBy};
+use crate::config::detection::FoundBy;
 use crate::context::{Engine, Inner};
 use crate::tiering::finding::Evidence;
 use crate::units::part::HotPart;
@@ -67,12 +66,9 @@ impl Detector for Sampled {
 
 /// Asks for the samples of this engine's code, if it is to be sampled.
 pub(crate) fn want_samples(engine: &Arc<Inner>) {
-    let Detection::Sampling(sampling) = engine.config.detection else {
+    let Some(sampling) = engine.sampling() else {
         return;
     };
-    if engine.config.mode == Mode::Eager {
-        return;
-    }
     let weak: Weak<Inner> = Arc::downgrade(engine);
     match engine.session.sample(sampling.interval, weak) {
         // Nothing has set it before: the engine is new.
@@ -87,6 +83,8 @@ impl samples::Sampled for Inner {
             return;
         };
         let function = read(&self.units).function(code.function).cloned();
+        let name = function.as_ref().map(|function| &*function.name);
+        self.observer.sampled(name, &code);
         let Some(function) = function else {
             return;
         };
@@ -121,7 +119,8 @@ impl Engine {
     /// Samples the calling thread, for clients that call raw pointers: threads that call through
     /// [`TypedFn`](crate::TypedFn), [`Engine::call`], [`Engine::catch`] or [`Engine::pinned`] are sampled by themselves.
     ///
-    /// Does nothing with [`Detection::Counters`]. What it returns stays with the thread:
+    /// Does nothing with [`Detection::Counters`](crate::Detection), unless [`Observe::inspect`](crate::Observe) asks where time
+    /// goes. What it returns stays with the thread:
     ///
     /// ```compile_fail,E0277
     /// # let engine = regraft::Engine::new(regraft::Config::default()).unwrap();
@@ -129,13 +128,10 @@ impl Engine {
     /// std::thread::spawn(move || drop(sampled));
     /// ```
     pub fn sample_this_thread(&self) -> SampledThread {
-        let started = match self.inner.config.detection {
-            Detection::Sampling(sampling) if self.inner.session.is_here() => {
-                samples::start(sampling.interval)
-            }
-            // Threads of another process are sampled when they are called.
-            _ => false,
-        };
+        // Threads of another process are sampled when they are called.
+        let sampling = self.inner.sampling();
+        let sampling = sampling.filter(|_| self.inner.session.is_here());
+        let started = sampling.is_some_and(|sampling| samples::start(sampling.interval));
         SampledThread {
             started,
             thread: PhantomData,

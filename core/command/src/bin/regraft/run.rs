@@ -474,7 +474,7 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
     let mut functions = std::mem::take(&mut report.functions);
     let (workers, memory) = (report.workers.clone(), report.memory.clone());
     let account = std::mem::take(&mut report.account);
-    let events = report.events.take();
+    let (events, times) = (report.events.take(), report.times.take());
     let merged = totals.report.get_or_insert_with(|| Report {
         workers: Default::default(),
         memory: Default::default(),
@@ -497,6 +497,11 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
             region.function.clone_from(&name);
         }
         merged.functions.insert(name, function);
+    }
+    if let Some(times) = times {
+        let all = merged.times.get_or_insert_default();
+        all.tier0 += times.tier0;
+        all.tier1 += times.tier1;
     }
     if let Some(mut events) = events {
         for event in &mut events.list {
@@ -533,6 +538,7 @@ fn empty_report(args: &Args) -> Report {
         memory: Default::default(),
         account: Default::default(),
         functions: Default::default(),
+        times: None,
         events: None,
     }
 }
