@@ -12,7 +12,7 @@
 //!
 //! * A stack belongs to one call of [`on_own_stack`] at a time; calls that nest have one each.
 //! * Below each is memory that nobody can access.
-//! * Taking a stack and giving it back take no lock and little stack, a part of what a entry thunk has probed
+//! * Taking a stack and giving it back take no lock and little stack, a part of what an entry thunk has probed
 //!   (`arch`); a test measures it.
 //!
 //! Limitations: stacks are kept, a few of them, with the pages that were touched. When a trap skips what runs on a

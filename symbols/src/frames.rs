@@ -7,7 +7,7 @@ use gimli::write::{
     Address, CallFrameInstruction, CommonInformationEntry, DebugFrame, EhFrame, EndianVec,
     Expression, FrameDescriptionEntry, FrameTable, Result,
 };
-use gimli::{Encoding, Format, NativeEndian, Register};
+use gimli::{Encoding, Format, NativeEndian};
 
 /// How the callers' frames of one piece of code are found.
 #[derive(Clone, Debug)]
@@ -116,7 +116,7 @@ fn encoding() -> Encoding {
 #[cfg(target_arch = "x86_64")]
 mod machine {
     use super::*;
-    use gimli::X86_64;
+    use gimli::{Register, X86_64};
 
     /// The return address is the word below the frame.
     pub fn common() -> CommonInformationEntry {

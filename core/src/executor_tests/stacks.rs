@@ -177,7 +177,7 @@ fn on_nested_stacks(stacks: usize, work: &dyn Fn() -> usize) -> usize {
     }
 }
 
-/// What a entry thunk probes is enough.
+/// What an entry thunk probes is enough.
 #[test]
 fn entering_the_runtime_takes_less_stack_than_its_thunks_probe() {
     let engine = engine(Config::default().compilation(Compilation::AtFirstCall));

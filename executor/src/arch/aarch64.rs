@@ -12,7 +12,7 @@
 //!
 //! Limitations: run under an emulator only, which has no instruction caches to be cleaned.
 
-use crate::arch::{STUB_SIZE, TRAMPOLINE_FIELD};
+use crate::arch::{STUB_SIZE, TRAMPOLINE_FIELD, words};
 
 pub mod enter;
 pub mod entry_thunk;
@@ -30,7 +30,7 @@ pub const TRAP: [u8; super::TRAP_SIZE] = 0xd43b_d5a0_u32.to_le_bytes();
 /// Four of it are `udf #0`.
 pub const FILL: u8 = 0;
 
-const CELL_QUAD: usize = 24;
+const CELL_QUAD: usize = STUB_SIZE - 8;
 const BR_X17: u32 = 0xd61f_0220;
 
 /// `ldr x16, .+distance`: a 19-bit count of words.
@@ -53,12 +53,7 @@ pub fn stub(_executable: usize, cell: usize) -> Option<[u8; STUB_SIZE]> {
         ldr_x17_x16(TRAMPOLINE_FIELD),
         BR_X17,
     ];
-    let mut bytes = [FILL; STUB_SIZE];
-    for (chunk, inst) in bytes.chunks_exact_mut(4).zip(CODE) {
-        chunk.copy_from_slice(&inst.to_le_bytes());
-    }
-    bytes[CELL_QUAD..].copy_from_slice(&(cell as u64).to_ne_bytes());
-    Some(bytes)
+    Some(words::with_address(&CODE, cell))
 }
 
 /// Other processors may have fetched ahead; `isb` is for the one that executes it.
@@ -69,11 +64,7 @@ pub fn returning(value: u8) -> [u8; super::RETURNING_SIZE] {
     const RET: u32 = 0xd65f_03c0;
     // movz w0, #value
     let movz = 0x5280_0000 | u32::from(value) << 5;
-    let mut bytes = [FILL; super::RETURNING_SIZE];
-    for (chunk, word) in bytes.chunks_exact_mut(4).zip([movz, RET]) {
-        chunk.copy_from_slice(&word.to_le_bytes());
-    }
-    bytes
+    words::bytes(&[movz, RET])
 }
 
 /// Does nothing: the trampoline saves what every processor has.
@@ -206,19 +197,17 @@ mod tests {
     #[test]
     fn the_words_are_what_an_assembler_makes() {
         let bytes = stub(0, 0x1122_3344_5566_7788).unwrap();
-        let words: Vec<u32> = bytes[..CELL_QUAD]
-            .chunks_exact(4)
-            .map(|chunk| u32::from_le_bytes(chunk.try_into().unwrap()))
-            .collect();
         assert_eq!(
-            words,
+            words::of(&bytes),
             [
                 0x5800_00d0,
                 0xf940_0211,
                 0xd61f_0220,
                 0x5800_0070,
                 0xf940_0611,
-                0xd61f_0220
+                0xd61f_0220,
+                0x5566_7788,
+                0x1122_3344
             ]
         );
     }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A table of slots has [`RUNTIME_CODE_SIZE`] bytes of code besides: the trap stub, and *runtime entry thunks*.
-//! Generated code enters the runtime through a entry thunk, which touches the stack that the first steps
+//! Generated code enters the runtime through an entry thunk, which touches the stack that the first steps
 //! there need, up to where the runtime is on a stack of its own ([`crate::stacks`]): if the stack ends
 //! here, it ends in generated code, where nothing is owned, and not in the middle of the runtime.
 //!
@@ -37,6 +37,8 @@ mod aarch64;
 mod enter;
 #[cfg(target_arch = "riscv64")]
 mod riscv64;
+#[cfg(not(target_arch = "x86_64"))]
+mod words;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -127,9 +129,9 @@ pub const LAZY_PUSHES: usize = match PUSHED_FROM {
     None => 0,
 };
 
-/// Bytes of a entry thunk.
+/// Bytes of an entry thunk.
 const THUNK_SIZE: usize = imp::entry_thunk::SIZE;
-/// How many pages a entry thunk touches: twice what entering the runtime takes on the caller's stack, and more, with
+/// How many pages an entry thunk touches: twice what entering the runtime takes on the caller's stack, and more, with
 /// a dynamic linker that binds a system call first.
 const PROBED_PAGES: usize = 2;
 /// Bytes of the trap stub.

@@ -14,7 +14,7 @@
 //!
 //! Limitations: run under an emulator only, which has no instruction caches to be cleaned.
 
-use crate::arch::{STUB_SIZE, TRAMPOLINE_FIELD};
+use crate::arch::{STUB_SIZE, TRAMPOLINE_FIELD, words};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 pub mod enter;
@@ -73,7 +73,7 @@ pub fn stub(executable: usize, cell: usize) -> Option<[u8; STUB_SIZE]> {
     };
     let (upper, lower) = distance(0)?;
     let (lazy_upper, lazy_lower) = distance(LAZY_OFFSET)?;
-    let words = [
+    Some(words::bytes(&[
         auipc(T5, upper),
         ld(T5, lower, T5),
         jr(T5),
@@ -82,12 +82,7 @@ pub fn stub(executable: usize, cell: usize) -> Option<[u8; STUB_SIZE]> {
         addi(T5, T5, lazy_lower),
         ld(T6, TRAMPOLINE_FIELD as i32, T5),
         jr(T6),
-    ];
-    let mut bytes = [FILL; STUB_SIZE];
-    for (chunk, word) in bytes.chunks_exact_mut(4).zip(words) {
-        chunk.copy_from_slice(&word.to_le_bytes());
-    }
-    Some(bytes)
+    ]))
 }
 
 /// The system has every processor do it when it cleans caches.
@@ -95,12 +90,7 @@ pub const BARRIER: super::Barrier = super::Barrier::Never;
 
 /// The code of a function that returns `value`.
 pub fn returning(value: u8) -> [u8; super::RETURNING_SIZE] {
-    let words = [addi(A0, 0, value.into()), jr(1)];
-    let mut bytes = [FILL; super::RETURNING_SIZE];
-    for (chunk, word) in bytes.chunks_exact_mut(4).zip(words) {
-        chunk.copy_from_slice(&word.to_le_bytes());
-    }
-    bytes
+    words::bytes(&[addi(A0, 0, value.into()), jr(1)])
 }
 
 /// Has every processor that runs a thread of this process forget the instructions that it fetched.
@@ -274,18 +264,11 @@ pub extern "C" fn trampoline() {
 mod tests {
     use super::*;
 
-    fn words(bytes: &[u8]) -> Vec<u32> {
-        let words = bytes.chunks_exact(4);
-        words
-            .map(|chunk| u32::from_le_bytes(chunk.try_into().unwrap()))
-            .collect()
-    }
-
     #[test]
     fn the_words_are_what_an_assembler_makes() {
         let bytes = stub(0x10_0000, 0x20_0ff8).unwrap();
         assert_eq!(
-            words(&bytes),
+            words::of(&bytes),
             [
                 0x0010_1f17, // auipc t5, 0x101
                 0xff8f_3f03, // ld t5, -8(t5)
@@ -297,7 +280,7 @@ mod tests {
                 0x000f_8067, // jr t6
             ]
         );
-        assert_eq!(words(&returning(200)), [0x0c80_0513, 0x0000_8067]);
+        assert_eq!(words::of(&returning(200)), [0x0c80_0513, 0x0000_8067]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub enum Site {
     Instruction,
     /// In the trap stub, which was called.
     TrapStub,
-    /// In a entry thunk of the runtime, which was called, and found no stack.
+    /// In an entry thunk of the runtime, which was called, and found no stack.
     EntryThunk,
     /// At an address without code, which was called.
     Nowhere,

@@ -8,9 +8,9 @@
 //!  +24  .quad target
 //! ```
 
-use crate::arch::PROBED_PAGES;
+use crate::arch::{PROBED_PAGES, words};
 
-/// Bytes of a entry thunk.
+/// Bytes of an entry thunk.
 pub(in crate::arch) const SIZE: usize = 32;
 
 /// `sub x17, sp, #pages, lsl #12`.
@@ -22,7 +22,7 @@ const LDR_WZR_X17: u32 = 0xb940_023f;
 /// `ldr x17, .+8`.
 const LDR_X17_NEXT: u32 = 0x5800_0051;
 
-/// The bytes of a entry thunk to `target`.
+/// The bytes of an entry thunk to `target`.
 pub(in crate::arch) fn code(target: usize) -> [u8; SIZE] {
     const WORDS: usize = 2 * PROBED_PAGES + 2;
     let mut words = [super::BR_X17; WORDS];
@@ -30,12 +30,7 @@ pub(in crate::arch) fn code(target: usize) -> [u8; SIZE] {
         probe.copy_from_slice(&[sub_x17_sp(pages), LDR_WZR_X17]);
     }
     words[2 * PROBED_PAGES] = LDR_X17_NEXT;
-    let mut bytes = [super::FILL; SIZE];
-    for (chunk, word) in bytes.chunks_exact_mut(4).zip(words) {
-        chunk.copy_from_slice(&word.to_le_bytes());
-    }
-    bytes[4 * WORDS..].copy_from_slice(&(target as u64).to_ne_bytes());
-    bytes
+    words::with_address(&words, target)
 }
 
 #[cfg(test)]
@@ -44,13 +39,8 @@ mod tests {
 
     #[test]
     fn the_words_are_what_an_assembler_makes() {
-        let bytes = code(0x1122_3344_5566_7788);
-        let words = bytes.chunks_exact(4);
-        let words: Vec<u32> = words
-            .map(|chunk| u32::from_le_bytes(chunk.try_into().unwrap()))
-            .collect();
         assert_eq!(
-            words,
+            words::of(&code(0x1122_3344_5566_7788)),
             [
                 0xd140_07f1,
                 0xb940_023f,

@@ -13,13 +13,13 @@
 //! t5 goes through: it is the cell that a lazy stub was called for.
 
 use super::{SP, T6, auipc, jr, ld};
-use crate::arch::PROBED_PAGES;
+use crate::arch::{PROBED_PAGES, words};
 
-/// Bytes of a entry thunk.
+/// Bytes of an entry thunk.
 pub(in crate::arch) const SIZE: usize = 48;
 
 /// Where the target's address is.
-const QUAD: usize = 40;
+const QUAD: usize = SIZE - 8;
 const JUMP: usize = 3 * PROBED_PAGES;
 
 /// `lui t6, -pages`.
@@ -32,7 +32,7 @@ const ADD_T6_SP: u32 = SP << 20 | T6 << 15 | T6 << 7 | 0x33;
 /// `lw zero, 0(t6)`, which loads nevertheless.
 const LW_ZERO_T6: u32 = T6 << 15 | 2 << 12 | 0x03;
 
-/// The bytes of a entry thunk to `target`.
+/// The bytes of an entry thunk to `target`.
 pub(in crate::arch) fn code(target: usize) -> [u8; SIZE] {
     let mut words = [0; JUMP + 3];
     for (pages, probe) in (1..).zip(words[..JUMP].chunks_exact_mut(3)) {
@@ -40,12 +40,7 @@ pub(in crate::arch) fn code(target: usize) -> [u8; SIZE] {
     }
     let distance = (QUAD - 4 * JUMP) as i32;
     words[JUMP..].copy_from_slice(&[auipc(T6, 0), ld(T6, distance, T6), jr(T6)]);
-    let mut bytes = [super::FILL; SIZE];
-    for (chunk, word) in bytes.chunks_exact_mut(4).zip(words) {
-        chunk.copy_from_slice(&word.to_le_bytes());
-    }
-    bytes[QUAD..].copy_from_slice(&(target as u64).to_ne_bytes());
-    bytes
+    words::with_address(&words, target)
 }
 
 #[cfg(test)]
@@ -54,13 +49,8 @@ mod tests {
 
     #[test]
     fn the_words_are_what_an_assembler_makes() {
-        let bytes = code(0x1122_3344_5566_7788);
-        let words = bytes.chunks_exact(4);
-        let words: Vec<u32> = words
-            .map(|chunk| u32::from_le_bytes(chunk.try_into().unwrap()))
-            .collect();
         assert_eq!(
-            words,
+            words::of(&code(0x1122_3344_5566_7788)),
             [
                 0xffff_ffb7, // lui t6, 0xfffff
                 0x002f_8fb3, // add t6, t6, sp

@@ -8,10 +8,10 @@
 
 use crate::arch::PROBED_PAGES;
 
-/// Bytes of a entry thunk.
+/// Bytes of an entry thunk.
 pub(in crate::arch) const SIZE: usize = 32;
 
-/// The bytes of a entry thunk to `target`.
+/// The bytes of an entry thunk to `target`.
 pub(in crate::arch) fn code(target: usize) -> [u8; SIZE] {
     const PROBE: [u8; 3] = [0x85, 0x84, 0x24];
     const PROBE_SIZE: usize = 7;
