@@ -13,7 +13,7 @@
 //! Invariants:
 //!
 //! * *harmless*: a thread whose local data are gone, or a fiber that goes on elsewhere, makes times wrong, and nothing else.
-//! * Two readings of the clock for each phase; no lock but the first time that a thread is seen.
+//! * Two readings of the clock for each phase; no lock but the first time that a thread is seen. A phase counts while it lasts.
 //!
 //! Limitations: at which tier generated code spends its time is told by samples only. Time is the wall clock's: a thread that is kept
 //! from a processor goes on in its phase. What a compile thread's partner computes counts for the compile thread that waits for it.
@@ -56,7 +56,30 @@ struct Row {
     /// Set when it has ended: how long it was there.
     nanos: AtomicU64,
     phases: [AtomicU64; Phase::ALL.len()],
+    /// The phase that it is in, and since when ([`Open`]); 0 if it is in none.
+    open: AtomicU64,
 }
+
+/// A phase that has begun, as one word: nanoseconds since the row was made, and the number of the phase, from 1.
+#[derive(Clone, Copy)]
+struct Open(u64);
+
+impl Open {
+    const NONE: Self = Self(0);
+
+    fn new(since: u64, phase: Phase) -> Self {
+        Self(since << 8 | (phase as u64 + 1))
+    }
+
+    /// Since when, and the index of the phase.
+    fn parts(self) -> Option<(u64, usize)> {
+        let phase = usize::try_from(self.0 & 0xff).ok()?;
+        Some((self.0 >> 8, phase.checked_sub(1)?))
+    }
+}
+
+/// How often a row is read again that changes meanwhile.
+const TRIES: usize = 100;
 
 /// The times of threads of one name, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,16 +91,33 @@ struct Sum {
 
 impl Row {
     fn sum(&self) -> Sum {
-        let phases = self.phases.each_ref();
-        let nanos = match self.ended.load(Ordering::Acquire) {
-            true => self.nanos.load(Ordering::Relaxed),
-            false => nanos(self.since.elapsed()),
-        };
-        Sum {
+        let mut sum = Sum {
             threads: 1,
-            nanos,
-            phases: phases.map(|phase| phase.load(Ordering::Relaxed)),
+            ..Sum::default()
+        };
+        for _ in 0..TRIES {
+            let open = self.open.load(Ordering::Acquire);
+            let phases = self.phases.each_ref();
+            sum.phases = phases.map(|phase| phase.load(Ordering::Acquire));
+            sum.nanos = match self.ended.load(Ordering::Acquire) {
+                true => self.nanos.load(Ordering::Relaxed),
+                false => nanos(self.since.elapsed()),
+            };
+            if self.open.load(Ordering::Acquire) != open {
+                continue;
+            }
+            if let Some((since, phase)) = Open(open).parts() {
+                sum.phases[phase] += sum.nanos.saturating_sub(since);
+            }
+            break;
         }
+        sum
+    }
+
+    fn begin(&self, phase: Phase, now: Instant) {
+        let since = nanos(now.duration_since(self.since));
+        self.open
+            .store(Open::new(since, phase).0, Ordering::Release);
     }
 }
 
@@ -125,8 +165,9 @@ impl Account {
             let Ok(mut clock) = clock.try_borrow_mut() else {
                 return false;
             };
-            clock.settle();
+            let now = clock.settle();
             let row = clock.row(self);
+            row.begin(phase, now);
             clock.open.push((row, phase));
             true
         });
@@ -171,6 +212,7 @@ impl Account {
             ended: AtomicBool::new(false),
             nanos: AtomicU64::new(0),
             phases: Default::default(),
+            open: AtomicU64::new(Open::NONE.0),
         });
         let mut rows = lock(&self.rows);
         if rows.threads.len() >= MANY {
@@ -206,8 +248,11 @@ impl Drop for InPhase {
         if self.entered {
             let _left = CLOCK.try_with(|clock| {
                 if let Ok(mut clock) = clock.try_borrow_mut() {
-                    clock.settle();
+                    let now = clock.settle();
                     clock.open.pop();
+                    if let Some((row, phase)) = clock.open.last() {
+                        row.begin(*phase, now);
+                    }
                 }
             });
         }
@@ -237,14 +282,17 @@ impl Clock {
         }
     }
 
-    /// Adds the time since the last change to the innermost phase.
-    fn settle(&mut self) {
+    /// Adds the time since the last change to the innermost phase; returns what time it is.
+    fn settle(&mut self) -> Instant {
         let now = Instant::now();
         if let (Some((row, phase)), Some(since)) = (self.open.last(), self.since) {
             let spent = nanos(now.duration_since(since));
-            row.phases[*phase as usize].fetch_add(spent, Ordering::Relaxed);
+            // First, so that nobody adds it twice.
+            row.open.store(Open::NONE.0, Ordering::Release);
+            row.phases[*phase as usize].fetch_add(spent, Ordering::Release);
         }
         self.since = Some(now);
+        now
     }
 
     /// The thread's row of an account.
@@ -308,6 +356,24 @@ mod tests {
         let sum: u64 = times.phases.values().sum::<u64>() + times.rest_micros;
         assert!(times.micros.abs_diff(sum) <= 3, "{times:?}");
         assert!(times.rest_micros >= 2_000, "{times:?}");
+    }
+
+    /// A thread that waits waits, also before it has ended.
+    #[test]
+    fn a_phase_counts_while_it_lasts() {
+        let account = Arc::new(Account::default());
+        let outer = account.enter(Phase::Wait);
+        spin(SHORT);
+        assert!(only(&account).phases[&Phase::Wait] >= 2_000);
+        let inner = account.enter(Phase::Link);
+        spin(SHORT);
+        let times = only(&account);
+        assert!(times.phases[&Phase::Link] >= 2_000, "{times:?}");
+        assert!(times.rest_micros < 2_000, "{times:?}");
+        drop(inner);
+        spin(SHORT);
+        assert!(only(&account).phases[&Phase::Wait] >= 4_000);
+        drop(outer);
     }
 
     #[test]
