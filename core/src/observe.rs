@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //!
-//! * Off by default, and then nothing is collected, and generated code is the same, on or off.
+//! * Off by default, and then nothing is collected but the account of time (`account`), and generated code is the same, on or off.
 //! * A version is seen when it is complete and before it can run; that it goes is said before its memory can be
 //!   given again.
 //!

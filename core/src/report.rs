@@ -11,7 +11,7 @@ mod json;
 mod memory;
 mod names;
 
-pub use account::{AccountReport, Phase, ThreadReport};
+pub use account::{AccountReport, ThreadReport};
 pub use detail::{BlockReport, CodeReport, DetailReport, EdgeReport, EventReport, EventsReport};
 pub use format::{
     ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, PartReport,
@@ -21,5 +21,5 @@ pub use format::{
 pub use interface::{report_exits, report_live_ins, report_live_outs};
 pub use memory::{MemoryReport, RangeReport, TierMemoryReport};
 pub use names::{
-    EventKind, ExitKind, PartDecision, PartState, RegionKind, SavedState, SideExitState,
+    EventKind, ExitKind, PartDecision, PartState, Phase, RegionKind, SavedState, SideExitState,
 };

@@ -25,8 +25,8 @@ use indexmap::IndexMap;
 use regraft_executor::locks::lock;
 use std::cell::RefCell;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Rows of threads that have ended are added up when there are so many rows.
@@ -52,9 +52,8 @@ struct Row {
     account: usize,
     name: String,
     since: Instant,
-    ended: AtomicBool,
-    /// Set when it has ended: how long it was there.
-    nanos: AtomicU64,
+    /// Set when it has ended: how many nanoseconds it was there.
+    lived: OnceLock<u64>,
     phases: [AtomicU64; Phase::ALL.len()],
     /// The phase that it is in, and since when ([`Open`]); 0 if it is in none.
     open: AtomicU64,
@@ -99,10 +98,8 @@ impl Row {
             let open = self.open.load(Ordering::Acquire);
             let phases = self.phases.each_ref();
             sum.phases = phases.map(|phase| phase.load(Ordering::Acquire));
-            sum.nanos = match self.ended.load(Ordering::Acquire) {
-                true => self.nanos.load(Ordering::Relaxed),
-                false => nanos(self.since.elapsed()),
-            };
+            let lived = self.lived.get().copied();
+            sum.nanos = lived.unwrap_or_else(|| self.age(Instant::now()));
             if self.open.load(Ordering::Acquire) != open {
                 continue;
             }
@@ -114,10 +111,24 @@ impl Row {
         sum
     }
 
+    /// Nanoseconds since it was made.
+    fn age(&self, now: Instant) -> u64 {
+        nanos(now.duration_since(self.since))
+    }
+
     fn begin(&self, phase: Phase, now: Instant) {
-        let since = nanos(now.duration_since(self.since));
-        self.open
-            .store(Open::new(since, phase).0, Ordering::Release);
+        let open = Open::new(self.age(now), phase);
+        self.open.store(open.0, Ordering::Release);
+    }
+
+    /// Adds the time of the phase that it is in.
+    fn end(&self, now: Instant) {
+        // Taken out first, so that nobody adds it twice.
+        let open = Open(self.open.swap(Open::NONE.0, Ordering::AcqRel));
+        if let Some((since, phase)) = open.parts() {
+            let spent = self.age(now).saturating_sub(since);
+            self.phases[phase].fetch_add(spent, Ordering::Release);
+        }
     }
 }
 
@@ -165,7 +176,7 @@ impl Account {
             let Ok(mut clock) = clock.try_borrow_mut() else {
                 return false;
             };
-            let now = clock.settle();
+            let now = clock.interrupt();
             let row = clock.row(self);
             row.begin(phase, now);
             clock.open.push((row, phase));
@@ -209,8 +220,7 @@ impl Account {
                 .unwrap_or_default()
                 .to_string(),
             since: Instant::now(),
-            ended: AtomicBool::new(false),
-            nanos: AtomicU64::new(0),
+            lived: OnceLock::new(),
             phases: Default::default(),
             open: AtomicU64::new(Open::NONE.0),
         });
@@ -218,7 +228,7 @@ impl Account {
         if rows.threads.len() >= MANY {
             let Rows { threads, ended } = &mut *rows;
             threads.retain(|row| {
-                let gone = row.ended.load(Ordering::Acquire);
+                let gone = row.lived.get().is_some();
                 if gone {
                     ended.entry(row.name.clone()).or_default().add(row.sum());
                 }
@@ -248,7 +258,7 @@ impl Drop for InPhase {
         if self.entered {
             let _left = CLOCK.try_with(|clock| {
                 if let Ok(mut clock) = clock.try_borrow_mut() {
-                    let now = clock.settle();
+                    let now = clock.interrupt();
                     clock.open.pop();
                     if let Some((row, phase)) = clock.open.last() {
                         row.begin(*phase, now);
@@ -260,7 +270,7 @@ impl Drop for InPhase {
 }
 
 thread_local! {
-    static CLOCK: RefCell<Clock> = const { RefCell::new(Clock::new()) };
+    static CLOCK: RefCell<Clock> = RefCell::default();
 }
 
 /// The phases that a thread is in.
@@ -269,29 +279,15 @@ struct Clock {
     rows: Vec<Arc<Row>>,
     /// The innermost last.
     open: Vec<(Arc<Row>, Phase)>,
-    /// Since when it is in the innermost.
-    since: Option<Instant>,
 }
 
 impl Clock {
-    const fn new() -> Self {
-        Self {
-            rows: vec![],
-            open: vec![],
-            since: None,
-        }
-    }
-
-    /// Adds the time since the last change to the innermost phase; returns what time it is.
-    fn settle(&mut self) -> Instant {
+    /// Stops the time of the innermost phase; returns what time it is.
+    fn interrupt(&self) -> Instant {
         let now = Instant::now();
-        if let (Some((row, phase)), Some(since)) = (self.open.last(), self.since) {
-            let spent = nanos(now.duration_since(since));
-            // First, so that nobody adds it twice.
-            row.open.store(Open::NONE.0, Ordering::Release);
-            row.phases[*phase as usize].fetch_add(spent, Ordering::Release);
+        if let Some((row, _)) = self.open.last() {
+            row.end(now);
         }
-        self.since = Some(now);
         now
     }
 
@@ -315,97 +311,13 @@ impl Clock {
 impl Drop for Clock {
     /// The thread ends.
     fn drop(&mut self) {
+        let now = Instant::now();
         for row in &self.rows {
-            row.nanos
-                .store(nanos(row.since.elapsed()), Ordering::Relaxed);
-            row.ended.store(true, Ordering::Release);
+            // Only this thread sets it, once.
+            let _unset = row.lived.set(row.age(now));
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn only(account: &Account) -> ThreadReport {
-        let mut report = account.report();
-        assert_eq!(report.threads.len(), 1, "{report:?}");
-        report.threads.remove(0)
-    }
-
-    fn spin(time: Duration) {
-        let since = Instant::now();
-        while since.elapsed() < time {}
-    }
-
-    const SHORT: Duration = Duration::from_millis(2);
-
-    #[test]
-    fn a_phase_within_a_phase_stops_the_outer_one() {
-        let account = Arc::new(Account::default());
-        let outer = account.enter(Phase::Extract);
-        let inner = account.enter(Phase::Check);
-        spin(SHORT);
-        drop(inner);
-        drop(outer);
-        spin(SHORT);
-        let times = only(&account);
-        assert!(times.phases[&Phase::Check] >= 2_000, "{times:?}");
-        let extract = times.phases.get(&Phase::Extract);
-        assert!(extract < times.phases.get(&Phase::Check), "{times:?}");
-        let sum: u64 = times.phases.values().sum::<u64>() + times.rest_micros;
-        assert!(times.micros.abs_diff(sum) <= 3, "{times:?}");
-        assert!(times.rest_micros >= 2_000, "{times:?}");
-    }
-
-    /// A thread that waits waits, also before it has ended.
-    #[test]
-    fn a_phase_counts_while_it_lasts() {
-        let account = Arc::new(Account::default());
-        let outer = account.enter(Phase::Wait);
-        spin(SHORT);
-        assert!(only(&account).phases[&Phase::Wait] >= 2_000);
-        let inner = account.enter(Phase::Link);
-        spin(SHORT);
-        let times = only(&account);
-        assert!(times.phases[&Phase::Link] >= 2_000, "{times:?}");
-        assert!(times.rest_micros < 2_000, "{times:?}");
-        drop(inner);
-        spin(SHORT);
-        assert!(only(&account).phases[&Phase::Wait] >= 4_000);
-        drop(outer);
-    }
-
-    #[test]
-    fn accounts_are_kept_apart() {
-        let [one, other] = [(); 2].map(|()| Arc::new(Account::default()));
-        let outer = one.enter(Phase::GenerateTier1);
-        drop(other.enter(Phase::Link));
-        drop(outer);
-        assert!(!only(&one).phases.contains_key(&Phase::Link));
-        assert!(!only(&other).phases.contains_key(&Phase::GenerateTier1));
-    }
-
-    #[test]
-    fn threads_that_have_ended_are_added_up() {
-        let account = Arc::new(Account::default());
-        for _ in 0..3 * MANY {
-            let account = Arc::clone(&account);
-            let thread = std::thread::spawn(move || drop(account.enter(Phase::Wait)));
-            thread.join().unwrap();
-        }
-        assert_eq!(only(&account).threads, 3 * MANY);
-        assert!(lock(&account.rows).threads.len() <= MANY);
-    }
-
-    #[test]
-    fn a_child_has_its_own_times() {
-        let account = Arc::new(Account::default());
-        let phase = account.enter(Phase::Wait);
-        account.after_fork();
-        drop(phase);
-        assert!(account.report().threads.is_empty());
-        drop(account.enter(Phase::Link));
-        assert_eq!(only(&account).threads, 1);
-    }
-}
+mod tests;

@@ -92,7 +92,6 @@ pub(crate) fn compile_from_reserve(engine: &Inner, code: Code) -> Result<Version
     let optimizing = start.elapsed();
     let context = &mut Context::for_function(func);
     let generated = generate(engine, tier, &name, context, true, &mut Default::default())?;
-    let _linking = engine.enter(Phase::Link);
     let allocation = allocate(&engine.arena, &generated.code)?;
     let version = link(engine, allocation, &origin, generated, &own)?;
     version.code.with(|code| code.kept = kept);

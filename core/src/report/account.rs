@@ -1,5 +1,6 @@
-//! The time section of the report.
+//! The account of time in the report.
 
+use super::names::Phase;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -25,33 +26,6 @@ pub struct ThreadReport {
     pub phases: IndexMap<Phase, u64>,
     /// The rest: generated code and what the client does itself; on compile threads, decisions and the queue.
     pub rest_micros: u64,
-}
-
-/// What a thread does for an engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Phase {
-    /// Running a client's closure that makes a definition.
-    Define,
-    /// Checking and simplifying a definition, its control flow and loops, hooks and counters.
-    Analyze,
-    /// Choosing the blocks of a region.
-    Form,
-    /// Cutting a region out of its function.
-    Extract,
-    /// Checking what was cut out, where the configuration says so.
-    Check,
-    /// Passes of the optimizer, inlining.
-    Optimize,
-    /// Generating machine code at tier 0.
-    GenerateTier0,
-    /// Generating machine code at tier 1.
-    GenerateTier1,
-    /// Placing, linking and publishing code.
-    Link,
-    /// Waiting: for a job, for another thread's code, for jobs to end.
-    Wait,
 }
 
 impl AccountReport {
@@ -97,22 +71,6 @@ impl Phase {
         match tier {
             0 => Phase::GenerateTier0,
             _ => Phase::GenerateTier1,
-        }
-    }
-
-    /// Its name, as in the report.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Phase::Define => "define",
-            Phase::Analyze => "analyze",
-            Phase::Form => "form",
-            Phase::Extract => "extract",
-            Phase::Check => "check",
-            Phase::Optimize => "optimize",
-            Phase::GenerateTier0 => "generate_tier0",
-            Phase::GenerateTier1 => "generate_tier1",
-            Phase::Link => "link",
-            Phase::Wait => "wait",
         }
     }
 }

@@ -32,6 +32,30 @@ macro_rules! names {
 }
 
 names! {
+    /// What a thread does for an engine.
+    Phase {
+        /// Running a client's closure that makes a definition.
+        Define = "define",
+        /// Checking and simplifying a definition, its control flow and loops, hooks and counters.
+        Analyze = "analyze",
+        /// Choosing the blocks of a region.
+        Form = "form",
+        /// Cutting a region out of its function.
+        Extract = "extract",
+        /// Checking what was cut out, where the configuration says so.
+        Check = "check",
+        /// Passes of the optimizer, inlining.
+        Optimize = "optimize",
+        /// Generating machine code at tier 0.
+        GenerateTier0 = "generate_tier0",
+        /// Generating machine code at tier 1.
+        GenerateTier1 = "generate_tier1",
+        /// Placing, linking and publishing code.
+        Link = "link",
+        /// Waiting: for a job, for another thread's code, for jobs to end.
+        Wait = "wait",
+    }
+
     /// What became of a function's saved profile.
     SavedState {
         /// It fits, and was used.

@@ -317,7 +317,7 @@ fn print_account(account: &AccountReport) {
     let seconds = |micros: u64| micros as f64 / 1e6;
     for thread in &account.threads {
         let phases = thread.phases.iter();
-        let phases = phases.map(|(phase, &micros)| (phase.name(), micros));
+        let phases = phases.map(|(phase, &micros)| (phase.as_str(), micros));
         eprintln!(
             "{:>12}  {:.6} s, of which",
             thread.name,
