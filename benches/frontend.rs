@@ -1,25 +1,29 @@
 //! A young compiler's front end: every local lives in a stack slot.
 //!
 //! ```text
+//! module    = { "function" name program }
 //! program   = "(" name { "," name } ")" block
 //! block     = "{" { statement } "}"
 //! statement = "let" name [ "=" expression ] ";" | "array" name "[" number "]" ";"
 //!           | name [ "[" expression "]" ] "=" expression ";"
 //!           | "while" expression block | "if" expression block [ "else" block ] | "return" expression ";"
+//! primary   = number | name | name "[" expression "]" | name "(" expression { "," expression } ")" | "(" expression ")"
 //! ```
 //!
 //! All values are `i64`. Operators, weakest first: `|`, `^`, `&`, `== != < <=` (signed), `<< >>` (unsigned), `+ -`, `* / %` (unsigned).
-//! Indices are checked: out of bounds is a trap. Not here: functions that call, and diagnostics that help.
+//! Indices are checked: out of bounds is a trap. Not here: diagnostics that help.
 
 use crate::Result;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    AbiParam, Block, Function, InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData,
-    StackSlotKind, TrapCode, UserFuncName, Value, types,
+    AbiParam, Block, ExtFuncData, ExternalName, Function, InstBuilder, MemFlagsData, Signature,
+    StackSlot, StackSlotData, StackSlotKind, TrapCode, UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
 use std::collections::HashMap;
+use std::iter::Peekable;
+use std::vec::IntoIter;
 
 /// Binary operators by how strongly they bind.
 const LEVELS: [&[&str]; 7] = [
@@ -38,14 +42,37 @@ const LEVELS: [&[&str]; 7] = [
 ///
 /// What the parser expected.
 pub fn compile(text: &str, name: &str) -> Result<Function> {
+    compile_tokens(&mut tokens(text).into_iter().peekable(), name)
+}
+
+/// Compiles every function of a module to CLIF.
+///
+/// # Errors
+///
+/// What the parser expected.
+pub fn compile_module(text: &str) -> Result<Vec<Function>> {
+    let mut tokens = tokens(text).into_iter().peekable();
+    let mut functions = vec![];
+    while let Some(first) = tokens.next() {
+        if first != "function" {
+            return Err(format!("`function` expected, not `{first}`").into());
+        }
+        let name = tokens.next().ok_or("a name expected")?;
+        functions.push(compile_tokens(&mut tokens, &name)?);
+    }
+    Ok(functions)
+}
+
+type Tokens = Peekable<IntoIter<String>>;
+
+fn compile_tokens(tokens: &mut Tokens, name: &str) -> Result<Function> {
     let conv = CallConv::triple_default(cranelift_native::builder()?.triple());
     let mut func =
         Function::with_name_signature(UserFuncName::testcase(name), Signature::new(conv));
     func.signature.returns.push(AbiParam::new(types::I64));
     let entry = func.dfg.make_block();
     let mut compiler = Compiler {
-        tokens: tokens(text),
-        at: 0,
+        tokens,
         names: HashMap::new(),
         cursor: FuncCursor::new(&mut func),
     };
@@ -91,32 +118,31 @@ struct Local {
 }
 
 struct Compiler<'f> {
-    tokens: Vec<String>,
-    at: usize,
+    tokens: &'f mut Tokens,
     names: HashMap<String, Local>,
     cursor: FuncCursor<'f>,
 }
 
 impl Compiler<'_> {
-    fn peek(&self) -> &str {
-        self.tokens.get(self.at).map_or("", String::as_str)
+    fn peek(&mut self) -> &str {
+        self.tokens.peek().map_or("", String::as_str)
     }
 
     fn next(&mut self) -> String {
-        self.at += 1;
-        self.tokens.get(self.at - 1).cloned().unwrap_or_default()
+        self.tokens.next().unwrap_or_default()
     }
 
     fn accept(&mut self, token: &str) -> bool {
-        let found = self.peek() == token;
-        self.at += usize::from(found);
-        found
+        self.tokens.next_if(|next| next == token).is_some()
     }
 
     fn expect(&mut self, token: &str) -> Result<()> {
         match self.accept(token) {
             true => Ok(()),
-            false => Err(format!("`{token}` expected, not `{}`", self.peek()).into()),
+            false => {
+                let found = self.next();
+                Err(format!("`{token}` expected, not `{found}`").into())
+            }
         }
     }
 
@@ -145,9 +171,8 @@ impl Compiler<'_> {
         local
     }
 
-    fn local(&mut self) -> Result<Local> {
-        let name = self.next();
-        let local = self.names.get(&name).copied();
+    fn local(&self, name: &str) -> Result<Local> {
+        let local = self.names.get(name).copied();
         local.ok_or_else(|| format!("`{name}` is not declared").into())
     }
 
@@ -177,7 +202,7 @@ impl Compiler<'_> {
     fn statement(&mut self) -> Result<()> {
         match self.peek() {
             "let" => {
-                self.at += 1;
+                self.next();
                 let name = self.next();
                 let local = self.declare(name, None);
                 let value = match self.accept("=") {
@@ -188,7 +213,7 @@ impl Compiler<'_> {
                 self.expect(";")
             }
             "array" => {
-                self.at += 1;
+                self.next();
                 let name = self.next();
                 self.expect("[")?;
                 let len = self.next().parse()?;
@@ -197,7 +222,7 @@ impl Compiler<'_> {
                 self.expect(";")
             }
             "while" => {
-                self.at += 1;
+                self.next();
                 let [test, body, after] = [(); 3].map(|()| self.make_block());
                 self.cursor.ins().jump(test, []);
                 self.begin(test);
@@ -210,7 +235,7 @@ impl Compiler<'_> {
                 Ok(())
             }
             "if" => {
-                self.at += 1;
+                self.next();
                 let [then, otherwise, after] = [(); 3].map(|()| self.make_block());
                 let condition = self.expression(0)?;
                 self.cursor.ins().brif(condition, then, [], otherwise, []);
@@ -226,7 +251,7 @@ impl Compiler<'_> {
                 Ok(())
             }
             "return" => {
-                self.at += 1;
+                self.next();
                 let value = self.expression(0)?;
                 self.expect(";")?;
                 self.cursor.ins().return_(&[value]);
@@ -239,7 +264,8 @@ impl Compiler<'_> {
     }
 
     fn assignment(&mut self) -> Result<()> {
-        let local = self.local()?;
+        let name = self.next();
+        let local = self.local(&name)?;
         let element = match local.len {
             Some(len) => Some(self.element(local, len)?),
             None => None,
@@ -272,6 +298,29 @@ impl Compiler<'_> {
         let offset = ins.ins().ishl(index, three);
         let base = ins.ins().stack_addr(types::I64, local.slot, 0);
         Ok(ins.ins().iadd(base, offset))
+    }
+
+    /// A call of a function of the module, behind the parenthesis.
+    fn call(&mut self, name: &str) -> Result<Value> {
+        let mut args = vec![];
+        while !self.accept(")") {
+            args.push(self.expression(0)?);
+            self.accept(",");
+        }
+        let func = &mut *self.cursor.func;
+        let mut signature = Signature::new(func.signature.call_conv);
+        signature.params = vec![AbiParam::new(types::I64); args.len()];
+        signature.returns.push(AbiParam::new(types::I64));
+        let signature = func.import_signature(signature);
+        let callee = func.import_function(ExtFuncData {
+            name: ExternalName::testcase(name),
+            signature,
+            colocated: false,
+            patchable: false,
+        });
+        let call = self.cursor.ins().call(callee, &args);
+        let result = self.cursor.func.dfg.inst_results(call).first().copied();
+        result.ok_or_else(|| "no result".into())
     }
 
     fn expression(&mut self, level: usize) -> Result<Value> {
@@ -315,10 +364,14 @@ impl Compiler<'_> {
             return Ok(value);
         }
         if let Ok(number) = self.peek().parse::<i64>() {
-            self.at += 1;
+            self.next();
             return Ok(self.cursor.ins().iconst(types::I64, number));
         }
-        let local = self.local()?;
+        let name = self.next();
+        if self.accept("(") {
+            return self.call(&name);
+        }
+        let local = self.local(&name)?;
         let address = match local.len {
             Some(len) => self.element(local, len)?,
             None => self.cursor.ins().stack_addr(types::I64, local.slot, 0),

@@ -52,6 +52,14 @@ pub struct TimesReport {
     pub tier1: u64,
 }
 
+impl TimesReport {
+    /// Adds another engine's samples.
+    pub fn add(&mut self, other: Self) {
+        self.tier0 += other.tier0;
+        self.tier1 += other.tier1;
+    }
+}
+
 /// Tier-1 compilation, wherever it happens.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WorkersReport {

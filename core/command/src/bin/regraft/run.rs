@@ -499,9 +499,7 @@ fn keep(file: &TestFile, target: &Target, program: &Program, totals: &mut Totals
         merged.functions.insert(name, function);
     }
     if let Some(times) = times {
-        let all = merged.times.get_or_insert_default();
-        all.tier0 += times.tier0;
-        all.tier1 += times.tier1;
+        merged.times.get_or_insert_default().add(times);
     }
     if let Some(mut events) = events {
         for event in &mut events.list {
