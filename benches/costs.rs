@@ -379,10 +379,12 @@ block1(v2: i64, v3: i64):
         ));
         last = rotated + 1;
     }
+    // No gaps in the numbers: tables are indexed by them.
+    let (one, less) = (last + 1, last + 2);
     text.push_str(&format!(
-        "    v900000 = iconst.i64 -1
-    v900001 = iadd v2, v900000
-    brif v900001, block1(v900001, v{last}), block2
+        "    v{one} = iconst.i64 -1
+    v{less} = iadd v2, v{one}
+    brif v{less}, block1(v{less}, v{last}), block2
 block2:
     return v{last}
 }}"

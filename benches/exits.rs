@@ -62,7 +62,7 @@ fn first_taking(instructions: usize) -> Result<[Duration; 3]> {
     let sides: usize = taken.functions["exits"]
         .regions
         .iter()
-        .map(|region| region.side_exits.len())
+        .map(|region| region.part.side_exits.len())
         .sum();
     if sides < costs.len() {
         return Err(format!("{sides} side exits only").into());

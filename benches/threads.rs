@@ -51,14 +51,22 @@ fn together(threads: usize, run: impl Fn(usize) -> u64 + Sync) -> Duration {
 type Code = unsafe extern "C" fn(u64) -> u64;
 
 /// (a) The throughput of two threads in one function, in units of one thread's: at tier 0, which counts; of the same
-/// code without counters, which is what the machine can do; and of tier 0 with eight copies of its counters.
+/// code without counters, which is what the machine can do; of tier 0 with eight copies of its counters; and as it is by
+/// default, where a loop leaves tier 0 while it runs.
 fn contention() -> Result<()> {
     println!(
         "contention: throughput of two threads in one function at tier 0, in units of one thread's (aim ≥ 1.9)"
     );
     println!(
-        "{:<10} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}",
-        "loop", "1 thread", "2 threads", "no counters", "1 copy", "8 copies", "8 to 1 copy"
+        "{:<10} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12} {:>12}",
+        "loop",
+        "1 thread",
+        "2 threads",
+        "no counters",
+        "1 copy",
+        "8 copies",
+        "8 to 1 copy",
+        "default"
     );
     for (name, text) in shapes::LOOPS {
         let mut plain = Plain::new(Level::None)?;
@@ -75,6 +83,12 @@ fn contention() -> Result<()> {
             Ok(engine.get(function)?)
         };
         let (tier0, copied) = (counting(1)?, counting(8)?);
+        // A function that no call has made hot yet.
+        let by_default = || -> Result<TypedFn<(u64,), u64>> {
+            let engine = Engine::new(Config::default())?;
+            let function = engine.define_function(shapes::parse(text, name)?)?;
+            Ok(engine.get(function)?)
+        };
         let iterations = 4_000_000;
         // SAFETY: the functions touch no memory of ours.
         let run_without = |_| unsafe { without(iterations) };
@@ -89,6 +103,8 @@ fn contention() -> Result<()> {
             both_counting,
             alone_copied,
             both_copied,
+            alone_default,
+            both_default,
         ] = measure(
             ROUNDS,
             [
@@ -98,24 +114,37 @@ fn contention() -> Result<()> {
                 &mut || Ok(together(2, run_tier0)),
                 &mut || Ok(together(1, run_copied)),
                 &mut || Ok(together(2, run_copied)),
+                &mut || {
+                    let code = by_default()?;
+                    // SAFETY: as above.
+                    Ok(together(1, |_| unsafe { code.call((iterations,)) }))
+                },
+                &mut || {
+                    let code = by_default()?;
+                    // SAFETY: as above.
+                    Ok(together(2, |_| unsafe { code.call((iterations,)) }))
+                },
             ],
         )?;
         let machine = 2.0 * ratio(alone, both);
         let counting = 2.0 * ratio(alone_counting, both_counting);
         let copies = 2.0 * ratio(alone_copied, both_copied);
         let price = ratio(alone_copied, alone_counting);
+        let tiered = 2.0 * ratio(alone_default, both_default);
         let nanos = |time: Duration| time.as_secs_f64() * 1e9 / iterations as f64;
         println!(
-            "{name:<10} {:>9.3} ns {:>9.3} ns {machine:>12.2} {counting:>12.2} {copies:>12.2} {price:>12.2}  {}, {}",
+            "{name:<10} {:>9.3} ns {:>9.3} ns {machine:>12.2} {counting:>12.2} {copies:>12.2} {price:>12.2} {tiered:>12.2}  {}, {}, {}",
             nanos(alone_counting),
             nanos(both_counting),
             verdict(counting >= 1.9),
-            verdict(copies >= 1.9)
+            verdict(copies >= 1.9),
+            verdict(tiered >= 1.9)
         );
     }
     println!(
         "8 to 1 copy: time of one thread with eight copies, in units of its time with one\n\
-         the aim, with one copy and with eight, is in the last columns"
+         default: from a fresh function on, in tiered mode, compile thread included
+         the aim, with one copy, with eight and by default, is in the last columns"
     );
     Ok(())
 }

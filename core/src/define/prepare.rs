@@ -58,7 +58,8 @@ pub(crate) fn prepare(
         None => engine.config.block_locations && locate_by_block(&mut func),
     };
     Ok(Arc::new(Body {
-        source: func,
+        // It is kept, and whoever built it made room for more.
+        source: func.clone(),
         written_hash,
         block_locations,
         lines,

@@ -29,6 +29,12 @@ pub struct CounterLayout {
 /// Bytes in a cache line, of data or instructions, on most machines.
 pub const CACHE_LINE: usize = 64;
 
+/// The binary logarithm of the bytes of stack that share a copy: no more than the smallest stack that threads are commonly given.
+pub const GRANULE_BITS: u8 = 21;
+
+/// Spreads numbers of granules, which lie close together: 2³² divided by the golden ratio.
+pub const SPREAD: i32 = 0x9e37_79b1_u32.cast_signed();
+
 /// The most copies that there can be.
 const MOST_COPIES: u32 = 256;
 
@@ -77,6 +83,11 @@ impl CounterLayout {
     /// How many copies of the block there are.
     pub fn copies(&self) -> u32 {
         self.copies
+    }
+
+    /// The binary logarithm of how many copies there are.
+    pub fn copy_bits(&self) -> u8 {
+        self.copies.trailing_zeros() as u8
     }
 
     /// From one copy to the next, in bytes: whole cache lines, so that no two copies share one.

@@ -5,25 +5,29 @@
 //!
 //! Not here: where counters go (`regraft_regions::counters`), how a region takes over (`takeover`).
 
-use crate::passes::layout::CounterLayout;
+use crate::passes::layout::{CounterLayout, GRANULE_BITS, SPREAD};
 use crate::passes::names;
 use cranelift_codegen::ir::{Inst, UserExternalName};
 use regraft_regions::{ExitKind, Flow, FlowEdge, Placement, Region, Site};
-use regraft_template::{self as template, Countdown, Edge, Leave, LoopProbe, Probes, TargetProbe};
+use regraft_template::{
+    self as template, Copies, Countdown, Edge, Leave, LoopProbe, Probes, TargetProbe,
+};
 
-/// The probes of a function with this unit, and its counters; each region stands with its unit. The
-/// targets of some indirect calls are noted.
+/// The probes of a function with this unit, and its counters, of which there are so many copies; each region stands with its
+/// unit. The targets of some indirect calls are noted.
 pub(crate) fn probes(
     flow: &Flow,
     regions: &[(&Region, u32)],
     placement: &Placement,
     targets: &[Inst],
     unit: u32,
+    copies: u32,
 ) -> (Probes, CounterLayout) {
     let exits = regions.iter().map(|(region, _)| region.exits().len());
     let layout = CounterLayout::new(exits, placement.sites.len())
         .with_targets(targets.len())
-        .with_successors();
+        .with_successors()
+        .with_copies(copies);
     let cell = |unit| UserExternalName::new(names::CELLS, unit);
     let loops = (0..).zip(regions).map(|(hook, &(region, unit))| LoopProbe {
         header: region.entry(),
@@ -51,6 +55,12 @@ pub(crate) fn probes(
     });
     let probes = Probes {
         counters: UserExternalName::new(names::COUNTERS, unit),
+        copies: (layout.copies() > 1).then(|| Copies {
+            bits: layout.copy_bits(),
+            stride: layout.stride(),
+            granule: GRANULE_BITS,
+            spread: SPREAD,
+        }),
         runtime: UserExternalName::new(names::RUNTIME, names::RUNTIME_HOT),
         calls: Countdown {
             offset: CounterLayout::ENTRY,

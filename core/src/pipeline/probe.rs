@@ -38,7 +38,7 @@ pub(crate) fn probed(
     survey: Survey,
 ) -> Result<Probed, CompileError> {
     let target = match engine.isas.template {
-        Some(target) if engine.config.templates && can_count(engine) => target,
+        Some(target) if engine.config.templates && counts(engine) => target,
         _ => return Ok(Probed::Refused(Box::new(survey))),
     };
     check_reserve(engine)?;
@@ -50,7 +50,8 @@ pub(crate) fn probed(
     let regions: Vec<_> = regions.collect();
     let flow = &survey.analysis.flow;
     let targets = noted_targets(engine, &body.source);
-    let (probes, layout) = probes(flow, &regions, &placement, &targets, function.unit);
+    let copies = engine.config.memory.counter_copies;
+    let (probes, layout) = probes(flow, &regions, &placement, &targets, function.unit, copies);
     let (check, wanted) = (engine.config.testing.check, engine.observer.wanted());
     let (source, isa) = (Arc::clone(body), Arc::clone(&engine.isas.tier0));
     let generating = engine.enter(Phase::generating(0));
@@ -85,7 +86,7 @@ pub(crate) fn probed(
     })))
 }
 
-/// Whether templates can count as it is wanted: in one copy.
-fn can_count(engine: &Inner) -> bool {
-    engine.config.detection == Detection::Counters && engine.config.memory.counter_copies <= 1
+/// Whether hot code is found by counting.
+fn counts(engine: &Inner) -> bool {
+    engine.config.detection == Detection::Counters
 }

@@ -11,6 +11,7 @@ use crate::code::error::CompileError;
 use crate::context::Inner;
 use crate::passes::takeover::{Baseline, take_over};
 use crate::pipeline::compile::{Code, compile};
+use crate::threads::background::without_partner;
 use crate::units::subject::Subject;
 
 /// Makes the code by which a hook's region takes over, if tier 0 needs some and it is not there.
@@ -44,7 +45,8 @@ pub(crate) fn make_takeover(
         tier: 0,
         ..Code::new(origin, func, vec![])
     };
-    let version = compile(engine, code)?;
+    // A few loads, a call and a few stores.
+    let version = without_partner(|| compile(engine, code))?;
     loop_hook.takeover.set(version);
     Ok(())
 }

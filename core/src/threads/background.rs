@@ -14,6 +14,7 @@
 //!
 //! * The partner takes no lock of the library, and owns what it works on.
 //! * Nobody waits for it who holds a lock: what is compiled in a section ([`crate::fork`]) is compiled at once.
+//! * What takes less time than handing it over is computed by the compile thread ([`without_partner`]).
 //! * A job begins when the partner has had a processor, so that a busy machine is not kept busier.
 //! * Nobody waits for it to end a compile thread: what it has in hand then is abandoned, and it ends by itself.
 //!
@@ -118,6 +119,20 @@ pub(crate) fn compute<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'stat
             Err(_) => return None,
         }
     }
+}
+
+/// Runs `body`, which has so little to compute that handing it over would take longer, without the thread's partner.
+pub(crate) fn without_partner<R>(body: impl FnOnce() -> R) -> R {
+    struct Back(Option<Partner>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            if let Some(partner) = self.0.take() {
+                let _ = PARTNER.try_with(|own| own.replace(Some(partner)));
+            }
+        }
+    }
+    let _back = Back(PARTNER.try_with(|own| own.take()).ok().flatten());
+    body()
 }
 
 #[cfg(test)]

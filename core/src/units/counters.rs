@@ -8,6 +8,7 @@
 //! decrement of another thread can undo, is in `countdown`.
 
 use crate::passes::layout::{CACHE_LINE, CounterLayout};
+use indexmap::IndexMap;
 use regraft_executor::arena::{Arena, ArenaError, OwnedData};
 use regraft_executor::countdown;
 use regraft_executor::locks::{Locked, lock};
@@ -93,6 +94,27 @@ impl Counters {
         u64::try_from(count).unwrap_or(0)
     }
 
+    /// The address that an indirect call reaches more often than all others together, and how far that is ahead: the winner of
+    /// the copies' votes.
+    pub fn usual_target(&self, call: usize) -> Option<(usize, u64)> {
+        let mut targets = vec![];
+        self.each_copy(self.layout.target(call), |cell| {
+            targets.push(cell.load(Ordering::Relaxed));
+        });
+        let mut leads = targets.into_iter();
+        let mut votes: IndexMap<i64, i64> = IndexMap::new();
+        self.each_copy(self.layout.lead(call), |cell| {
+            if let Some(target) = leads.next() {
+                *votes.entry(target).or_default() += cell.load(Ordering::Relaxed).max(0);
+            }
+        });
+        let all: i64 = votes.values().sum();
+        let (&target, &lead) = votes.iter().max_by_key(|vote| vote.1)?;
+        // Who voted for others in other copies takes back.
+        let ahead = lead - (all - lead);
+        Some((usize::try_from(target).ok()?, u64::try_from(ahead).ok()?))
+    }
+
     /// Arms the countdown of the function's calls.
     pub fn arm_entry(&self, amount: u64) {
         self.arm(0, CounterLayout::ENTRY, amount);
@@ -120,7 +142,7 @@ impl Counters {
 
     /// Says what takes over at a hook from now on: complete code, of which the instruction caches know.
     pub fn succeed(&self, hook: usize, address: usize) {
-        self.with_cell(self.layout.successor(hook), |cell| {
+        self.each_copy(self.layout.successor(hook), |cell| {
             cell.store((address as u64).cast_signed(), Ordering::Release);
         });
     }
@@ -190,5 +212,42 @@ impl AddressTable {
     /// Where the first address lies, for the linker.
     pub fn address(&self) -> usize {
         self.0.address()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regraft_executor::arena::ArenaConfig;
+
+    #[test]
+    fn copies_vote_together_for_a_target() {
+        let config = ArenaConfig {
+            code_bytes: 1 << 20,
+            data_bytes: 1 << 20,
+        };
+        let arena = Arc::new(Arena::new(config).unwrap());
+        let layout = CounterLayout::new([], 0).with_targets(1).with_copies(2);
+        let counters = Counters::new(&arena, layout.clone(), 0).unwrap();
+        let vote = |copy: i32, target: i64, lead: i64| {
+            let base = copy * layout.stride();
+            for (offset, value) in [(layout.target(0), target), (layout.lead(0), lead)] {
+                let store = |cell: &AtomicI64| cell.store(value, Ordering::Relaxed);
+                counters.with_cell(base + offset, store).unwrap();
+            }
+        };
+        vote(0, 0x1000, 30);
+        vote(1, 0x1000, 10);
+        assert_eq!(counters.usual_target(0), Some((0x1000, 40)));
+        vote(1, 0x2000, 10);
+        assert_eq!(counters.usual_target(0), Some((0x1000, 20)));
+        vote(1, 0x2000, 31);
+        assert_eq!(counters.usual_target(0), Some((0x2000, 1)));
+        // A decrement of one thread that another's store undid.
+        vote(0, 0x1000, -1);
+        assert_eq!(counters.usual_target(0), Some((0x2000, 31)));
+        vote(1, 0x2000, 0);
+        vote(0, 0x1000, 0);
+        assert_eq!(counters.usual_target(0).map(|(_, lead)| lead), Some(0));
     }
 }

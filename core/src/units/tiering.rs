@@ -249,11 +249,9 @@ impl Tiering {
 
     /// The indirect calls that reach one address more often than all others together, and that address.
     pub fn usual_targets(&self) -> Vec<(Inst, usize)> {
-        let layout = self.counters.layout();
         let calls = self.targets.iter().enumerate();
         let usual = calls.filter_map(|(number, &call)| {
-            let lead = self.counters.count(layout.lead(number));
-            let target = usize::try_from(self.counters.count(layout.target(number))).ok()?;
+            let (target, lead) = self.counters.usual_target(number)?;
             (lead >= LEAST_LEAD).then_some((call, target))
         });
         usual.collect()

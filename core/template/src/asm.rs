@@ -358,6 +358,18 @@ impl Asm {
         }
     }
 
+    /// Shifts zeros in from above.
+    pub fn shift_right(&mut self, size: Size, reg: Reg, bits: u8) {
+        self.unary(size, 0xc1, 5, reg.into());
+        self.byte(bits);
+    }
+
+    /// Multiplies by an immediate; of 32 or 64 bits.
+    pub fn multiply(&mut self, size: Size, reg: Reg, imm: i32) {
+        self.int(size, 0x69, reg, reg.into());
+        self.imm32(imm);
+    }
+
     pub fn test(&mut self, size: Size, a: Reg, b: Reg) {
         self.int(size, 0x85, a, b.into());
     }

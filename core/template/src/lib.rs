@@ -33,6 +33,6 @@ mod survey;
 mod target;
 
 pub use lower::{Code, Frame, SymbolName, SymbolRef, compile};
-pub use probes::{Countdown, Edge, FrameMap, Leave, LoopProbe, Probes, Site, TargetProbe};
+pub use probes::{Copies, Countdown, Edge, FrameMap, Leave, LoopProbe, Probes, Site, TargetProbe};
 pub use refusal::Refusal;
 pub use target::Target;

@@ -213,7 +213,7 @@ impl Lower<'_> {
             self.state.house_pinned()?;
         }
         self.state.place_slots(self.func)?;
-        self.count_call();
+        self.count_call()?;
         Ok(FramePatch { immediate, resume })
     }
 

@@ -25,6 +25,8 @@ use cranelift_codegen::ir::{Block, Inst, UserExternalName, Value};
 pub struct Probes {
     /// The first of the counters; offsets are in bytes from there.
     pub counters: UserExternalName,
+    /// Of several copies of the counters, each activation picks one.
+    pub copies: Option<Copies>,
     /// The function of the runtime that is called with a cell when a countdown goes below zero.
     pub runtime: UserExternalName,
     /// Of calls of the function.
@@ -47,6 +49,23 @@ pub struct TargetProbe {
     pub target: i32,
     /// Where it is how many votes it is ahead.
     pub lead: i32,
+}
+
+/// Copies of the counters, one behind the other; which one an activation uses depends on where its stack is.
+///
+/// ```text
+///   copy = low half of (stack pointer >> granule) × spread, its topmost bits        base = first copy + copy × stride
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copies {
+    /// The binary logarithm of how many there are, from 1 to 31.
+    pub bits: u8,
+    /// From one copy to the next, in bytes.
+    pub stride: i32,
+    /// The binary logarithm of the bytes of stack that share a copy, below 64.
+    pub granule: u8,
+    /// What spreads numbers of granules: odd.
+    pub spread: i32,
 }
 
 /// A counter that counts down.

@@ -4,7 +4,7 @@
 //! the address of its stack: threads have stacks of their own, so that two of them mostly have copies of their own.
 //!
 //! ```text
-//!   copy = hash(stack pointer / GRANULE) % copies        base = first copy + copy × stride
+//!   copy = low half of (stack pointer / granule) × spread, its topmost bits        base = first copy + copy × stride
 //! ```
 //!
 //! Invariants:
@@ -17,15 +17,9 @@
 //!
 //! Not here: where a copy's cells lie (`layout`).
 
-use crate::passes::layout::CounterLayout;
+use crate::passes::layout::{CounterLayout, GRANULE_BITS, SPREAD};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
-use cranelift_codegen::ir::{Function, GlobalValue, Inst, InstBuilder, Type, Value};
-
-/// The binary logarithm of a granule: no more than the smallest stack that threads are commonly given.
-const GRANULE_BITS: i64 = 21;
-
-/// Spreads numbers that lie close together: 2⁶⁴ divided by the golden ratio.
-const SPREAD: i64 = 0x9e37_79b9_7f4a_7c15_u64 as i64;
+use cranelift_codegen::ir::{Function, GlobalValue, Inst, InstBuilder, Type, Value, types};
 
 /// Where code finds its counters.
 #[derive(Clone, Copy, Debug)]
@@ -81,13 +75,24 @@ pub(super) fn choose(
         return first;
     }
     let stack = cursor.ins().get_stack_pointer(pointer);
-    let bits = cursor.ins().iconst(pointer, GRANULE_BITS);
+    let bits = cursor.ins().iconst(pointer, i64::from(GRANULE_BITS));
     let granule = cursor.ins().ushr(stack, bits);
-    let spread = cursor.ins().iconst(pointer, SPREAD);
+    let wide = pointer.bits() > types::I32.bits();
+    let granule = match wide {
+        true => cursor.ins().ireduce(types::I32, granule),
+        false => granule,
+    };
+    let spread = cursor
+        .ins()
+        .iconst(types::I32, i64::from(SPREAD.cast_unsigned()));
     let hash = cursor.ins().imul(granule, spread);
-    let kept = i64::from(pointer.bits()) - i64::from(layout.copies().trailing_zeros());
-    let kept = cursor.ins().iconst(pointer, kept);
+    let kept = 32 - i64::from(layout.copy_bits());
+    let kept = cursor.ins().iconst(types::I32, kept);
     let copy = cursor.ins().ushr(hash, kept);
+    let copy = match wide {
+        true => cursor.ins().uextend(pointer, copy),
+        false => copy,
+    };
     let stride = cursor.ins().iconst(pointer, i64::from(layout.stride()));
     let distance = cursor.ins().imul(copy, stride);
     cursor.ins().iadd(first, distance)

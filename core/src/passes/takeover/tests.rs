@@ -45,7 +45,7 @@ fn taken_over() -> Option<(Function, usize)> {
     let frequencies = estimate(&func, &flow, &loops);
     let known = known_counts(&flow, [&region]);
     let placement = place(&func, &flow, &frequencies, &known, Counting::SpanningTree);
-    let (probes, _) = probes(&flow, &[(&region, 7)], &placement, &[], 3);
+    let (probes, _) = probes(&flow, &[(&region, 7)], &placement, &[], 3, 1);
     let code = regraft_template::compile(&func, &target, Some(&probes)).unwrap();
     let frame = code.map.unwrap();
     let from = Baseline {

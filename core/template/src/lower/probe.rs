@@ -5,7 +5,7 @@
 use super::Lower;
 use crate::abi::{AREA, Place};
 use crate::asm::{Alu, Cond, Label, Mem, Reg, Size};
-use crate::probes::{Countdown, Edge, FrameMap, Leave, Leaving, Probes, Site};
+use crate::probes::{Copies, Countdown, Edge, FrameMap, Leave, Leaving, Probes, Site};
 use crate::refusal::Refusal;
 use crate::state::State;
 use crate::survey::{BlockInfo, Origin};
@@ -42,6 +42,8 @@ pub(super) struct Plan<'a> {
     blocks: Vec<(Option<i32>, Option<u32>)>,
     calls: Option<Below>,
     loops: Vec<Option<Below>>,
+    /// Where in the frame the address of the activation's copy of the counters is, if there are several.
+    base: Option<Mem>,
 }
 
 impl<'a> Plan<'a> {
@@ -52,6 +54,7 @@ impl<'a> Plan<'a> {
             blocks: vec![(None, None); blocks.len()],
             calls: None,
             loops: vec![None; probes.loops.len()],
+            base: None,
         };
         let of = |block: Block| block.as_u32() as usize;
         for &(site, offset) in &probes.sites {
@@ -104,14 +107,39 @@ impl State {
 
 impl Lower<'_> {
     /// At the start of the function, where parameters still are where they were passed.
-    pub(super) fn count_call(&mut self) {
-        let Some(offset) = self.probes.as_ref().map(|plan| plan.probes.calls.offset) else {
-            return;
+    pub(super) fn count_call(&mut self) -> Result<(), Refusal> {
+        let Some(probes) = self.probes.as_ref().map(|plan| plan.probes) else {
+            return Ok(());
         };
-        let below = self.count_down(offset);
+        if let Some(copies) = probes.copies {
+            self.choose_copy(copies)?;
+        }
+        let below = self.count_down(probes.calls.offset);
         if let Some(plan) = &mut self.probes {
             plan.calls = Some(below);
         }
+        Ok(())
+    }
+
+    /// Picks the activation's copy of the counters, by no register but the scratch register.
+    fn choose_copy(&mut self, copies: Copies) -> Result<(), Refusal> {
+        let base = Mem::at(Reg::RBP, self.state.allocate(8, 8)?);
+        let asm = &mut self.state.asm;
+        let scratch = Reg::R11;
+        asm.mov(scratch, Reg::RSP);
+        asm.shift_right(Size::Q, scratch, copies.granule);
+        asm.multiply(Size::D, scratch, copies.spread);
+        asm.shift_right(Size::D, scratch, 32 - copies.bits);
+        asm.multiply(Size::Q, scratch, copies.stride);
+        asm.store(base, scratch);
+        self.counters();
+        let asm = &mut self.state.asm;
+        asm.alu(Size::Q, Alu::Add, scratch, base.into());
+        asm.store(base, scratch);
+        if let Some(plan) = &mut self.probes {
+            plan.base = Some(base);
+        }
+        Ok(())
     }
 
     /// At the start of a block, whose values are where they belong.
@@ -205,8 +233,12 @@ impl Lower<'_> {
         Ok(())
     }
 
-    /// The scratch register becomes the address of the counters.
+    /// The scratch register becomes the address of the activation's counters; of the first copy as long as none is picked.
     fn counters(&mut self) {
+        if let Some(base) = self.probes.as_ref().and_then(|plan| plan.base) {
+            self.state.asm.load(Reg::R11, base);
+            return;
+        }
         let at = self.state.asm.constant64(Reg::R11, 0);
         if let Some(plan) = &self.probes {
             self.own_symbols.push((at, plan.probes.counters.clone()));
