@@ -7,6 +7,7 @@
 //! A loop with many cold blocks, by a table. Each call takes one of them, twice: the difference of the two calls is what the
 //! first taking costs. By the wall clock.
 
+use regraft::regions::Policy;
 use regraft::report::PartState;
 use regraft::{CompileMode, Config, Engine, Pacing, TypedFn};
 use regraft_benches::{Result, elapsed, machine, shapes, verdict};
@@ -38,7 +39,11 @@ fn main() -> Result<()> {
 fn first_taking(instructions: usize) -> Result<[Duration; 3]> {
     let config = Config::default()
         .compile(CompileMode::Synchronous)
-        .pacing(Pacing::Counts);
+        .pacing(Pacing::Counts)
+        .policy(Policy {
+            max_region_instructions: usize::MAX,
+            ..Policy::default()
+        });
     let engine = Engine::new(config)?;
     let function = engine.define_function(shapes::parse(&text(instructions), "exits")?)?;
     let code: TypedFn<(u64, u64), u64> = engine.get(function)?;

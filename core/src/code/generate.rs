@@ -10,7 +10,7 @@ use crate::code::text::{CodeText, Texts};
 use crate::report::CodeReport;
 use cranelift_codegen::binemit::CodeOffset;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::{Function, GlobalValueData};
+use cranelift_codegen::ir::{FuncRef, Function, GlobalValueData};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::isa::unwind::UnwindInfo;
 use cranelift_codegen::{CodegenError, CompiledCode, Context};
@@ -112,7 +112,8 @@ fn verify(func: &Function, isa: &OwnedTargetIsa) -> Result<(), CompileError> {
     verified.map_err(|errors| CompileError::from(CheckFailure::Verifier(Arc::new(errors))))
 }
 
-/// Compiles the function of `context`, which keeps what the code generator made of it.
+/// Compiles the function of `context`, which keeps what the code generator made of it. Its references have their reach
+/// ([`set_reach`]).
 ///
 /// # Errors
 ///
@@ -131,7 +132,6 @@ pub fn generate(
         verify(&context.func, isa)?;
     }
     let instructions_before = instruction_count(&context.func);
-    reach_far(&mut context.func);
     // What there are no templates for is Cranelift's.
     if let Some(code) = template.and_then(|target| from_templates(&context.func, target, None)) {
         return Ok(Generated::of_template(
@@ -242,11 +242,14 @@ pub fn instruction_count(func: &Function) -> usize {
         .sum()
 }
 
-/// Makes every reference absolute: nothing is at a known distance, since the
-/// address of a unit is that of its stub and code moves between views.
-fn reach_far(func: &mut Function) {
+/// Says which functions are `near`, in reach of a relative call from wherever the code will be. To everything else, references
+/// are absolute: code moves between views, and what a client calls near need not be.
+pub fn set_reach(func: &mut Function, near: &[FuncRef]) {
     for function in func.dfg.ext_funcs.values_mut() {
         function.colocated = false;
+    }
+    for &function in near {
+        func.dfg.ext_funcs[function].colocated = true;
     }
     for global in func.global_values.values_mut() {
         if let GlobalValueData::Symbol { colocated, .. } = global {

@@ -15,7 +15,7 @@
 //! | `enable_verifier` | `false` | `false` |
 //! | `machine_code_cfg_info` | `false` | `true` |
 //!
-//! The third line is what the linker needs: absolute relocations only. The fourth lets a region
+//! The third line is what the linker needs: absolute relocations, but of calls of stubs. The fourth lets a region
 //! return as many values as it has live-outs. Tail calls need frame pointers. The last says where the
 //! loops are in the code, so that the linker can align one.
 //! Frames beyond a page are probed, so that a stack overflow meets the guard page. What the client defines

@@ -11,8 +11,8 @@
 //!
 //! * **Absolute relocations** are the same in both views. Code that was compiled with
 //!   `is_pic=false`, and whose external names are not `colocated`, has no other kind.
-//! * **PC-relative relocations**, of machine code that a client brings along, are computed for a
-//!   target that is moved by the distance of the views. What is out of reach is refused.
+//! * **PC-relative relocations**, of calls of stubs in tier-1 code (x86-64) and of machine code that a client brings along, are
+//!   computed for a target that is moved by the distance of the views. What is out of reach is refused.
 //!
 //! Everything that could make cranelift-jit panic (unknown names, overflowing addends, distances) is
 //! checked before it sees the code. Constants are part of Cranelift's code buffer, so that a version

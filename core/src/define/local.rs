@@ -18,7 +18,7 @@
 use crate::code::codemap::CodeUnit;
 use crate::code::error::CompileError;
 use crate::code::externals::Externals;
-use crate::code::generate::{GenerateError, Generated, panic_message};
+use crate::code::generate::{GenerateError, Generated, panic_message, set_reach};
 use crate::code::lines::Lines;
 use crate::code::link::{Allocation, LinkError, ObjectCode, allocate};
 use crate::config::Mode;
@@ -212,6 +212,8 @@ fn generate_in(
     control: &mut ControlPlane,
 ) -> Result<Generated, GenerateError> {
     let own = mem::replace(&mut context.func, func);
+    // What names lead to is not known yet.
+    set_reach(&mut context.func, &[]);
     let generated = generate(engine, tier, name, context, false, control);
     let compiled = mem::replace(&mut context.func, own);
     if matches!(generated, Err(GenerateError::Other(CompileError::Panic(_)))) {

@@ -23,10 +23,12 @@ use crate::threads::background::compute;
 use crate::units::version::{Version, link_version};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::{Function, Inst};
+use cranelift_codegen::ir::{ExternalName, FuncRef, Function, Inst};
+use cranelift_module::ModuleRelocTarget;
 use regraft_optimizer::{Effort, Summary};
 use std::sync::Arc;
 use std::time::Instant;
+use target_lexicon::Architecture;
 
 /// The share of code memory, as a divisor, that is kept for continuations.
 const RESERVE_SHARE: usize = 32;
@@ -90,6 +92,11 @@ pub(crate) fn compile_from_reserve(engine: &Inner, code: Code) -> Result<Version
         }
     };
     let optimizing = start.elapsed();
+    let near = match tier {
+        0 => vec![],
+        _ => near_functions(engine, &func, &origin, &own),
+    };
+    generate::set_reach(&mut func, &near);
     let context = &mut Context::for_function(func);
     let generated = generate(engine, tier, &name, context, true, &mut Default::default())?;
     let allocation = allocate(&engine.arena, &generated.code)?;
@@ -110,6 +117,31 @@ pub(crate) fn check_reserve(engine: &Inner) -> Result<(), CompileError> {
         return Err(MemoryError::Reserve { free }.into());
     }
     Ok(())
+}
+
+/// The functions whose stubs are in reach of relative calls, as all code memory is for itself (`MAX_RESERVATION`). Not
+/// worth looking for at tier 0.
+fn near_functions(
+    engine: &Inner,
+    func: &Function,
+    origin: &Origin,
+    own: &[OwnData],
+) -> Vec<FuncRef> {
+    if engine.isas.triple().architecture != Architecture::X86_64 {
+        return vec![];
+    }
+    let names = func.params.user_named_funcs();
+    let callees = func.dfg.ext_funcs.iter();
+    let near = callees.filter(|(_, callee)| {
+        let ExternalName::User(name) = callee.name else {
+            return false;
+        };
+        let target = names.get(name);
+        let target = target.map(|name| ModuleRelocTarget::user(name.namespace, name.index));
+        let address = target.and_then(|target| address_of(engine, &target, origin, own));
+        address.is_some_and(|address| engine.arena.executable_offset(address).is_some())
+    });
+    near.map(|(callee, _)| callee).collect()
 }
 
 /// The step to machine code.
@@ -209,5 +241,46 @@ fn strike(faults: Option<&Faults>, stage: Stage, name: &str) -> Result<(), Compi
     match faults {
         Some(faults) if faults.strikes(stage, name) => Err(CompileError::Injected(stage)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::code::codemap::CodeUnit;
+    use crate::config::{Config, Mode};
+    use crate::context::Engine;
+    use cranelift_reader::parse_functions;
+
+    const CLIF: &str = "function %g(i64) -> i64 system_v {
+block0(v0: i64):
+    return v0
+}
+function %f(i64) -> i64 system_v {
+    fn0 = %g(i64) -> i64 system_v
+    fn1 = %labs(i64) -> i64 system_v
+    fn2 = %CeilF64(f64) -> f64 system_v
+block0(v0: i64):
+    v1 = call fn0(v0)
+    v2 = call fn1(v1)
+    return v2
+}";
+
+    #[test]
+    fn what_has_a_stub_is_near_where_calls_can_be_relative() {
+        let engine = Engine::new(Config::default().mode(Mode::Eager)).unwrap();
+        let mut last = None;
+        for function in parse_functions(CLIF).unwrap() {
+            last = Some(engine.define_function(function).unwrap());
+        }
+        let function = engine.inner.function(last.unwrap()).unwrap();
+        let body = function.body().unwrap();
+        let origin = body.origin(&function, CodeUnit::Function);
+        let near = near_functions(&engine.inner, &body.source, &origin, &[]);
+        let expected = if cfg!(target_arch = "x86_64") { 3 } else { 0 };
+        assert_eq!(near.len(), expected);
+        // SAFETY: the functions touch no memory.
+        let result = unsafe { engine.call(last.unwrap(), &[(-7_i64).into()]) };
+        assert_eq!(result.unwrap(), [7_i64.into()]);
     }
 }
