@@ -4,7 +4,7 @@
 //! cargo bench -p regraft-benches --bench clients [-- NAME…]
 //! ```
 //!
-//! The programs come from a front end that keeps every local in a stack slot. Both contenders get the same target, at `speed`,
+//! *With passes*: an engine that runs `Optimizer::default()`. The programs come from a front end that keeps every local in a stack slot. Both contenders get the same target, at `speed`,
 //! and everything else as it is by default; they take turns, each time with a module of its own. By the wall clock, since the
 //! drop-in compiles on other threads as well.
 
@@ -13,7 +13,7 @@ use cranelift_codegen::ir::{ExternalName, Function, UserExternalName};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
-use regraft::jit;
+use regraft::{Config, Engine, Optimizer, jit};
 use regraft_benches::{Result, elapsed, frontend, machine, measure, ratio, verdict};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -70,9 +70,11 @@ fn define<M: Module>(module: &mut M, functions: &[Function]) -> Result<FuncId> {
 
 /// A module's `main` once, from its definition to its result.
 macro_rules! run {
-    ($jit:ident, $isa:expr, $functions:expr, $argument:expr, $result:expr) => {
+    ($jit:ident, $isa:expr, $functions:expr, $argument:expr, $result:expr $(, $engine:expr)?) => {
         elapsed(|| {
-            let builder = $jit::JITBuilder::with_isa(Arc::clone($isa), default_libcall_names());
+            #[allow(unused_mut, reason = "where an engine is given")]
+            let mut builder = $jit::JITBuilder::with_isa(Arc::clone($isa), default_libcall_names());
+            $(builder.engine($engine);)?
             let mut module = $jit::JITModule::new(builder);
             let main = define(&mut module, $functions)?;
             module.finalize_definitions()?;
@@ -100,31 +102,43 @@ fn main() -> Result<()> {
         "modules at `speed`, from definition to result, in units of cranelift-jit (aim ≤ 1.00)"
     );
     let isa = target()?;
-    let mut logs = vec![];
+    let mut logs = [vec![], vec![]];
     for (name, text, argument) in PROGRAMS {
         if !chosen.is_empty() && !chosen.iter().any(|chosen| *chosen == name) {
             continue;
         }
         let functions = frontend::compile_module(text)?;
         let result = std::cell::Cell::new(None);
-        let [original, drop_in] = measure(
+        let passes = || {
+            let config = Config::default().optimizer(Optimizer::default());
+            Engine::new(config)
+        };
+        let [original, drop_in, passes] = measure(
             ROUNDS,
             [
                 &mut || run!(cranelift_jit, &isa, &functions, argument, result),
                 &mut || run!(jit, &isa, &functions, argument, result),
+                &mut || {
+                    let engine = passes()?;
+                    run!(jit, &isa, &functions, argument, result, engine.clone())
+                },
             ],
         )?;
         let by_original = ratio(drop_in, original);
-        logs.push(by_original.ln());
+        for (logs, time) in logs.iter_mut().zip([drop_in, passes]) {
+            logs.push(ratio(time, original).ln());
+        }
         let millis = |time: Duration| time.as_secs_f64() * 1e3;
         println!(
-            "{name:<10} cranelift-jit {:>8.1} ms, drop-in {:>8.1} ms, ratio {by_original:.2}: {}",
+            "{name:<10} cranelift-jit {:>8.1} ms, drop-in {:>8.1} ms, ratio {by_original:.2}: {}; with passes {:.2}",
             millis(original),
             millis(drop_in),
-            verdict(by_original <= 1.0)
+            verdict(by_original <= 1.0),
+            ratio(passes, original)
         );
     }
-    let mean = (logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp();
-    println!("geometric mean {mean:.2}");
+    let [mean, passes] =
+        logs.map(|logs: Vec<f64>| (logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp());
+    println!("geometric mean {mean:.2}, with passes {passes:.2}");
     Ok(())
 }
