@@ -7,6 +7,7 @@
 //! are the functions.
 
 pub mod frontend;
+pub mod native;
 pub mod plain;
 pub mod shapes;
 

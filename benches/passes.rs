@@ -1,21 +1,22 @@
 //! What the passes in front of tier 1 are worth.
 //!
 //! ```text
-//! cargo bench -p regraft-benches --bench passes [-- slots|each|time|sets|workloads|left-out]
+//! cargo bench -p regraft-benches --bench passes [-- slots|bounds|each|time|sets|workloads|left-out]
 //! ```
 //!
 //! The programs (`slots/`) have every local in a stack slot, as young compilers do it (`frontend`). `slots`: tiered code once everything is
-//! compiled, against Cranelift's `speed` on the same CLIF. `each`: the same, with each pass left out, and each pass alone.
+//! compiled, against Cranelift's `speed` on the same CLIF. `bounds`: what there is to be had, against the same: `speed` on CLIF whose scalars are in
+//! values, and the programs in Rust (`native`) at -O3. `each`: the same, with each pass left out, and each pass alone.
 //! `time`: what the passes add to the compile time of tier 1; `sets`: the same for pass after pass. `workloads`: the C programs beside the project
 //! (`../shared/workloads`), as WebAssembly at -O0 and -O3, at peak, against eager code. `left-out`: the
 //! same, with each pass left out, against tiered code without passes.
 
 use cranelift_codegen::ir::Function;
 use regraft::config::Optimizer;
-use regraft::optimizer::{Pass, Passes};
+use regraft::optimizer::{Fuel, Pass, Passes, Policy, Unknown};
 use regraft::{CompileMode, Config, Engine, Mode};
 use regraft_benches::plain::{Level, Plain};
-use regraft_benches::{Contender, Result, frontend, measure, ratio, run, timed};
+use regraft_benches::{Contender, Result, frontend, measure, native, ratio, run, timed};
 use regraft_wasm::{Func, Imports, Instance, Module, Store, Value};
 use std::path::Path;
 use std::time::Duration;
@@ -37,6 +38,7 @@ const PROGRAMS: [(&str, &str, i64); 8] = [
 fn main() -> Result<()> {
     run(&[
         ("slots", slots),
+        ("bounds", bounds),
         ("each", each),
         ("time", time),
         ("sets", sets),
@@ -101,6 +103,51 @@ impl Eager {
             call,
         })
     }
+}
+
+/// What can be had of a program, by `speed`: `speed` on CLIF whose scalars are values, and LLVM's code.
+fn bound(name: &str, text: &str, n: i64) -> Result<[f64; 2]> {
+    let func = frontend::compile(text, name)?;
+    let mut promoted = func.clone();
+    let (policy, passes) = (Policy::default(), Passes::NONE.with(Pass::Promote));
+    let mut fuel = Fuel::UNLIMITED;
+    regraft::optimizer::optimize(&mut promoted, passes, &mut Unknown, &policy, &mut fuel)?;
+    let (eager, values) = (Eager::new(func)?, Eager::new(promoted)?);
+    let native = native::program(name).ok_or_else(|| format!("{name}: not in Rust"))?;
+    let expected = (eager.call)(n);
+    for got in [(values.call)(n), native(n)] {
+        if expected != got {
+            return Err(format!("{name}: {got} instead of {expected}").into());
+        }
+    }
+    let [eager, values, native] = measure(
+        ROUNDS,
+        [
+            &mut || timed(|| Ok((eager.call)(n))),
+            &mut || timed(|| Ok((values.call)(n))),
+            &mut || timed(|| Ok(native(std::hint::black_box(n)))),
+        ],
+    )?;
+    Ok([ratio(values, eager), ratio(native, eager)])
+}
+
+fn bounds() -> Result<()> {
+    println!("what can be had: time by that of Cranelift `speed`");
+    println!("{:<12} {:>10} {:>10}", "program", "values", "LLVM");
+    let mut ratios = [vec![], vec![]];
+    for (name, text, n) in PROGRAMS {
+        let [values, native] = bound(name, text, n)?;
+        println!("{name:<12} {values:>10.2} {native:>10.2}");
+        ratios[0].push(values);
+        ratios[1].push(native);
+    }
+    println!(
+        "{:<12} {:>10.2} {:>10.2}",
+        "mean",
+        mean(&ratios[0]),
+        mean(&ratios[1])
+    );
+    Ok(())
 }
 
 /// Tiered by `speed`, for one program.

@@ -22,7 +22,7 @@ use regraft_regions::Flow;
 use rustc_hash::FxHashMap;
 
 /// Where a place's value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Definition {
     /// Nothing is known yet.
     Top,

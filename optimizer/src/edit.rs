@@ -2,11 +2,13 @@
 
 use crate::error::OptimizeError;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::entity::EntitySet;
 use cranelift_codegen::ir::{
-    Block, BlockArg, ConstantData, Endianness, Function, Inst, InstBuilder, MemFlagsData,
-    SourceLoc, Type, Value, immediates, types,
+    Block, BlockArg, ConstantData, Endianness, Function, Inst, InstBuilder, InstructionData,
+    MemFlagsData, SourceLoc, Type, Value, immediates, types,
 };
 use regraft_outliner::OutlineError;
+use rustc_hash::FxHashMap;
 
 /// Whether a function has a stack slot that takes room: those that were promoted take none.
 pub(crate) fn has_slots(func: &Function) -> bool {
@@ -107,6 +109,23 @@ pub(crate) fn call_aside(
     aside
 }
 
+/// Makes a jump of a `brif`, to one of its destinations.
+pub(crate) fn jump_to(func: &mut Function, inst: Inst, destination: usize) {
+    let InstructionData::Brif { blocks, .. } = func.dfg.insts[inst] else {
+        return;
+    };
+    let Some(call) = blocks.get(destination) else {
+        return;
+    };
+    let to = call.block(&func.dfg.value_lists);
+    let args: Vec<BlockArg> = call.args(&func.dfg.value_lists).collect();
+    let location = func.srcloc(inst);
+    let mut cursor = FuncCursor::new(func).at_inst(inst);
+    cursor.set_srcloc(location);
+    cursor.ins().jump(to, &args);
+    cursor.remove_inst();
+}
+
 /// A cursor at the end of a block, with a source location if there is one.
 pub(crate) fn at_end(func: &mut Function, block: Block, location: SourceLoc) -> FuncCursor<'_> {
     let mut cursor = FuncCursor::new(func);
@@ -115,4 +134,105 @@ pub(crate) fn at_end(func: &mut Function, block: Block, location: SourceLoc) -> 
     }
     cursor.goto_bottom(block);
     cursor
+}
+
+/// Appends a block to the only one that leads to it.
+///
+/// # Requires
+/// Control gets there. No other edge leads to it, from reachable blocks or others; it is not the entry.
+pub(crate) fn append_block(func: &mut Function, block: Block, next: Block) {
+    let Some(jump) = func.layout.last_inst(block) else {
+        return;
+    };
+    let InstructionData::Jump { destination, .. } = func.dfg.insts[jump] else {
+        return;
+    };
+    let args: Vec<Option<Value>> = destination
+        .args(&func.dfg.value_lists)
+        .map(|arg| arg.as_value())
+        .collect();
+    let params = func.dfg.block_params(next).to_vec();
+    if args.len() != params.len() || args.iter().any(Option::is_none) {
+        return;
+    }
+    func.layout.remove_inst(jump);
+    func.dfg.detach_block_params(next);
+    for (param, arg) in params.into_iter().zip(args.into_iter().flatten()) {
+        func.dfg.change_to_alias(param, arg);
+    }
+    let insts: Vec<Inst> = func.layout.block_insts(next).collect();
+    for inst in insts {
+        func.layout.remove_inst(inst);
+        func.layout.append_inst(inst, block);
+    }
+    func.layout.remove_block(next);
+}
+
+/// Joins blocks that are each other's only neighbours, and removes those that control cannot get to.
+///
+/// # Complexity
+/// O(instructions)
+pub(crate) fn join_blocks(func: &mut Function) {
+    let reached = reached(func);
+    let blocks: Vec<Block> = func.layout.blocks().collect();
+    if reached.len() < blocks.len() {
+        let mut kept: EntitySet<Block> = EntitySet::new();
+        kept.extend(reached.iter().copied());
+        for block in blocks.into_iter().filter(|&block| !kept.contains(block)) {
+            while let Some(last) = func.layout.last_inst(block) {
+                func.layout.remove_inst(last);
+            }
+            func.layout.remove_block(block);
+        }
+    }
+    let mut entered: FxHashMap<Block, usize> = FxHashMap::default();
+    for block in func.layout.blocks() {
+        let Some(last) = func.layout.last_inst(block) else {
+            continue;
+        };
+        let (tables, handlers) = (&func.dfg.jump_tables, &func.dfg.exception_tables);
+        for call in func.dfg.insts[last].branch_destination(tables, handlers) {
+            *entered
+                .entry(call.block(&func.dfg.value_lists))
+                .or_default() += 1;
+        }
+    }
+    for block in reached {
+        while let Some(last) = func.layout.last_inst(block)
+            && let InstructionData::Jump { destination, .. } = func.dfg.insts[last]
+        {
+            let next = destination.block(&func.dfg.value_lists);
+            let alike = func.layout.is_cold(block) == func.layout.is_cold(next);
+            let joins = entered.get(&next) == Some(&1) && alike && next != block;
+            if !joins || Some(next) == func.layout.entry_block() {
+                break;
+            }
+            append_block(func, block, next);
+            if func.layout.last_inst(block) == Some(last) {
+                break;
+            }
+        }
+    }
+}
+
+/// The blocks that control can get to.
+fn reached(func: &Function) -> Vec<Block> {
+    let mut reached: Vec<Block> = func.layout.entry_block().into_iter().collect();
+    let mut seen: EntitySet<Block> = EntitySet::new();
+    seen.extend(reached.iter().copied());
+    let mut at = 0;
+    while let Some(&block) = reached.get(at) {
+        at += 1;
+        let Some(last) = func.layout.last_inst(block) else {
+            continue;
+        };
+        let (tables, handlers) = (&func.dfg.jump_tables, &func.dfg.exception_tables);
+        for call in func.dfg.insts[last].branch_destination(tables, handlers) {
+            let to = call.block(&func.dfg.value_lists);
+            if seen.insert(to) {
+                reached.push(to);
+            }
+        }
+    }
+    reached
 }

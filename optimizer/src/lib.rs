@@ -9,9 +9,14 @@
 //! | [`Pass::Devirtualize`] | indirect calls become direct ones where they reach what they usually do | Hölzle and Ungar, PLDI 1994 |
 //! | [`Pass::Inline`] | copies of functions take the place of calls | Arnold and others, Dynamo 2000 |
 //! | [`Pass::Promote`] | private stack slots become SSA values | Braun et al., CC 2013 |
+//! | [`Pass::Checks`] | checks that cannot fail go | Bodík et al., PLDI 2000 |
+//! | [`Pass::Thread`] | a branch that an edge decides is not taken twice | Mueller and Whalley, PLDI 1995 |
+//! | [`Pass::Select`] | short arms of a branch are computed both, and one is chosen | Allen et al., POPL 1983 |
+//! | [`Pass::Unroll`] | loops with few iterations become straight code | Davidson and Jinturkar, CC 1996 |
 //! | [`Pass::Invert`] | loops test at their bottom | Muchnick, 18.5 |
 //! | [`Pass::Hoist`] | loads of what a loop does not change are done before it | Cooper and Lu, PLDI 1997 |
 //! | [`Pass::Forward`] | what is known to be in memory is not loaded, over blocks | Chow et al., PLDI 1998 |
+//! | [`Pass::Strength`] | multiplications by a few constants become sums | Bernstein, SP&E 1986 |
 //! | [`Pass::Dead`] | stores that nobody sees go | |
 //!
 //! # Rules of the game
@@ -50,12 +55,15 @@ mod account;
 mod address;
 mod available;
 mod callee;
+mod copy;
 mod edit;
 mod error;
 mod escape;
+mod interval;
 mod pass;
 mod passes;
 mod policy;
+mod ranges;
 
 #[cfg(test)]
 mod tests;
@@ -64,6 +72,7 @@ pub use account::{Effort, Fuel, Summary, Tally};
 pub use callee::{Callee, Callees, Guard, Unknown, can_be_copied, fits};
 pub use error::OptimizeError;
 pub use pass::{Pass, Passes, run_pass};
+pub use passes::checks::has_checks;
 pub use policy::Policy;
 
 use cranelift_codegen::ir::Function;

@@ -3,7 +3,9 @@
 use crate::account::{Effort, Fuel, Summary, Tally};
 use crate::callee::Callees;
 use crate::error::OptimizeError;
-use crate::passes::{dead, devirtualize, forward, hoist, inline, invert};
+use crate::passes::{
+    checks, dead, devirtualize, forward, hoist, inline, invert, select, strength, thread, unroll,
+};
 use crate::policy::Policy;
 use cranelift_codegen::ir::Function;
 
@@ -16,25 +18,40 @@ pub enum Pass {
     Inline,
     /// Private stack slots become SSA values.
     Promote,
+    /// Checks that cannot fail go.
+    Checks,
+    /// A branch that an edge decides is not taken twice.
+    Thread,
+    /// Short arms of a branch are computed both, and one is chosen.
+    Select,
+    /// Loops with few iterations become straight code.
+    Unroll,
     /// Loop headers that test are copied in front of their loops.
     Invert,
     /// Loads of what a loop does not change are done before it.
     Hoist,
     /// Values that are known to be in memory are not loaded.
     Forward,
+    /// Multiplications by a few constants become sums.
+    Strength,
     /// Stores that nobody sees go.
     Dead,
 }
 
 impl Pass {
     /// All passes, in the order in which [`optimize`](crate::optimize) runs them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::Devirtualize,
         Self::Inline,
         Self::Promote,
+        Self::Checks,
+        Self::Thread,
+        Self::Select,
+        Self::Unroll,
         Self::Invert,
         Self::Hoist,
         Self::Forward,
+        Self::Strength,
         Self::Dead,
     ];
 
@@ -44,9 +61,14 @@ impl Pass {
             Self::Devirtualize => "devirtualize",
             Self::Inline => "inline",
             Self::Promote => "promote",
+            Self::Checks => "checks",
+            Self::Thread => "thread",
+            Self::Select => "select",
+            Self::Unroll => "unroll",
             Self::Invert => "invert",
             Self::Hoist => "hoist",
             Self::Forward => "forward",
+            Self::Strength => "strength",
             Self::Dead => "dead",
         }
     }
@@ -129,9 +151,14 @@ pub fn run_pass(
             forward::run(func, forward::Scope::Slots, policy, fuel)?;
             dead::unread(func, policy, fuel)?;
         }
+        Pass::Checks => checks::run(func, fuel)?,
+        Pass::Thread => thread::run(func, policy, fuel)?,
+        Pass::Select => select::run(func, policy, fuel)?,
+        Pass::Unroll => unroll::run(func, policy, fuel)?,
         Pass::Invert => invert::run(func, policy, fuel)?,
         Pass::Hoist => hoist::run(func, policy, fuel)?,
         Pass::Forward => forward::run(func, forward::Scope::Memory, policy, fuel)?,
+        Pass::Strength => strength::run(func, fuel)?,
         Pass::Dead => dead::run(func, policy, fuel)?,
     }
     let changes = fuel.burnt() - burnt;

@@ -20,6 +20,21 @@ pub struct Policy {
     /// Instructions of a loop header that is copied in front of its loop. A header that tests has 2 to 8 of them in
     /// front ends' code; larger ones cost code and gain one jump.
     pub max_inverted: usize,
+    /// Instructions of a block that is copied for edges that decide its branch.
+    pub max_threaded: usize,
+    /// Instructions of both arms of a branch that are computed whichever is taken; a multiplication counts as three. A branch that is predicted
+    /// costs one or two, one that is not 15 to 20.
+    pub max_selected: usize,
+    /// Values that are chosen where arms meet.
+    pub max_selects: usize,
+    /// Instructions that a loop may become by being unrolled, constants not counted.
+    pub max_unrolled: usize,
+    /// Loads in straight code that was a loop: what they load is in registers all at once, of which x86-64 has 15.
+    pub max_live_loads: usize,
+    /// Iterations in a round of a loop that does not become straight code.
+    pub unrolled_by: u64,
+    /// Tests of a loop that are looked at: that takes time.
+    pub max_iterations: u64,
     /// Blocks of a loop that is looked at for loads to hoist and stores to sink.
     pub max_loop_blocks: usize,
     /// Loads that are hoisted out of one loop, and stores sunk. Each occupies a register in the loop; x86-64 has 15.
@@ -43,6 +58,13 @@ impl Default for Policy {
             max_leaves: 8,
             max_params: 4096,
             max_inverted: 24,
+            max_threaded: 12,
+            max_selected: 6,
+            max_selects: 1,
+            max_unrolled: 320,
+            max_live_loads: 12,
+            unrolled_by: 4,
+            max_iterations: 33,
             max_loop_blocks: 512,
             max_hoisted: 8,
             max_inlined: 80,

@@ -71,6 +71,7 @@ macro_rules! snapshot {
 }
 
 mod calls;
+mod loops;
 
 /// A loop with every variable in a slot, as young front ends make it.
 const SUM_IN_SLOTS: &str = "

@@ -12,8 +12,8 @@
 //! backwards from its uses; then reaching definitions are propagated forwards
 //! over those blocks until nothing changes, a block with two different ones
 //! becoming a definition (a parameter) itself. A block becomes a parameter at
-//! most once, so this ends; the result can have a parameter more than the
-//! minimum, never one too few.
+//! most once, so this ends. Parameters in which one definition meets itself only go before any is made: where all cycles are loops,
+//! no more are left than there must be.
 //!
 //! Reference: the reaching-definition view of SSA construction, Cytron et al.,
 //! "Efficiently computing static single assignment form and the control
@@ -122,46 +122,32 @@ fn repair_one(
 ) -> Result<(), OutlineError> {
     let defined: FxHashMap<Block, Value> = variable.definitions.iter().copied().collect();
     let needed = needed_blocks(edges, variable, &defined, uses)?;
-    let mut reaching: FxHashMap<Block, Value> = FxHashMap::default();
+    let mut reaching = reaching(edges, &defined, &needed);
+    replace_redundant(edges, &defined, &needed, &mut reaching);
+
+    let mut values: FxHashMap<Block, Value> = FxHashMap::default();
     let mut params: Vec<Block> = vec![];
-    let mut is_param = FxHashSet::default();
-    let mut changed = true;
-    while changed {
-        changed = false;
-        for &block in &needed {
-            if is_param.contains(&block) {
-                continue;
-            }
-            let mut incoming = None;
-            let mut conflict = false;
-            for (pred, ..) in edges.preds.get(&block).into_iter().flatten() {
-                if !edges.rank.contains_key(pred) {
-                    continue;
-                }
-                let out = defined.get(pred).or_else(|| reaching.get(pred)).copied();
-                match (incoming, out) {
-                    (None, out) => incoming = out,
-                    (Some(one), Some(other)) if one != other => conflict = true,
-                    _ => {}
-                }
-            }
-            if conflict {
-                let param = func.dfg.append_block_param(block, variable.ty);
-                is_param.insert(block);
-                params.push(block);
-                reaching.insert(block, param);
-                changed = true;
-            } else if let Some(value) = incoming
-                && reaching.insert(block, value) != Some(value)
-            {
-                changed = true;
-            }
+    for &block in &needed {
+        if reaching.get(&block) == Some(&Reaching::Param(block)) {
+            let param = func.dfg.append_block_param(block, variable.ty);
+            values.insert(block, param);
+            params.push(block);
         }
     }
-    rewrite(func, variable, uses, &reaching);
+    for &block in &needed {
+        let value = match reaching.get(&block) {
+            Some(&Reaching::Value(value)) => Some(value),
+            Some(Reaching::Param(of)) => values.get(of).copied(),
+            None => None,
+        };
+        if let Some(value) = value {
+            values.insert(block, value);
+        }
+    }
+    rewrite(func, variable, uses, &values);
     for block in params {
         for &(pred, inst, index) in edges.preds.get(&block).into_iter().flatten() {
-            let out = defined.get(&pred).or_else(|| reaching.get(&pred)).copied();
+            let out = defined.get(&pred).or_else(|| values.get(&pred)).copied();
             // An unreachable predecessor passes anything of the right type.
             let value = match out {
                 Some(value) => value,
@@ -182,6 +168,105 @@ fn repair_one(
         }
     }
     Ok(())
+}
+
+/// What a variable is at the start of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reaching {
+    Value(Value),
+    /// The parameter of this block.
+    Param(Block),
+}
+
+/// What comes into a block over each edge that control can take, as far as it is known.
+fn incoming<'a>(
+    edges: &'a Edges,
+    defined: &'a FxHashMap<Block, Value>,
+    reaching: &'a FxHashMap<Block, Reaching>,
+    block: Block,
+) -> impl Iterator<Item = Reaching> + 'a {
+    let preds = edges.preds.get(&block).into_iter().flatten();
+    let preds = preds.filter(|(pred, ..)| edges.rank.contains_key(pred));
+    preds.filter_map(|(pred, ..)| {
+        let own = defined.get(pred).map(|&value| Reaching::Value(value));
+        own.or_else(|| reaching.get(pred).copied())
+    })
+}
+
+fn reaching(
+    edges: &Edges,
+    defined: &FxHashMap<Block, Value>,
+    needed: &[Block],
+) -> FxHashMap<Block, Reaching> {
+    let mut reaching: FxHashMap<Block, Reaching> = FxHashMap::default();
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for &block in needed {
+            if reaching.get(&block) == Some(&Reaching::Param(block)) {
+                continue;
+            }
+            let mut incoming = incoming(edges, defined, &reaching, block);
+            let new = incoming
+                .next()
+                .map(|first| match incoming.all(|other| other == first) {
+                    true => first,
+                    false => Reaching::Param(block),
+                });
+            drop(incoming);
+            if let Some(new) = new {
+                changed |= reaching.insert(block, new) != Some(new);
+            }
+        }
+    }
+    reaching
+}
+
+/// Parameters in which one definition meets itself only are that definition. The iteration above leaves some where a
+/// definition changes outside of a loop while it goes round in it.
+///
+/// Reference: M. Braun and others, "Simple and efficient construction of static single assignment form", CC 2013, section 3.2.
+fn replace_redundant(
+    edges: &Edges,
+    defined: &FxHashMap<Block, Value>,
+    needed: &[Block],
+    reaching: &mut FxHashMap<Block, Reaching>,
+) {
+    let mut replaced: FxHashMap<Block, Reaching> = FxHashMap::default();
+    loop {
+        let before = replaced.len();
+        for &block in needed {
+            let own = Reaching::Param(block);
+            if reaching.get(&block) != Some(&own) || replaced.contains_key(&block) {
+                continue;
+            }
+            let incoming = incoming(edges, defined, reaching, block);
+            let mut incoming = incoming
+                .map(|one| resolve(&replaced, one))
+                .filter(|&one| one != own);
+            let first = incoming.next();
+            if let Some(first) = first.filter(|&first| incoming.all(|other| other == first)) {
+                drop(incoming);
+                replaced.insert(block, first);
+            }
+        }
+        if replaced.len() == before {
+            break;
+        }
+    }
+    for reaching in reaching.values_mut() {
+        *reaching = resolve(&replaced, *reaching);
+    }
+}
+
+fn resolve(replaced: &FxHashMap<Block, Reaching>, reaching: Reaching) -> Reaching {
+    let mut reaching = reaching;
+    while let Reaching::Param(block) = reaching
+        && let Some(&other) = replaced.get(&block)
+    {
+        reaching = other;
+    }
+    reaching
 }
 
 /// The reachable blocks that need the variable at their start, in reverse

@@ -116,6 +116,14 @@ fn optimized() {
     });
 }
 
+/// Programs have what passes over loops look for.
+#[test]
+fn loops() {
+    drive("loops", |stats| {
+        stats.calls > 50 && stats.interpreted > 50 && stats.optimized > 500
+    });
+}
+
 /// The engine's optimised code is what runs: regions are entered.
 #[test]
 fn engines() {
@@ -190,6 +198,13 @@ fn passes_notice_sabotage() {
         Sabotage::WrongCopy,
     ] {
         notices("optimized", sabotage);
+    }
+    for sabotage in [
+        Sabotage::StaleArgument,
+        Sabotage::LoseStore,
+        Sabotage::LoseCheck,
+    ] {
+        notices("loops", sabotage);
     }
 }
 

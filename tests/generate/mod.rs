@@ -10,6 +10,7 @@
 //! | [`body`], `terminators`, `ends` | SSA over it, with fuel |
 //! | `scalars`, `vectors`, [`memory`] | instructions |
 //! | [`region`] | legal regions |
+//! | [`structured`] | another kind of program: counted loops, flags, checked indices |
 //! | `alternative` | another body for a function |
 //!
 //! Limitations, all of the x86-64 backend or of Cranelift's interpreter: no 64-bit vectors, no arithmetic on
@@ -24,6 +25,7 @@ pub mod memory;
 pub mod region;
 mod scalars;
 pub mod source;
+pub mod structured;
 mod terminators;
 pub mod values;
 mod vectors;

@@ -9,6 +9,7 @@
 //! | [`outline::check_by_running`] | source and outlined functions, run under plain cranelift-jit |
 //! | [`outline::check_round_trip`] | source and residual with the region inlined again |
 //! | [`optimize::check`] | source and what any passes in any order make of it |
+//! | [`loops::check`] | the same, for programs with loops as people write them, traps included |
 //! | [`engines::check`] | interpreter, plain cranelift-jit and the engine in every mode |
 //! | [`changes::check`] | plain cranelift-jit and an engine as the case chooses it, with redefinition and removal |
 //! | [`modules::check`] | cranelift-jit's module and `regraft::jit`'s |
@@ -25,6 +26,7 @@ pub mod counters;
 pub mod engines;
 pub mod instrumented;
 pub mod interpreter;
+pub mod loops;
 pub mod messages;
 pub mod minimise;
 pub mod modules;
@@ -104,7 +106,7 @@ pub struct Oracle {
 }
 
 /// All oracles.
-pub const ORACLES: [Oracle; 10] = [
+pub const ORACLES: [Oracle; 11] = [
     Oracle {
         name: "symbolic",
         check: outline::check_symbolically,
@@ -120,6 +122,10 @@ pub const ORACLES: [Oracle; 10] = [
     Oracle {
         name: "optimized",
         check: optimize::check,
+    },
+    Oracle {
+        name: "loops",
+        check: loops::check,
     },
     Oracle {
         name: "engines",

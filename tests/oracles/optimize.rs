@@ -9,7 +9,7 @@ use crate::generate::host::Host;
 use crate::generate::{MAIN, Program, Source};
 use cranelift_codegen::ir::{ExternalName, FuncRef, Function, Inst, InstructionData};
 use regraft_optimizer::{
-    Callee, Callees, Fuel, Pass, Policy, Summary, can_be_copied, fits, run_pass,
+    Callee, Callees, Fuel, Pass, Policy, Summary, Unknown, can_be_copied, fits, run_pass,
 };
 use regraft_outliner::outline;
 use regraft_regions::{Flow, LoopForest};
@@ -20,18 +20,19 @@ const PASS_BYTES: usize = 24;
 
 /// What is done to a program.
 #[derive(Debug)]
-struct Plan {
+pub struct Plan {
     passes: Vec<Pass>,
     fuel: Fuel,
     /// A region of it is outlined first, and optimized too.
     outlines: bool,
 }
 
-fn plan(bytes: &[u8]) -> Plan {
+/// Draws a plan.
+pub fn plan(bytes: &[u8]) -> Plan {
     let mut source = Source::new(bytes);
     let passes = match source.percent(30) {
         true => Pass::ALL.to_vec(),
-        false => (0..source.between(1, 8))
+        false => (0..source.between(1, 12))
             .map(|_| source.pick(&Pass::ALL))
             .collect(),
     };
@@ -44,6 +45,46 @@ fn plan(bytes: &[u8]) -> Plan {
         fuel,
         outlines: source.percent(40),
     }
+}
+
+/// Runs the passes of a plan over a function that calls nobody; returns how many changes they made.
+///
+/// # Errors
+///
+/// A pass that refuses, or that breaks the function.
+pub fn run_plan(function: &mut Function, plan: &mut Plan) -> Result<u64, String> {
+    let mut summary = Summary::default();
+    for &pass in &plan.passes {
+        let policy = Policy::default();
+        run_one(
+            function,
+            pass,
+            &mut Unknown,
+            &policy,
+            &mut plan.fuel,
+            &mut summary,
+        )?;
+    }
+    Ok(summary.changes())
+}
+
+fn run_one(
+    function: &mut Function,
+    pass: Pass,
+    callees: &mut dyn Callees,
+    policy: &Policy,
+    fuel: &mut Fuel,
+    summary: &mut Summary,
+) -> Result<(), String> {
+    let before = function.clone();
+    let ran = run_pass(function, pass, callees, policy, fuel, summary);
+    ran.map_err(|error| format!("{pass} refuses: {error}\n{before}"))?;
+    cranelift_codegen::verify_function(function, &*isa()).map_err(|errors| {
+        format!(
+            "{pass} breaks a function: {errors}\n{}\n; before\n{before}",
+            function
+        )
+    })
 }
 
 /// The functions of a program, by name.
@@ -133,22 +174,14 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
     let mut summary = Summary::default();
     for function in &mut functions {
         for &pass in &plan.passes {
-            let before = function.clone();
-            let ran = run_pass(
+            run_one(
                 function,
                 pass,
                 &mut callees,
                 &policy,
                 &mut plan.fuel,
                 &mut summary,
-            );
-            ran.map_err(|error| format!("{pass} refuses: {error}\n{before}"))?;
-            cranelift_codegen::verify_function(function, &*isa()).map_err(|errors| {
-                format!(
-                    "{pass} breaks a function: {errors}\n{}\n; before\n{before}",
-                    function
-                )
-            })?;
+            )?;
         }
     }
     stats.optimized = summary.changes();

@@ -24,6 +24,16 @@ pub enum Sabotage {
     StaleArgument,
     /// A store is lost.
     LoseStore,
+    /// A check is lost.
+    LoseCheck,
+    /// Of two values the other one is chosen.
+    SwapArms,
+    /// A branch always goes one way.
+    DecideBranch,
+    /// A bound is another.
+    MoveBound,
+    /// A shift is by one more.
+    ShiftFurther,
     /// A memory access loses its flags.
     SkipFlags,
     /// An edge is counted once too often.
@@ -45,7 +55,16 @@ pub enum Sabotage {
 impl Sabotage {
     /// Whether what is spoiled may never end, or trap: it is interpreted, then, and not run.
     pub fn is_wild(self) -> bool {
-        matches!(self, Self::SwapExits | Self::StaleArgument)
+        matches!(
+            self,
+            Self::SwapExits
+                | Self::StaleArgument
+                | Self::LoseCheck
+                | Self::SwapArms
+                | Self::DecideBranch
+                | Self::MoveBound
+                | Self::ShiftFurther
+        )
     }
 
     /// Spoils a function; says whether there was anything to spoil.
@@ -58,6 +77,11 @@ impl Sabotage {
             Self::StaleArgument => stale_argument(func),
             Self::LoseStore => lose_store(func),
             Self::SkipFlags => skip_flags(func),
+            Self::LoseCheck => lose_check(func),
+            Self::SwapArms => swap_arms(func),
+            Self::DecideBranch => decide_branch(func),
+            Self::MoveBound => move_constant(func, |opcode| opcode == Opcode::Icmp),
+            Self::ShiftFurther => move_constant(func, |opcode| opcode == Opcode::Ishl),
             _ => false,
         }
     }
@@ -191,6 +215,60 @@ fn lose_store(func: &mut Function) -> bool {
         }
         None => false,
     }
+}
+
+fn lose_check(func: &mut Function) -> bool {
+    let mut all = instructions(func).into_iter();
+    let check = all.find(|&inst| {
+        let opcode = func.dfg.insts[inst].opcode();
+        matches!(opcode, Opcode::Trapz | Opcode::Trapnz)
+    });
+    check.is_some_and(|check| {
+        func.layout.remove_inst(check);
+        true
+    })
+}
+
+fn swap_arms(func: &mut Function) -> bool {
+    let mut all = instructions(func).into_iter();
+    let chosen = all.find(|&inst| func.dfg.insts[inst].opcode() == Opcode::Select);
+    chosen.is_some_and(|inst| {
+        func.dfg.inst_args_mut(inst).swap(1, 2);
+        true
+    })
+}
+
+fn decide_branch(func: &mut Function) -> bool {
+    let mut all = instructions(func).into_iter();
+    let branch = all.find(|&inst| func.dfg.insts[inst].opcode() == Opcode::Brif);
+    branch.is_some_and(|inst| {
+        let one = FuncCursor::new(func)
+            .at_inst(inst)
+            .ins()
+            .iconst(types::I8, 1);
+        func.dfg.inst_args_mut(inst)[0] = one;
+        true
+    })
+}
+
+/// The second operand of the first instruction of a kind, a constant, is one more.
+fn move_constant(func: &mut Function, kind: impl Fn(Opcode) -> bool) -> bool {
+    let all = instructions(func).into_iter();
+    let mut operands = all.filter_map(|inst| {
+        let args = func.dfg.inst_args(inst);
+        let second = *args.get(1)?;
+        (kind(func.dfg.insts[inst].opcode()) && is_constant(func, second)).then_some((inst, second))
+    });
+    let Some((inst, operand)) = operands.next() else {
+        return false;
+    };
+    drop(operands);
+    let ty = func.dfg.value_type(operand);
+    let mut cursor = FuncCursor::new(func).at_inst(inst);
+    let one = cursor.ins().iconst(ty, 1);
+    let more = cursor.ins().iadd(operand, one);
+    func.dfg.inst_args_mut(inst)[1] = more;
+    true
 }
 
 fn skip_flags(func: &mut Function) -> bool {

@@ -31,7 +31,7 @@ use crate::passes::simplify::remove_constant_parameters;
 use crate::pipeline::compile::{check_reserve, fault, generate, link};
 use crate::pipeline::first::starts_at_speed;
 use crate::pipeline::instrument::{Survey, instrument};
-use crate::pipeline::optimize::{optimize, promote};
+use crate::pipeline::optimize::{improve, optimize};
 use crate::reclaim::{forget_hooks, forget_regions, free};
 use crate::report::Phase;
 use crate::units::copies::Copies;
@@ -95,7 +95,7 @@ pub(crate) fn prepare(
     let fixed = needs_fixed_code(&context.func);
     let mut source = context.func.clone();
     if !fixed && engine.config.mode != Mode::Eager {
-        promote(engine, &function.name, &mut source);
+        improve(engine, &function.name, &mut source);
         remove_constant_parameters(&mut source, &*engine.isas.tier0);
     }
     // A client that knows places in the code may look at its locations as well.

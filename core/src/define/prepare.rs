@@ -9,7 +9,7 @@ use crate::context::Inner;
 use crate::define::numbering::number_references;
 use crate::error::Error;
 use crate::passes::simplify::remove_constant_parameters;
-use crate::pipeline::optimize::promote;
+use crate::pipeline::optimize::improve;
 use crate::report::Phase;
 use crate::units::copies::Copies;
 use crate::units::function::{Body, FunctionUnit};
@@ -42,7 +42,7 @@ pub(crate) fn prepare(
     let profiled = engine.saved_profiles.is_some();
     let written_hash = profiled.then(|| regraft_regions::function_hash(&func));
     if engine.config.mode != Mode::Eager {
-        promote(engine, &function.name, &mut func);
+        improve(engine, &function.name, &mut func);
         remove_constant_parameters(&mut func, &*engine.isas.tier0);
     }
     let lines = engine.observer.lines(&function.name, &func);

@@ -49,6 +49,7 @@ pub(crate) fn inline(engine: &Inner, code: Code) -> Result<Code, CompileError> {
         copied: Copied::default(),
         addresses: vec![],
         kept: vec![],
+        made: vec![],
     };
     let mut callees = code.func.dfg.ext_funcs.keys();
     let wanted = wants(engine, Pass::Inline)
@@ -91,6 +92,8 @@ struct Copies<'a> {
     /// What the names of copies mean.
     addresses: Vec<usize>,
     kept: Vec<Kept>,
+    /// Definitions, ready to be copied: once for all calls.
+    made: Vec<(Arc<Body>, Callee)>,
 }
 
 impl Copies<'_> {
@@ -150,6 +153,10 @@ impl Callees for Copies<'_> {
 
     fn find(&mut self, caller: &Function, callee: FuncRef) -> Option<Callee> {
         let (function, body, _) = self.definition(caller, callee)?;
+        let mut made = self.made.iter();
+        if let Some((_, callee)) = made.find(|(of, _)| Arc::ptr_eq(of, &body)) {
+            return Some(callee.clone());
+        }
         let guard = body.copies.guard(&self.engine.arena).ok()??;
         let origin = body.origin(&function, CodeUnit::Function);
         let copy = self.copy(&body, origin)?;
@@ -161,13 +168,15 @@ impl Callees for Copies<'_> {
         self.kept
             .extend(externals.map(|externals| Arc::clone(externals) as Kept));
         self.kept.push(guard);
-        Some(Callee {
+        let callee = Callee {
             body: Arc::new(copy),
             guard: Some(Guard {
                 name,
                 pointer: self.engine.isas.tier1.pointer_type(),
             }),
-        })
+        };
+        self.made.push((body, callee.clone()));
+        Some(callee)
     }
 
     fn target(&mut self, caller: &mut Function, call: Inst) -> Option<FuncRef> {

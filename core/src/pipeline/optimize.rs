@@ -1,7 +1,7 @@
 //! Where passes of `regraft_optimizer` run: on definitions, and on what is compiled at tier 1.
 //!
 //! Definitions: private stack slots become values before anything else is done to a function, so that tier 0 keeps fewer values in
-//! memory, and regions get them as live-ins. Tier 1: all passes, on each region and function as it goes to the code generator; calls
+//! memory, and regions get them as live-ins; and checks that cannot fail go, as a region does not know where its induction variables began. Tier 1: all passes, on each region and function as it goes to the code generator; calls
 //! are inlined before.
 //!
 //! Invariants:
@@ -19,15 +19,21 @@ use crate::config::optimizer::Optimizer;
 use crate::context::Inner;
 use cranelift_codegen::ir::Function;
 use regraft_executor::locks::lock;
-use regraft_optimizer::{Callees, Fuel, Pass, Passes, Summary, Unknown};
+use regraft_optimizer::{Callees, Fuel, Pass, Passes, Summary, Unknown, has_checks};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Makes values of a definition's private stack slots.
-pub(crate) fn promote(engine: &Inner, name: &str, func: &mut Function) {
-    let passes = Passes::NONE.with(Pass::Promote);
-    if !engine.config.optimizer.passes.contains(Pass::Promote) || func.sized_stack_slots.is_empty()
-    {
+/// Makes values of a definition's private stack slots, and removes checks that cannot fail.
+pub(crate) fn improve(engine: &Inner, name: &str, func: &mut Function) {
+    let chosen = engine.config.optimizer.passes;
+    let mut passes = Passes::NONE;
+    if chosen.contains(Pass::Promote) && !func.sized_stack_slots.is_empty() {
+        passes = passes.with(Pass::Promote);
+    }
+    if chosen.contains(Pass::Checks) && has_checks(func) {
+        passes = passes.with(Pass::Checks);
+    }
+    if passes == Passes::NONE {
         return;
     }
     if let Err(error) = run_passes(engine, name, func, passes, &mut Unknown) {

@@ -75,17 +75,24 @@ pub(crate) fn run(
             flow: &flow,
             accesses: &accesses,
             available: &available,
+            met: FxHashMap::default(),
+            replaced: FxHashMap::default(),
             params: FxHashMap::default(),
             pending: VecDeque::new(),
             converted: FxHashMap::default(),
             zeros: FxHashMap::default(),
             max_params: policy.max_params,
         };
-        let loads = rewriter.loads();
-        for load in loads {
-            if rewriter.can_have(load.place, load.definition) && fuel.burn() {
-                rewriter.forward(load);
+        let mut loads = rewriter.loads();
+        loads.retain(|load| {
+            rewriter.can_have(load.place, load.definition) && fuel.burn() && {
+                rewriter.want(load.place, load.definition);
+                true
             }
+        });
+        rewriter.replace_redundant();
+        for load in loads {
+            rewriter.forward(load);
         }
         rewriter.finish();
     }
@@ -111,6 +118,10 @@ struct Rewriter<'a> {
     flow: &'a Flow,
     accesses: &'a Accesses,
     available: &'a Available,
+    /// What meets in the parameters that are needed, and how many a block will have.
+    met: FxHashMap<(Block, PlaceId), Vec<Definition>>,
+    /// Parameters that are nothing but another definition.
+    replaced: FxHashMap<(Block, PlaceId), Definition>,
     params: FxHashMap<(Block, PlaceId), Value>,
     /// Parameters whose arguments are still to be passed, in the order of the parameters.
     pending: VecDeque<(Block, PlaceId)>,
@@ -146,17 +157,78 @@ impl Rewriter<'_> {
     fn can_have(&self, place: PlaceId, definition: Definition) -> bool {
         match definition {
             Definition::Param(block) => {
-                self.params.contains_key(&(block, place))
+                self.met.contains_key(&(block, place))
                     || self.func.dfg.block_params(block).len() < self.max_params
             }
             _ => true,
         }
     }
 
+    /// Notes what meets in a parameter, and in those that it needs.
+    fn want(&mut self, place: PlaceId, definition: Definition) {
+        let mut wanted = vec![definition];
+        while let Some(definition) = wanted.pop() {
+            let Definition::Param(block) = definition else {
+                continue;
+            };
+            if self.met.contains_key(&(block, place)) {
+                continue;
+            }
+            let edges = self.flow.preds(block).iter();
+            let mut met: Vec<Definition> = edges
+                .map(|&edge| self.available.at_end(self.flow.edge(edge).from, place))
+                .collect();
+            met.sort_unstable();
+            met.dedup();
+            wanted.extend(&met);
+            self.met.insert((block, place), met);
+        }
+    }
+
+    /// Finds the parameters in which one definition meets itself only: iteration leaves them where a definition changes outside of a loop
+    /// while it goes round in it. What is left is minimal where all cycles are loops (Braun and others, section 3.2).
+    fn replace_redundant(&mut self) {
+        let mut keys: Vec<(Block, PlaceId)> = self.met.keys().copied().collect();
+        // Outer loops first: one look is enough for most.
+        keys.sort_unstable_by_key(|&(block, place)| (self.flow.rpo_number(block), place));
+        loop {
+            let before = self.replaced.len();
+            for &(block, place) in &keys {
+                if self.replaced.contains_key(&(block, place)) {
+                    continue;
+                }
+                let met = self.met.get(&(block, place)).into_iter().flatten();
+                let own = Definition::Param(block);
+                let mut met = met
+                    .map(|&met| self.resolve(place, met))
+                    .filter(|&met| met != own);
+                if let Some(first) = met.next()
+                    && !matches!(first, Definition::Top | Definition::Nothing)
+                    && met.all(|met| met == first)
+                {
+                    self.replaced.insert((block, place), first);
+                }
+            }
+            if self.replaced.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn resolve(&self, place: PlaceId, definition: Definition) -> Definition {
+        let mut definition = definition;
+        while let Definition::Param(block) = definition
+            && let Some(&other) = self.replaced.get(&(block, place))
+        {
+            definition = other;
+        }
+        definition
+    }
+
     /// The value of a definition, in the type of its place.
     fn value(&mut self, place: PlaceId, definition: Definition) -> Option<Value> {
         let ty = self.accesses.place(place)?.ty;
-        let value = match definition {
+        let value = match self.resolve(place, definition) {
             Definition::Top | Definition::Nothing => return None,
             Definition::Undefined => {
                 if let Some(&zero) = self.zeros.get(&ty) {
