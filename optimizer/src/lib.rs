@@ -59,6 +59,7 @@ mod copy;
 mod edit;
 mod error;
 mod escape;
+mod evaluate;
 mod interval;
 mod pass;
 mod passes;

@@ -151,7 +151,7 @@ pub fn run_pass(
             forward::run(func, forward::Scope::Slots, policy, fuel)?;
             dead::unread(func, policy, fuel)?;
         }
-        Pass::Checks => checks::run(func, fuel)?,
+        Pass::Checks => checks::run(func, policy, fuel)?,
         Pass::Thread => thread::run(func, policy, fuel)?,
         Pass::Select => select::run(func, policy, fuel)?,
         Pass::Unroll => unroll::run(func, policy, fuel)?,

@@ -20,6 +20,8 @@ pub struct Policy {
     /// Instructions of a loop header that is copied in front of its loop. A header that tests has 2 to 8 of them in
     /// front ends' code; larger ones cost code and gain one jump.
     pub max_inverted: usize,
+    /// Instructions of a function that is looked at for checks that cannot fail. It is gone through several times, also before tier 0.
+    pub max_checked: usize,
     /// Instructions of a block that is copied for edges that decide its branch.
     pub max_threaded: usize,
     /// Instructions of both arms of a branch that are computed whichever is taken; a multiplication counts as three. A branch that is predicted
@@ -58,6 +60,7 @@ impl Default for Policy {
             max_leaves: 8,
             max_params: 4096,
             max_inverted: 24,
+            max_checked: 2000,
             max_threaded: 12,
             max_selected: 6,
             max_selects: 1,

@@ -58,7 +58,11 @@ pub fn repair(func: &mut Function, variables: &[Variable]) -> Result<(), Outline
     }
     let edges = collect_edges(func);
     let uses = collect_uses(func, variables);
-    for (variable, uses) in variables.iter().zip(uses) {
+    let used = variables
+        .iter()
+        .zip(uses)
+        .filter(|(_, uses)| !uses.is_empty());
+    for (variable, uses) in used {
         repair_one(func, &edges, variable, &uses)?;
     }
     Ok(())

@@ -30,7 +30,7 @@ pub(crate) fn improve(engine: &Inner, name: &str, func: &mut Function) {
     if chosen.contains(Pass::Promote) && !func.sized_stack_slots.is_empty() {
         passes = passes.with(Pass::Promote);
     }
-    if chosen.contains(Pass::Checks) && has_checks(func) {
+    if chosen.contains(Pass::Checks) && has_checks(func, &engine.config.optimizer.policy) {
         passes = passes.with(Pass::Checks);
     }
     if passes == Passes::NONE {

@@ -20,10 +20,11 @@
 //!
 //! Reference: R. Bodík, R. Gupta, V. Sarkar, "ABCD: eliminating array bounds checks on demand", PLDI 2000; here by intervals (see `ranges`).
 //!
-//! Limitations: those of `ranges`. Functions without conditional traps, and without blocks that only trap, are not looked at.
+//! Limitations: those of `ranges`. Functions without conditional traps, and without blocks that only trap, are not looked at, nor are large ones.
 
 use crate::account::Fuel;
 use crate::edit::{jump_to, replace};
+use crate::policy::Policy;
 use crate::ranges::{Point, Ranges};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{Function, Inst, InstBuilder, InstructionData, Opcode};
@@ -36,8 +37,8 @@ use regraft_regions::{Flow, FlowError};
 ///
 /// # Complexity
 /// As `ranges`.
-pub(crate) fn run(func: &mut Function, fuel: &mut Fuel) -> Result<(), FlowError> {
-    if !has_checks(func) {
+pub(crate) fn run(func: &mut Function, policy: &Policy, fuel: &mut Fuel) -> Result<(), FlowError> {
+    if !has_checks(func, policy) {
         return Ok(());
     }
     let flow = Flow::compute(func)?;
@@ -54,21 +55,23 @@ pub(crate) fn run(func: &mut Function, fuel: &mut Fuel) -> Result<(), FlowError>
     Ok(())
 }
 
-/// Whether there is anything that traps on a condition.
-pub fn has_checks(func: &Function) -> bool {
-    func.layout.blocks().any(|block| {
-        let mut insts = func.layout.block_insts(block);
-        let traps = insts
-            .next()
-            .is_some_and(|first| opcode(func, first) == Opcode::Trap);
-        traps
-            || func.layout.block_insts(block).any(|inst| {
-                matches!(
-                    opcode(func, inst),
-                    Opcode::Trapz | Opcode::Trapnz | Opcode::UaddOverflowTrap
-                )
-            })
-    })
+/// Whether there is anything that traps on a condition, in a function that is not too large to look for what is known of it.
+pub fn has_checks(func: &Function, policy: &Policy) -> bool {
+    let small = func.dfg.num_insts() <= policy.max_checked;
+    small
+        && func.layout.blocks().any(|block| {
+            let mut insts = func.layout.block_insts(block);
+            let traps = insts
+                .next()
+                .is_some_and(|first| opcode(func, first) == Opcode::Trap);
+            traps
+                || func.layout.block_insts(block).any(|inst| {
+                    matches!(
+                        opcode(func, inst),
+                        Opcode::Trapz | Opcode::Trapnz | Opcode::UaddOverflowTrap
+                    )
+                })
+        })
 }
 
 fn opcode(func: &Function, inst: Inst) -> Opcode {

@@ -20,8 +20,8 @@
 use crate::account::Fuel;
 use crate::edit::{append_block, at_end};
 use crate::error::OptimizeError;
+use crate::evaluate::width;
 use crate::policy::Policy;
-use crate::ranges::width;
 use cranelift_codegen::ir::{
     Block, BlockArg, Function, Inst, InstBuilder, InstructionData, Opcode, Value, ValueDef,
 };

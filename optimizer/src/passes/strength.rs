@@ -10,7 +10,7 @@
 //! |---|---|
 //! | operations of constants | are constants |
 //! | `(x + c) << k`, `(x + c) * d` | `(x << k) + (c << k)`, `x * d + c * d` |
-//! | `x + (y + c)`, `(x + c) + d` | `(x + y) + c`, `x + (c + d)` |
+//! | `x + (y + c)`, `(x + c) + d`, differences too | `(x + y) + c`, `x + (c + d)` |
 //! | `x * (2ᵏ + 1)`, k up to 3 | `x + (x << k)`: one cycle or two instead of three |
 //!
 //! So the constants of indices, of which unrolled loops are full, end up in the offsets of addresses, and what is left is the same for all of them.
@@ -24,8 +24,8 @@
 
 use crate::account::Fuel;
 use crate::edit::replace;
+use crate::evaluate::{constant, local};
 use crate::interval::Interval;
-use crate::ranges::{constant, local};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::{
     Function, Inst, InstBuilder, InstructionData, Opcode, Type, Value, ValueDef, types,
@@ -122,6 +122,10 @@ fn better(func: &Function, inst: Inst, ty: Type) -> Option<Form> {
             (None, None, None, Some((y, c))) => Some(Form::Sum(a, y, c)),
             _ => None,
         },
+        Opcode::Isub => match (d, sum(func, a)) {
+            (Some(d), Some((x, c))) => Some(Form::Offset(x, c.wrapping_sub(d))),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -139,15 +143,16 @@ fn sum(func: &Function, value: Value) -> Option<(Value, u64)> {
         return None;
     };
     let InstructionData::Binary {
-        opcode: Opcode::Iadd,
+        opcode,
         args: [a, b],
     } = func.dfg.insts[inst]
     else {
         return None;
     };
-    match (constant(func, a), constant(func, b)) {
-        (None, Some(c)) => Some((a, c)),
-        (Some(c), None) => Some((b, c)),
+    match (opcode, constant(func, a), constant(func, b)) {
+        (Opcode::Iadd, None, Some(c)) => Some((a, c)),
+        (Opcode::Iadd, Some(c), None) => Some((b, c)),
+        (Opcode::Isub, None, Some(c)) => Some((a, c.wrapping_neg())),
         _ => None,
     }
 }

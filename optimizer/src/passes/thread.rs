@@ -22,9 +22,9 @@ use crate::account::Fuel;
 use crate::copy::{Copies, copied_size};
 use crate::edit::{join_blocks, jump_to};
 use crate::error::OptimizeError;
+use crate::evaluate::{constant, local, width};
 use crate::interval::Interval;
 use crate::policy::Policy;
-use crate::ranges::{constant, local, width};
 use cranelift_codegen::ir::{Block, Function, InstructionData, Opcode, Value};
 use regraft_regions::{Edge, Flow, LoopForest};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -33,6 +33,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 const ROUNDS: u32 = 3;
 /// Blocks that are copied for an edge: one that tests, and those where paths meet before.
 const MAX_BLOCKS: usize = 4;
+/// Ways that are looked at; a block where more meet is left alone.
+const MAX_WAYS: usize = 64;
 
 /// Threads jumps.
 ///
@@ -170,6 +172,9 @@ fn ways(
         let Some(&start) = blocks.first() else {
             continue;
         };
+        if ways.len() + pending.len() + flow.preds(start).len() > MAX_WAYS {
+            return vec![];
+        }
         for &edge in flow.preds(start) {
             let edge = flow.edge(edge);
             let inside = blocks.contains(&edge.from);
