@@ -1,5 +1,6 @@
 //! Why a function could not be optimized.
 
+use crate::pass::Pass;
 use regraft_outliner::OutlineError;
 use regraft_regions::FlowError;
 
@@ -12,4 +13,17 @@ pub enum OptimizeError {
     /// A value has no definition on a path to its use.
     #[error(transparent)]
     Values(#[from] OutlineError),
+}
+
+/// A name that no pass has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no pass `{name}`, but {}", known())]
+pub struct UnknownPass {
+    /// The name.
+    pub name: String,
+}
+
+fn known() -> String {
+    let names = Pass::ALL.map(Pass::name);
+    names.join(", ")
 }

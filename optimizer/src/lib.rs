@@ -71,7 +71,7 @@ mod tests;
 
 pub use account::{Effort, Fuel, Summary, Tally};
 pub use callee::{Callee, Callees, Guard, Unknown, can_be_copied, fits};
-pub use error::OptimizeError;
+pub use error::{OptimizeError, UnknownPass};
 pub use pass::{Pass, Passes, run_pass};
 pub use passes::checks::has_checks;
 pub use policy::Policy;

@@ -2,7 +2,7 @@
 
 use crate::account::{Effort, Fuel, Summary, Tally};
 use crate::callee::Callees;
-use crate::error::OptimizeError;
+use crate::error::{OptimizeError, UnknownPass};
 use crate::passes::{
     checks, dead, devirtualize, forward, hoist, inline, invert, select, strength, thread, unroll,
 };
@@ -113,6 +113,26 @@ impl Passes {
     /// Whether `pass` is one of them.
     pub fn contains(self, pass: Pass) -> bool {
         self.0 & 1 << pass as u32 != 0
+    }
+}
+
+/// Names with commas between; `all`, `none`, and `default` for those that [pay](Passes::default).
+impl std::str::FromStr for Passes {
+    type Err = UnknownPass;
+
+    fn from_str(names: &str) -> Result<Self, UnknownPass> {
+        match names {
+            "all" => return Ok(Self::all()),
+            "default" => return Ok(Self::default()),
+            "none" => return Ok(Self::NONE),
+            _ => {}
+        }
+        names.split(',').try_fold(Self::NONE, |passes, name| {
+            let pass = Pass::from_name(name).ok_or_else(|| UnknownPass {
+                name: name.to_string(),
+            })?;
+            Ok(passes.with(pass))
+        })
     }
 }
 

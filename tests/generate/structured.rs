@@ -12,7 +12,7 @@ use super::source::Source;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     AbiParam, Function, InstBuilder, MemFlagsData, Signature, StackSlot, StackSlotData,
-    StackSlotKind, TrapCode, Type, UserFuncName, Value, types,
+    StackSlotKind, Type, UserFuncName, Value, types,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};

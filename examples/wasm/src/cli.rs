@@ -3,6 +3,7 @@
 use crate::timeout::{TIME_IS_UP, Timeout};
 use clap::{Parser, ValueEnum};
 use regraft::executor::Program;
+use regraft::optimizer::Passes;
 use regraft::report::AccountReport;
 use regraft::{CompileMode, Config, Executor, Mode};
 use regraft_page::Limits;
@@ -38,6 +39,9 @@ pub struct Options {
     /// Compile hot code on the thread that runs it: deterministic.
     #[arg(long)]
     sync: bool,
+    /// Passes that run before the code generator's own optimiser, separated by commas; `all`, `default` or `none`.
+    #[arg(long, value_name = "PASSES", default_value = "none")]
+    passes: Passes,
     /// Write the region report as JSON (`-` for standard output).
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -202,6 +206,7 @@ fn config(options: &Options) -> Config {
             ModeName::Eager => Mode::Eager,
         })
         .settings(vec![("enable_verifier".to_string(), "false".to_string())]);
+    config.optimizer.passes = options.passes;
     config.observe.inspect = options.inspect || options.html.is_some();
     if options.sync {
         config.compile = CompileMode::Synchronous;

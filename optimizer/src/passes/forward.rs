@@ -76,6 +76,7 @@ pub(crate) fn run(
             accesses: &accesses,
             available: &available,
             met: FxHashMap::default(),
+            planned: FxHashMap::default(),
             replaced: FxHashMap::default(),
             params: FxHashMap::default(),
             pending: VecDeque::new(),
@@ -118,8 +119,10 @@ struct Rewriter<'a> {
     flow: &'a Flow,
     accesses: &'a Accesses,
     available: &'a Available,
-    /// What meets in the parameters that are needed, and how many a block will have.
+    /// What meets in the parameters that are needed.
     met: FxHashMap<(Block, PlaceId), Vec<Definition>>,
+    /// How many parameters a block gets, at most.
+    planned: FxHashMap<Block, usize>,
     /// Parameters that are nothing but another definition.
     replaced: FxHashMap<(Block, PlaceId), Definition>,
     params: FxHashMap<(Block, PlaceId), Value>,
@@ -157,8 +160,9 @@ impl Rewriter<'_> {
     fn can_have(&self, place: PlaceId, definition: Definition) -> bool {
         match definition {
             Definition::Param(block) => {
+                let planned = self.planned.get(&block).copied().unwrap_or(0);
                 self.met.contains_key(&(block, place))
-                    || self.func.dfg.block_params(block).len() < self.max_params
+                    || self.func.dfg.block_params(block).len() + planned < self.max_params
             }
             _ => true,
         }
@@ -182,6 +186,7 @@ impl Rewriter<'_> {
             met.dedup();
             wanted.extend(&met);
             self.met.insert((block, place), met);
+            *self.planned.entry(block).or_default() += 1;
         }
     }
 

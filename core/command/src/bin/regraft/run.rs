@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use cranelift_codegen::data_value::DataValue;
 use regraft::config::{FoundBy, Optimizer, SharedFuel};
 use regraft::isa::TierIsas;
-use regraft::optimizer::{Pass, Passes};
+use regraft::optimizer::Passes;
 use regraft::regions::{Profile, function_hash};
 use regraft::report::{REPORT_VERSION, SavedProfileReport, WorkersReport};
 use regraft::{
@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
 
-    /// Passes that run before the code generator's own optimiser, separated by commas; `all` or `none`
+    /// Passes that run before the code generator's own optimiser, separated by commas; `all`, `default` or `none`
     #[arg(long, value_name = "PASSES", default_value = "none")]
     passes: String,
 
@@ -224,29 +224,11 @@ pub fn run(args: &Args, out: &mut Output) -> Result<(), CliError> {
     }
 }
 
-/// The passes that an argument names.
-fn passes(names: &str) -> Result<Passes, CliError> {
-    match names {
-        "all" => return Ok(Passes::all()),
-        "none" => return Ok(Passes::NONE),
-        _ => {}
-    }
-    names.split(',').try_fold(Passes::NONE, |passes, name| {
-        let known: Vec<&str> = Pass::ALL.iter().map(|pass| pass.name()).collect();
-        let pass = Pass::from_name(name).ok_or_else(|| {
-            CliError::BadInput(format!(
-                "there is no pass `{name}`, but {}",
-                known.join(", ")
-            ))
-        })?;
-        Ok(passes.with(pass))
-    })
-}
-
 fn config(args: &Args) -> Result<Config, CliError> {
     let settings = args.settings.iter();
     let settings: Vec<(&str, &str)> = settings.map(|(name, value)| (&**name, &**value)).collect();
     TierIsas::native(&settings).map_err(|error| CliError::BadInput(error.to_string()))?;
+    let passes: Result<Passes, _> = args.passes.parse();
     let mut config = Config::default()
         .mode(args.mode.mode())
         .compile(match args.sync {
@@ -272,7 +254,7 @@ fn config(args: &Args) -> Result<Config, CliError> {
         )
         .executor(executor(&args.executor)?)
         .optimizer(Optimizer {
-            passes: passes(&args.passes)?,
+            passes: passes.map_err(|error| CliError::BadInput(error.to_string()))?,
             fuel: args
                 .fuel
                 .map_or_else(SharedFuel::default, SharedFuel::limited),
