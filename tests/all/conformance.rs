@@ -7,7 +7,8 @@
 //! The files are those of the project and, where they lie beside it, Cranelift's own (`corpus`).
 
 use crate::corpus::{self, Corpus, corpora};
-use regraft::config::FoundBy;
+use regraft::config::{FoundBy, Optimizer};
+use regraft::optimizer::Passes;
 use regraft::regions::{Profile, function_hash};
 use regraft::report::PartReport;
 use regraft::report::{PartState, SideExitState};
@@ -350,6 +351,18 @@ fn all_entered(tally: &Tally, entered: usize) {
 fn wrapped() {
     let config = eager_to_tier_up().check(true);
     for tally in check("wrapped", config, Some(8), 1) {
+        all_entered(&tally, tally.entered_while_running);
+    }
+}
+
+/// The same, with every pass.
+#[test]
+fn wrapped_with_passes() {
+    let config = eager_to_tier_up().check(true).optimizer(Optimizer {
+        passes: Passes::all(),
+        ..Optimizer::default()
+    });
+    for tally in check("wrapped, with passes", config, Some(8), 1) {
         all_entered(&tally, tally.entered_while_running);
     }
 }

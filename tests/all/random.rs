@@ -201,8 +201,11 @@ fn passes_notice_sabotage() {
     }
     for sabotage in [
         Sabotage::StaleArgument,
-        Sabotage::LoseStore,
         Sabotage::LoseCheck,
+        Sabotage::SwapArms,
+        Sabotage::DecideBranch,
+        Sabotage::MoveBound,
+        Sabotage::ShiftFurther,
     ] {
         notices("loops", sabotage);
     }

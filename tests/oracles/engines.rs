@@ -5,7 +5,8 @@ use super::{Sabotage, Stats, interpreter};
 use crate::generate::host::{Host, SYMBOL};
 use crate::generate::{MAIN, Program, Source};
 use cranelift_codegen::ir::Function;
-use regraft::config::ArenaConfig;
+use regraft::config::{ArenaConfig, Optimizer};
+use regraft::optimizer::Passes;
 use regraft::regions::Policy;
 use regraft::report::{PartState, SideExitState};
 use regraft::{CompileMode, Config, Engine, FunctionId, Mode};
@@ -29,6 +30,16 @@ pub fn base(mode: Mode) -> Config {
             data_bytes: 2 << 20,
         })
         .settings(SETTINGS.iter().map(setting).collect())
+}
+
+/// Every loop becomes a region that goes through every pass.
+pub fn with_passes() -> Config {
+    base(Mode::Tiered)
+        .policy(every_loop())
+        .optimizer(Optimizer {
+            passes: Passes::all(),
+            ..Optimizer::default()
+        })
 }
 
 /// A policy by which every loop becomes a region.
@@ -67,6 +78,7 @@ pub fn configs() -> Vec<(&'static str, Config)> {
                 .entry_threshold(3)
                 .side_exit_threshold(4),
         ),
+        ("tiered, every pass", with_passes()),
         (
             "tiered, in the background",
             base(Mode::Tiered)

@@ -1,8 +1,9 @@
 //! A random program with loops as people write them, and what passes make of it.
 //!
 //! Both are interpreted, so that traps can be compared as well; then both run as machine code, where nothing trapped. The program is also
-//! outlined first, in some cases.
+//! run by an engine with every pass, in some cases.
 
+use super::engines::{call, define, with_passes};
 use super::optimize::{Plan, plan, run_plan};
 use super::plain::{Outcome, Plain, isa};
 use super::{Sabotage, Stats};
@@ -61,13 +62,15 @@ pub fn check(bytes: &[u8], sabotage: Option<Sabotage>) -> Result<Stats, String> 
         stats.sabotaged = usize::from(sabotage.spoil(&mut optimized, false));
     }
     let mut args = Source::new(args);
+    let in_engine = args.percent(30);
     for _ in 0..3 {
         let inputs = [
             DataValue::I64(args.bits().cast_signed()),
             DataValue::I64(args.bits().cast_signed()),
             DataValue::I32(args.bits() as i32),
         ];
-        compare(&source, &optimized, &inputs, sabotage, &mut stats)
+        let how = (sabotage, in_engine);
+        compare(&source, &optimized, &inputs, how, &mut stats)
             .map_err(|error| describe(&error, &plan, &source, &optimized, &inputs))?;
     }
     Ok(stats)
@@ -87,7 +90,7 @@ fn compare(
     source: &Function,
     optimized: &Function,
     inputs: &[DataValue],
-    sabotage: Option<Sabotage>,
+    (sabotage, in_engine): (Option<Sabotage>, bool),
     stats: &mut Stats,
 ) -> Result<(), String> {
     let Some(expected) = interpret(source, inputs) else {
@@ -99,15 +102,30 @@ fn compare(
             return Err(format!("interpreted: {got:?}, not {expected:?}"));
         }
     }
-    // Machine code that traps would end the test; a sabotaged one may do anything.
-    let End::Returned(expected) = expected else {
-        return Ok(());
-    };
     if sabotage.is_some() {
         return Ok(());
     }
     let host = Host::new();
     let args: Vec<Arg> = inputs.iter().cloned().map(Arg::Value).collect();
+    if in_engine {
+        let (engine, main) = define(std::slice::from_ref(source), with_passes(), &host)?;
+        for _ in 0..2 {
+            let got = call(&engine, main, &host, &args);
+            stats.calls += 1;
+            let difference = match (&got, &expected) {
+                (Ok(got), End::Returned(expected)) => got.difference(expected),
+                (Err(_), End::Trapped(_)) => None,
+                _ => Some(format!("{got:?}, not {expected:?}")),
+            };
+            if let Some(difference) = difference {
+                return Err(format!("in the engine: {difference}"));
+            }
+        }
+    }
+    // Plain machine code that traps would end the test.
+    let End::Returned(expected) = expected else {
+        return Ok(());
+    };
     for function in [source, optimized] {
         let made = Plain::compile(std::slice::from_ref(function), MAIN, &host)?;
         let got = made.run(&host, &args);
