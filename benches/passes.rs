@@ -258,6 +258,11 @@ fn sets() -> Result<()> {
     let order = [
         Pass::Promote,
         Pass::Invert,
+        Pass::Checks,
+        Pass::Thread,
+        Pass::Select,
+        Pass::Unroll,
+        Pass::Strength,
         Pass::Forward,
         Pass::Dead,
         Pass::Hoist,

@@ -22,7 +22,7 @@
 //! The code generator computes what is loaded when it is used at last, so that what iterations load is kept in registers until the round ends: there
 //! is a limit for that.
 //!
-//! Limitations: innermost loops with one back edge and one edge that enters; tests that each iteration does. Loops whose number of iterations is
+//! Limitations: innermost loops that load, with one back edge and one edge that enters; tests that each iteration does. Loops whose number of iterations is
 //! not constant stay as they are: with a test for every copy nothing was gained (benches/README.md).
 
 use crate::account::Fuel;
@@ -112,13 +112,12 @@ fn counted(
         size += instructions;
         loads += of_them;
     }
-    // As many iterations as straight code has room for.
-    let room = (policy.max_unrolled / size.max(1)).min(policy.max_live_loads / loads.max(1));
-    let room = if loads == 0 {
-        policy.max_unrolled / size.max(1)
-    } else {
-        room
-    } as u64;
+    // As many iterations as straight code has room for. Without loads, whose addresses become constants, nothing is gained
+    // (benches/README.md).
+    if loads == 0 {
+        return None;
+    }
+    let room = (policy.max_unrolled / size.max(1)).min(policy.max_live_loads / loads) as u64;
     // What runs in every iteration, in order.
     let mut always: Vec<Block> = blocks
         .into_iter()
