@@ -86,6 +86,8 @@ pub(crate) struct Place {
     pub region: Option<AliasRegion>,
     /// How many loads there are.
     pub loads: u32,
+    /// How many loads and stores.
+    pub accesses: u32,
 }
 
 /// What an instruction does to memory.
@@ -384,12 +386,14 @@ impl Finder<'_> {
                 read_only: true,
                 region: flags.alias_region(),
                 loads: 0,
+                accesses: 0,
             });
             PlaceId::new(places.len() - 1)
         });
         if let Some(place) = self.places.get_mut(id.index()) {
             place.read_only &= is_load && flags.readonly();
             place.loads += u32::from(is_load);
+            place.accesses += 1;
             if place.region != flags.alias_region() {
                 place.region = None;
             }

@@ -17,6 +17,7 @@
 
 use crate::access::{Accesses, Effect, PlaceId};
 use crate::address::BaseId;
+use cranelift_codegen::entity::EntitySet;
 use cranelift_codegen::ir::{Block, Function, Inst};
 use regraft_regions::Flow;
 use rustc_hash::FxHashMap;
@@ -70,10 +71,16 @@ impl Available {
             _ => Definition::Nothing,
         });
         available.starts.insert(flow.entry(), initial.collect());
+        // Blocks that something new comes into.
+        let mut stale: EntitySet<Block> = EntitySet::new();
+        stale.extend(flow.rpo().iter().copied());
         let mut changed = true;
         while changed {
             changed = false;
             for &block in flow.rpo() {
+                if !stale.remove(block) {
+                    continue;
+                }
                 if block != flow.entry() {
                     available.meet(flow, accesses, block);
                 }
@@ -83,6 +90,7 @@ impl Available {
                 }
                 if available.ends.get(&block) != Some(&state) {
                     available.ends.insert(block, state);
+                    stale.extend(flow.succs(block).map(|edge| flow.edge(edge).to));
                     changed = true;
                 }
             }

@@ -63,7 +63,9 @@ pub(crate) fn run(
     let flow = Flow::compute(func)?;
     let accesses = Accesses::compute(func, &flow, policy);
     let wanted = |(_, place): &(usize, &crate::access::Place)| {
-        place.loads > 0 && (scope == Scope::Memory || place.private)
+        // What is accessed once holds nothing that is known, but for slots, which begin undefined.
+        let again = place.accesses > 1 && scope == Scope::Memory;
+        place.loads > 0 && (again || place.private)
     };
     let places = accesses.places.iter().enumerate().filter(wanted);
     let places: Vec<PlaceId> = places.map(|(at, _)| PlaceId::new(at)).collect();
