@@ -23,7 +23,7 @@
 //! Not here: what a job does (`job`), what of it is done at a low priority (`background`).
 
 use crate::observe::account::Account;
-use crate::pacing::Load;
+use crate::pacing::rule::Load;
 use crate::threads::job::Job;
 use crate::threads::queue::{Queue, Queued, Tally, Ticket, WorkerFigures, lock};
 use crate::threads::serve::{join, work};

@@ -4,7 +4,7 @@ use crate::code::error::CompileError;
 use crate::code::generate::panic_message;
 use crate::config::faults::Stage;
 use crate::context::Inner;
-use crate::pacing::urgency;
+use crate::pacing::rule::RULE;
 use crate::pipeline::compile::fault;
 use crate::report::EventKind;
 use crate::threads::job::{Afterwards, Ended, Job};
@@ -56,7 +56,7 @@ impl Job for TierUp {
     /// What the part has lost so far by what compiling it costs.
     fn urgency(&self) -> f64 {
         self.body.tiering().map_or(0.0, |tiering| {
-            urgency(tiering.weight(self.part), tiering.executions(self.part))
+            RULE.urgency(tiering.weight(self.part), tiering.executions(self.part))
         })
     }
 
