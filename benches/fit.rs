@@ -2,6 +2,7 @@
 //!
 //! # Invariants
 //! *relative*: what counts are relative errors, so that what is small counts as much as what is large.
+//! *unbiased*: a line that is too low is as wrong as one that is too high.
 //!
 //! # Limitations
 //! A line: what grows faster than its size shows in [`Fit::classes`].
@@ -43,15 +44,21 @@ const FAR: f64 = 3.0;
 
 impl Fit {
     /// The line through points, of which there have to be two sizes.
+    ///
+    /// Least squares of errors relative to what the line before says (iteratively reweighted): relative to what was measured, a line
+    /// that is too low would be the better one.
     pub fn of(points: &[Point]) -> Option<Self> {
-        let mut fit = least_squares(points.iter().copied())?;
+        // Half of the time for however little, for a start.
+        let middle = median(points.iter().map(|point| point.size))?;
+        let start = |size: f64| size + middle;
+        let mut fit = least_squares(points.iter().map(|&point| (point, start(point.size))))?;
         for _ in 0..ROUNDS {
-            let near = |point: &Point| {
-                let ratio = point.time / fit.at(point.size);
+            let scale = median(points.iter().map(|point| point.time / fit.at(point.size)))?;
+            let near = points.iter().filter(|point| {
+                let ratio = point.time / fit.at(point.size) / scale;
                 (1.0 / FAR..=FAR).contains(&ratio)
-            };
-            let near = points.iter().copied().filter(near);
-            let Some(next) = least_squares(near) else {
+            });
+            let Some(next) = least_squares(near.map(|&point| (point, fit.at(point.size)))) else {
                 break;
             };
             fit = next;
@@ -94,31 +101,36 @@ impl Fit {
     }
 }
 
-/// The line with the least sum of squares of relative errors, `(fixed + each × size) / time - 1`; neither negative.
-fn least_squares(points: impl Iterator<Item = Point>) -> Option<Fit> {
-    // With u = 1 / time and v = size / time, the least squares of fixed × u + each × v = 1.
-    let [mut uu, mut uv, mut vv, mut u, mut v] = [0.0; 5];
-    for point in points.filter(|point| point.time > 0.0) {
-        let (a, b) = (1.0 / point.time, point.size / point.time);
-        uu += a * a;
-        uv += a * b;
-        vv += b * b;
-        u += a;
-        v += b;
+fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+/// The line with the least sum of squares of errors, each relative to what comes with its point; neither part is negative.
+fn least_squares(points: impl Iterator<Item = (Point, f64)>) -> Option<Fit> {
+    let [mut w, mut x, mut xx, mut y, mut xy] = [0.0; 5];
+    for (point, scale) in points.filter(|(_, scale)| *scale > 0.0) {
+        let weight = 1.0 / (scale * scale);
+        w += weight;
+        x += weight * point.size;
+        xx += weight * point.size * point.size;
+        y += weight * point.time;
+        xy += weight * point.size * point.time;
     }
-    let determinant = uu * vv - uv * uv;
-    if determinant <= uu * vv * 1e-12 {
+    let determinant = w * xx - x * x;
+    if determinant <= w * xx * 1e-12 {
         return None;
     }
-    let fixed = (u * vv - v * uv) / determinant;
-    let each = (v * uu - u * uv) / determinant;
+    let fixed = (y * xx - xy * x) / determinant;
+    let each = (xy * w - y * x) / determinant;
     Some(match (fixed < 0.0, each < 0.0) {
         (true, _) => Fit {
             fixed: 0.0,
-            each: v / vv,
+            each: xy / xx,
         },
         (_, true) => Fit {
-            fixed: u / uu,
+            fixed: y / w,
             each: 0.0,
         },
         _ => Fit { fixed, each },
@@ -161,6 +173,19 @@ mod tests {
         let classes = fit.classes(&points);
         assert_eq!(classes.iter().map(|class| class.points).sum::<usize>(), 99);
         assert!(close(classes[0].ratio, 1.0) && classes[1].ratio > 2.0);
+    }
+
+    /// Half of the points take half as long again as the rest: the line is between them.
+    #[test]
+    fn what_spreads_is_met_in_the_middle() {
+        let mut points = line(1..200, 20_000.0, 1_000.0);
+        for point in points.iter_mut().step_by(2) {
+            point.time *= 1.5;
+        }
+        let fit = Fit::of(&points).expect("there are sizes");
+        let residuals = fit.residuals(&points);
+        let mean = residuals.iter().sum::<f64>() / residuals.len() as f64;
+        assert!((mean - 1.0).abs() < 0.02, "{fit:?}: {mean}");
     }
 
     #[test]

@@ -284,6 +284,7 @@ impl Replay<'_> {
         let root = self.root(part);
         let rule = &self.policy.rule;
         if let Status::Queued(queued) = self.states[part].status
+            && self.load().contended
             && rule.has_gone_cold(queued, self.seen(part))
         {
             self.queue.swap_remove(at);

@@ -4,13 +4,23 @@ use crate::replay::{
     BUSY, IDLE, Machine, Outcome, Policy, SINGLE, Truth, bound, eager, replay, tier0,
 };
 use crate::trace::{Function, Part, Run, Step, Trace, VERSION};
-use regraft::simulation::rule::RULE;
+use regraft::simulation::rule::{RULE, Rule};
 
 /// Instructions of each loop, and of each execution of its header.
 const SIZE: usize = 1_000;
 
-/// What runs at tier 0 takes a nanosecond an instruction, at tier 1 what the rule takes it for.
-const SAVED: f64 = RULE.loss;
+/// What runs at tier 0 takes a nanosecond an instruction, at tier 1 so much less.
+const SAVED: f64 = 0.8;
+
+/// A rule that is right about the programs here, and spends what it likes.
+const RIGHT: Rule = Rule {
+    loss: SAVED,
+    idle_share: 1.0 / 16.0,
+    busy_share: 1.0,
+    budget: f64::INFINITY,
+    cold_share: 0.0,
+    ..RULE
+};
 
 /// What compiling a loop of [`SIZE`] costs, and its function, in nanoseconds.
 fn cost() -> f64 {
@@ -66,16 +76,18 @@ fn one_loop(millis: usize) -> Trace {
     program(1, std::iter::repeat_n(0, millis))
 }
 
-/// The engine's rule, which knows how busy processors are.
-fn aware() -> Policy {
-    Policy {
+/// By a rule, which knows at once how busy processors are.
+fn run_by(rule: Rule, trace: &Trace, machine: Machine) -> Outcome {
+    let policy = Policy {
+        rule,
         unaware: 0.0,
         ..Policy::default()
-    }
+    };
+    replay(trace, &policy, machine)
 }
 
 fn run(trace: &Trace, machine: Machine) -> Outcome {
-    replay(trace, &aware(), machine)
+    run_by(RIGHT, trace, machine)
 }
 
 /// So many nanoseconds are the fineness of a replay.
@@ -167,6 +179,55 @@ fn the_most_urgent_job_comes_first() {
     let outcome = run(&trace, SINGLE);
     assert_eq!(outcome.jobs, 1);
     assert!(outcome.elapsed < tier0(&trace) * 0.6);
+}
+
+/// What compiling takes is at most its share, wherever the program ends; an idle processor is not asked.
+#[test]
+fn the_budget_is_kept() {
+    let rule = Rule {
+        budget: 0.1,
+        ..RIGHT
+    };
+    for loops in [1, 5, 20] {
+        for millis in [10, 50, 200] {
+            let trace = program(loops, (0..millis).map(|at| at % loops));
+            for machine in [BUSY, SINGLE] {
+                let outcome = run_by(rule, &trace, machine);
+                let ran = outcome.elapsed
+                    - outcome.compiling * (1.0 - machine.program) / machine.compiler;
+                assert!(outcome.compiling <= 0.1 * ran + FINE, "{outcome:?}");
+                assert!(outcome.elapsed <= tier0(&trace) * 1.1 + FINE, "{outcome:?}");
+            }
+            let [idle, free] = [rule, RIGHT].map(|rule| run_by(rule, &trace, IDLE));
+            assert_eq!(idle, free);
+        }
+    }
+}
+
+/// Ten loops get hot one after the other, and run no more: what waits is forgotten where there is a budget, and what
+/// runs for long after them is compiled instead.
+#[test]
+fn what_has_gone_cold_is_forgotten() {
+    let phases = (0..10).flat_map(|at| std::iter::repeat_n(at, 10));
+    let trace = program(11, phases.chain(std::iter::repeat_n(10, 300)));
+    let remembers = Rule {
+        budget: 0.05,
+        ..RIGHT
+    };
+    let forgets = Rule {
+        cold_share: 0.3,
+        ..remembers
+    };
+    let [remembers, forgets] = [remembers, forgets].map(|rule| run_by(rule, &trace, SINGLE));
+    assert!(
+        remembers.forgotten == 0 && forgets.forgotten >= 5,
+        "{forgets:?}"
+    );
+    assert!(forgets.jobs < remembers.jobs, "{forgets:?} {remembers:?}");
+    assert!(
+        forgets.elapsed <= remembers.elapsed + FINE,
+        "{forgets:?} {remembers:?}"
+    );
 }
 
 /// A loop that gives way has the loop around it compiled, and everything within gets faster.

@@ -68,6 +68,15 @@ impl Contention {
         self.working.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Says so from now on, whatever the machine does.
+    #[cfg(test)]
+    pub fn pretend(&self, contended: bool) {
+        self.contended.store(contended, Ordering::Relaxed);
+        if let Ok(mut look) = self.look.lock() {
+            look.next = Instant::now() + Duration::from_secs(3_600);
+        }
+    }
+
     /// Whether a compile thread has or would have to share its processor.
     pub fn is_contended(&self) -> bool {
         let now = Instant::now();

@@ -3,7 +3,7 @@
 use crate::observe::account::Account;
 use crate::report::Phase;
 use crate::threads::background::{wait_for_processor, with_partner};
-use crate::threads::job::Afterwards;
+use crate::threads::job::{Afterwards, Job};
 use crate::threads::queue::{Idle, Queue, Tally};
 use regraft_executor::priority::WorkerPriority;
 use std::collections::VecDeque;
@@ -29,9 +29,16 @@ pub(crate) fn work(
     priority: WorkerPriority,
 ) {
     let watched = Arc::clone(tally);
+    let affords = Affords {
+        tally: Arc::clone(tally),
+        // Who has a lower priority takes nothing from the program.
+        always: priority != WorkerPriority::Inherited,
+    };
     let stopped = move || watched.stopped.load(Ordering::Acquire);
     with_partner(priority, stopped, || {
-        while let Err(payload) = catch_unwind(AssertUnwindSafe(|| serve(queue, tally, account))) {
+        while let Err(payload) =
+            catch_unwind(AssertUnwindSafe(|| serve(queue, tally, account, &affords)))
+        {
             // Dropping what was thrown may throw again.
             std::mem::forget(payload);
             tally.panics.fetch_add(1, Ordering::Relaxed);
@@ -39,12 +46,31 @@ pub(crate) fn work(
     });
 }
 
+/// Who says whether a job is afforded.
+struct Affords {
+    tally: Arc<Tally>,
+    always: bool,
+}
+
+impl Affords {
+    /// How long a job has to wait, if it has to.
+    fn wait(&self, job: &dyn Job) -> Option<Duration> {
+        let instructions = job.to_afford().filter(|_| !self.always)?;
+        let Tally {
+            budget, contention, ..
+        } = &*self.tally;
+        // What has gone cold is not waited for, but forgotten.
+        let wait = budget.wait(instructions, || contention.is_contended());
+        wait.filter(|_| !job.has_gone_cold())
+    }
+}
+
 /// Runs jobs until the queue is closed and empty, and what comes after them.
-fn serve(queue: &Queue, tally: &Tally, account: &Arc<Account>) {
+fn serve(queue: &Queue, tally: &Tally, account: &Arc<Account>, affords: &Affords) {
     let mut later: VecDeque<(Instant, Afterwards)> = VecDeque::new();
     loop {
         let waiting = account.enter(Phase::Wait);
-        let next = queue.next(later.front().map(|&(due, _)| due));
+        let next = queue.next(later.front().map(|&(due, _)| due), &|job| affords.wait(job));
         drop(waiting);
         match next {
             Ok(queued) => {
@@ -54,7 +80,7 @@ fn serve(queue: &Queue, tally: &Tally, account: &Arc<Account>) {
                 let waiting = account.enter(Phase::Wait);
                 wait_for_processor();
                 drop(waiting);
-                queued.run();
+                queued.run_if_hot();
                 tally.contention.end();
             }
             Err(Idle::Due) => {
