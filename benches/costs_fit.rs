@@ -29,15 +29,14 @@ pub fn fit() -> Result<()> {
         .collect();
     println!("programs: {}", names.join(", "));
     println!(
-        "{:<22} {:>7} {:>9} {:>9} {:>6} {:>6} {:>6}   {}",
+        "{:<22} {:>7} {:>9} {:>9} {:>6} {:>6} {:>6}   measured by fit, up to 30, 100, 300, 1000, 3000, more",
         "versions",
         "number",
         "fixed",
         "each",
         "10 %",
         "50 %",
-        "90 %",
-        "measured by fit, up to 30, 100, 300, 1000, 3000, more"
+        "90 %"
     );
     let all = |mode, what: &dyn Fn(&Report) -> Vec<Point>| -> Result<(Vec<Point>, Vec<Report>)> {
         let mut points = vec![];
