@@ -30,13 +30,7 @@ pub fn fit() -> Result<()> {
     println!("programs: {}", names.join(", "));
     println!(
         "{:<22} {:>7} {:>9} {:>9} {:>6} {:>6} {:>6}   measured by fit, up to 30, 100, 300, 1000, 3000, more",
-        "versions",
-        "number",
-        "fixed",
-        "each",
-        "10 %",
-        "50 %",
-        "90 %"
+        "versions", "number", "fixed", "each", "10 %", "50 %", "90 %"
     );
     let all = |mode, what: &dyn Fn(&Report) -> Vec<Point>| -> Result<(Vec<Point>, Vec<Report>)> {
         let mut points = vec![];

@@ -298,7 +298,11 @@ impl Replay<'_> {
             return Some(());
         }
         let instructions = self.weight(root).instructions;
-        if self.load().contended && !rule.affords(self.outcome.compiling, self.ran, instructions) {
+        let affords = || {
+            rule.affords(self.outcome.compiling, self.ran, instructions)
+                || self.urgency(part) >= rule.overdue
+        };
+        if self.load().contended && !affords() {
             return None;
         }
         self.queue.swap_remove(at);

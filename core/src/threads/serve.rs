@@ -31,8 +31,7 @@ pub(crate) fn work(
     let watched = Arc::clone(tally);
     let affords = Affords {
         tally: Arc::clone(tally),
-        // Who has a lower priority takes nothing from the program.
-        always: priority != WorkerPriority::Inherited,
+        priority,
     };
     let stopped = move || watched.stopped.load(Ordering::Acquire);
     with_partner(priority, stopped, || {
@@ -49,13 +48,15 @@ pub(crate) fn work(
 /// Who says whether a job is afforded.
 struct Affords {
     tally: Arc<Tally>,
-    always: bool,
+    priority: WorkerPriority,
 }
 
 impl Affords {
     /// How long a job has to wait, if it has to.
     fn wait(&self, job: &dyn Job) -> Option<Duration> {
-        let instructions = job.to_afford().filter(|_| !self.always)?;
+        // Who has a lower priority takes nothing from the program.
+        let shares = self.priority == WorkerPriority::Inherited;
+        let instructions = job.to_afford().filter(|_| shares)?;
         let Tally {
             budget, contention, ..
         } = &*self.tally;
@@ -76,12 +77,12 @@ fn serve(queue: &Queue, tally: &Tally, account: &Arc<Account>, affords: &Affords
             Ok(queued) => {
                 let afterwards = queued.job.afterwards();
                 later.extend(afterwards.map(|afterwards| (Instant::now() + AFTER, afterwards)));
-                tally.contention.begin();
-                let waiting = account.enter(Phase::Wait);
-                wait_for_processor();
-                drop(waiting);
-                queued.run_if_hot();
-                tally.contention.end();
+                tally.contention.working(affords.priority, || {
+                    let waiting = account.enter(Phase::Wait);
+                    wait_for_processor();
+                    drop(waiting);
+                    queued.run_if_hot();
+                });
             }
             Err(Idle::Due) => {
                 if let Some((_, afterwards)) = later.pop_front() {
