@@ -28,8 +28,7 @@ pacing-simulator record TRACE FILE.wasm [--name NAME] [--dir HOST::GUEST]... [--
 pacing-simulator replay [--with NAME=VALUE,...]... TRACE...
 
 Values: fixed, each (compiling at tier 1, in ns: the rule's idea of it), loss (ns an instruction), idle, busy (the share of
-the loss that is waited for), budget (the share of the time run that compiling may take where it has to share), overdue (the loss by cost from which on
-it is not asked), cold (the share
+the loss that is waited for), budget (the share of the time run that compiling may take where it has to share), cold (the share
 of its pace below which a part in the queue is forgotten), patience, threshold (executions), unaware (ms).";
 
 fn main() -> Result<()> {
@@ -87,7 +86,6 @@ fn changed(values: &str) -> Result<Policy> {
             "idle" => rule.idle_share = number,
             "busy" => rule.busy_share = number,
             "budget" => rule.budget = number,
-            "overdue" => rule.overdue = number,
             "cold" => rule.cold_share = number,
             "patience" => policy.patience = number,
             "threshold" => policy.threshold = number,

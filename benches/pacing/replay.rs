@@ -298,11 +298,7 @@ impl Replay<'_> {
             return Some(());
         }
         let instructions = self.weight(root).instructions;
-        let affords = || {
-            rule.affords(self.outcome.compiling, self.ran, instructions)
-                || self.urgency(part) >= rule.overdue
-        };
-        if self.load().contended && !affords() {
+        if self.load().contended && !rule.affords(self.outcome.compiling, self.ran, instructions) {
             return None;
         }
         self.queue.swap_remove(at);

@@ -61,8 +61,6 @@ pub struct Rule {
     pub busy_share: f64,
     /// How much of the time that the program has run compile threads may take where they have to share processors.
     pub budget: f64,
-    /// A part that has lost so many times what compiling it costs is not held to the budget.
-    pub overdue: f64,
     /// A part has gone cold that was executed at less than this share of its pace before it was queued.
     pub cold_share: f64,
 }
@@ -91,7 +89,6 @@ pub const RULE: Rule = Rule {
     // Replayed, where two processors are shared with another program: 0.1, 0.15, 0.3 and 0.5 are 0.5 to 3 % slower in the
     // mean and 3 to 11 % in the worst case.
     budget: 0.2,
-    overdue: f64::INFINITY,
     cold_share: 0.3,
 };
 
