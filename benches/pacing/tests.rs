@@ -136,20 +136,21 @@ fn the_bound_is_the_better_of_at_once_and_never() {
     }
 }
 
-/// On one processor: what is paid beside the program's time at tier 1 is at most twice what the best choice pays.
+/// On one processor: what is paid beside the program's time at tier 1 is at most twice what the best choice pays, and what is
+/// lost while the compiler works, beside which the program goes on at tier 0.
 #[test]
-fn ski_rental_pays_at_most_twice_the_best() {
+fn ski_rental_pays_at_most_twice_the_best_and_what_is_lost_meanwhile() {
+    let mut worst = 0.0_f64;
     for millis in 1..60 {
         let trace = one_loop(millis);
         let least = tier0(&trace) * (1.0 - SAVED);
         let paid = run(&trace, SINGLE).elapsed - least;
         let best = bound(&trace, SINGLE) - least;
-        assert!(paid <= 2.0 * best + FINE, "{millis} ms: {paid} of {best}");
+        let most = 2.0 * best + SAVED * cost() + FINE;
+        assert!(paid <= most, "{millis} ms: {paid} of {best}");
+        worst = worst.max(paid / best);
     }
-    // It ends when it is due: the worst there is.
-    let worst = (cost() / SAVED / 1e6).ceil() as usize + 2;
-    let trace = one_loop(worst);
-    assert!(run(&trace, SINGLE).elapsed > 1.1 * bound(&trace, SINGLE));
+    assert!(worst > 2.0, "{worst}");
 }
 
 /// An idle processor compiles almost at once, and costs the program nothing.
