@@ -4,8 +4,9 @@
 //! Compiling costs time in proportion to instructions; staying at tier 0 costs time in proportion to what runs there.
 //! A part is compiled at tier 1 when what tier 0 has cost it so far reaches what compiling will cost: the ski-rental
 //! rule (Karlin et al., "Competitive randomized algorithms for non-uniform problems", SODA 1990, section 1), by which no
-//! program pays more than twice what the best choice in hindsight would have, and what it loses while the compiler works. With a compile thread that has nothing
-//! else to do, compiling costs the program next to nothing, and is begun at a fraction of that.
+//! program pays more than twice what the best choice in hindsight would have, and what it loses while the compiler works.
+//! With a compile thread that has nothing else to do, compiling costs the program next to nothing, and is begun at a fraction
+//! of that. Where processors are shared, all compiling together has a budget (`threads::budget`).
 //!
 //! # Notation
 //! All times are nanoseconds. *Instructions* are CLIF instructions.
