@@ -5,8 +5,11 @@
 //! cargo bench -p regraft-benches --bench costs [-- SECTION…]
 //! ```
 //!
-//! Sections: `counters`, `compile`, `calls`, `entries`, `publish`; all by
-//! default. Aims that are missed are printed as missed.
+//! Sections: `counters`, `compile`, `calls`, `entries`, `publish`, `fit`; all by
+//! default. Aims that are missed are printed as missed. `fit` is what compiling costs by size, on real programs
+//! (`programs/fetch`): the lines that `pacing` goes by.
+
+mod costs_fit;
 
 use regraft::regions::{Counting, Policy};
 use regraft::report::PartState;
@@ -26,6 +29,7 @@ fn main() -> Result<()> {
         ("calls", calls),
         ("entries", entries),
         ("publish", publish),
+        ("fit", costs_fit::fit),
     ])
 }
 

@@ -4,11 +4,13 @@
 //! says little there; what says something is how two contenders that took
 //! turns compare, in processor time of their thread. [`measure`] is the one way of measuring, [`plain`] the one
 //! thing measured against (cranelift-jit as anyone would use it), [`shapes`]
-//! are the functions.
+//! are the functions, [`real`] programs that nobody here wrote; [`fit`] draws lines.
 
+pub mod fit;
 pub mod frontend;
 pub mod native;
 pub mod plain;
+pub mod real;
 pub mod shapes;
 
 use std::time::{Duration, Instant};

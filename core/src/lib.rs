@@ -64,6 +64,8 @@ cfg_if::cfg_if! {
         pub mod report;
         mod reporting;
         mod runtime;
+        #[doc(hidden)]
+        pub mod simulation;
         mod threads;
         mod tiering;
         pub mod typed;

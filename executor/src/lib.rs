@@ -37,6 +37,7 @@ mod address;
 mod arch;
 pub mod arena;
 mod atomic;
+pub mod clock;
 pub mod countdown;
 pub mod entry;
 pub mod epoch;

@@ -35,6 +35,7 @@ use regraft_regions::{
     Counting, Flow, Frequencies, LoopForest, LoopId, Placement, Region, estimate,
 };
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 /// What tier 0 needs to know of a function, whoever makes its code.
 pub(crate) struct Survey {
@@ -121,6 +122,7 @@ impl Survey {
             location_numbers: None,
             weights: self.weights,
             saved_use: OnceLock::new(),
+            since: Instant::now(),
             state: Mutex::new(state),
         })
     }

@@ -10,6 +10,7 @@
 //!
 //! Not here: what follows from it (`pacing`).
 
+use regraft_executor::priority::WorkerPriority;
 use regraft_executor::section::section;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -18,8 +19,9 @@ use std::time::{Duration, Instant};
 /// What is known of the processors.
 #[derive(Debug)]
 pub(crate) struct Contention {
-    /// Compile threads that have a job in hand.
+    /// Compile threads that have a job in hand, and among them those that run only where nothing else does.
     working: AtomicUsize,
+    yielding: AtomicUsize,
     contended: AtomicBool,
     look: Mutex<Look>,
 }
@@ -48,6 +50,7 @@ impl Default for Contention {
         let contended = processors() == 1;
         Self {
             working: AtomicUsize::new(0),
+            yielding: AtomicUsize::new(0),
             contended: AtomicBool::new(contended),
             look: Mutex::new(Look {
                 next: Instant::now() + INTERVAL,
@@ -58,14 +61,25 @@ impl Default for Contention {
 }
 
 impl Contention {
-    /// A compile thread begins a job.
-    pub fn begin(&self) {
-        self.working.fetch_add(1, Ordering::Relaxed);
+    /// A compile thread of this priority has a job in hand while `job` runs.
+    pub fn working<R>(&self, priority: WorkerPriority, job: impl FnOnce() -> R) -> R {
+        let count = match priority {
+            WorkerPriority::Idle => &self.yielding,
+            _ => &self.working,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        let result = job();
+        count.fetch_sub(1, Ordering::Relaxed);
+        result
     }
 
-    /// A compile thread has ended a job.
-    pub fn end(&self) {
-        self.working.fetch_sub(1, Ordering::Relaxed);
+    /// Says so from now on, whatever the machine does.
+    #[cfg(test)]
+    pub fn pretend(&self, contended: bool) {
+        self.contended.store(contended, Ordering::Relaxed);
+        if let Ok(mut look) = self.look.lock() {
+            look.next = Instant::now() + Duration::from_secs(3_600);
+        }
     }
 
     /// Whether a compile thread has or would have to share its processor.
@@ -78,7 +92,10 @@ impl Contention {
             let late = now.duration_since(look.next).as_millis();
             let step = u32::try_from(late / 2).unwrap_or(MOST).min(MOST) + 1;
             look.next = now + INTERVAL;
-            look.score = match is_contended(self.working.load(Ordering::Relaxed)) {
+            let [working, yielding] =
+                [&self.working, &self.yielding].map(|count| count.load(Ordering::Relaxed));
+            let threads = runnable_threads().unwrap_or(1);
+            look.score = match is_contended(threads, working, yielding, processors()) {
                 true => (look.score + step).min(MOST),
                 false => look.score.saturating_sub(step),
             };
@@ -93,11 +110,10 @@ impl Contention {
 }
 
 /// Whether there are more threads that can run than processors, with at least one compile thread among them; `working`
-/// of them run already.
-fn is_contended(working: usize) -> bool {
+/// of them run already. Who yields to all others takes a processor from nobody.
+fn is_contended(threads: usize, working: usize, yielding: usize, processors: usize) -> bool {
     let missing = usize::from(working == 0);
-    let threads = runnable_threads().unwrap_or(1);
-    threads + missing > processors()
+    threads.saturating_sub(yielding).max(1) + missing > processors
 }
 
 /// How many processors this process may use.
@@ -130,6 +146,34 @@ mod tests {
     fn a_system_that_tells_has_a_thread_that_runs() {
         if let Some(threads) = runnable_threads() {
             assert!(threads >= 1);
+        }
+    }
+
+    #[test]
+    fn who_yields_is_no_load() {
+        // On two processors: a program, and a compile thread that runs or would.
+        assert!(!is_contended(1, 0, 0, 2) && !is_contended(2, 1, 0, 2));
+        // What is compiled ahead besides takes nothing from them, another program does.
+        assert!(!is_contended(3, 1, 1, 2) && !is_contended(2, 0, 1, 2));
+        assert!(is_contended(3, 1, 0, 2) && is_contended(2, 0, 0, 2));
+        assert!(is_contended(4, 1, 1, 2));
+        // One processor is never free; more may yield than were seen.
+        assert!(is_contended(0, 0, 7, 1));
+    }
+
+    #[test]
+    fn jobs_count_while_they_run_by_priority() {
+        let contention = Contention::default();
+        let counts = || {
+            [&contention.working, &contention.yielding].map(|count| count.load(Ordering::Relaxed))
+        };
+        for (priority, expected) in [
+            (WorkerPriority::Inherited, [1, 0]),
+            (WorkerPriority::Nice(5), [1, 0]),
+            (WorkerPriority::Idle, [0, 1]),
+        ] {
+            assert_eq!(contention.working(priority, counts), expected);
+            assert_eq!(counts(), [0, 0]);
         }
     }
 

@@ -9,6 +9,19 @@ pub(crate) trait Job: Debug + Send {
     /// How much it is worth to be run now: the most urgent job comes first.
     fn urgency(&self) -> f64;
 
+    /// How many instructions it compiles, where it has to be afforded.
+    fn to_afford(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether what it is for has gone cold since it was queued.
+    fn has_gone_cold(&self) -> bool {
+        false
+    }
+
+    /// It is not run: leaves its part in a state in which it may be found again.
+    fn forget(self: Box<Self>) {}
+
     /// Runs it, or leaves its part in a state that says that it was not run, where the threads are `stopped`.
     fn run(self: Box<Self>, stopped: bool) -> Ended;
 

@@ -1,14 +1,18 @@
 //! The queue of the compile threads, and the count of what is open.
 //!
-//! Invariant: a job that was queued is counted as finished once, whatever becomes of it: when its ticket is dropped.
+//! Invariants:
+//!
+//! * A job that was queued is counted as finished once, whatever becomes of it: when its ticket is dropped.
+//! * The most urgent job that has not gone cold is the next, and none before it: what is not afforded keeps others back.
 
+use crate::threads::budget::Budget;
 use crate::threads::contention::Contention;
 use crate::threads::job::{Ended, Job};
 use regraft_executor::section::section;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The jobs that wait.
 #[derive(Debug, Default)]
@@ -24,8 +28,8 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Takes the most urgent job out; of equally urgent ones the first.
-    pub fn take(&mut self) -> Option<Queued> {
+    /// Takes the most urgent job out, of equally urgent ones the first; or says how long it has to wait.
+    fn take(&mut self, wait: &dyn Fn(&dyn Job) -> Option<Duration>) -> Option<Taken> {
         let mut most = None;
         for (at, queued) in self.jobs.iter().enumerate() {
             let urgency = queued.job.urgency();
@@ -33,8 +37,22 @@ impl Waiting {
                 most = Some((at, urgency));
             }
         }
-        self.jobs.remove(most?.0)
+        let (at, _) = most?;
+        let wait = match self.closed {
+            true => None,
+            false => wait(&*self.jobs.get(at)?.job),
+        };
+        match wait {
+            Some(wait) => Some(Taken::Waits(wait)),
+            None => self.jobs.remove(at).map(Taken::Job),
+        }
     }
+}
+
+/// What [`Waiting::take`] finds.
+enum Taken {
+    Job(Queued),
+    Waits(Duration),
 }
 
 /// Why [`Queue::next`] returns without a job.
@@ -56,35 +74,52 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Waits for a job, until `due` at the latest.
-    pub fn next(&self, due: Option<Instant>) -> Result<Queued, Idle> {
+    /// Has whoever waits for a job look again.
+    pub fn look_again(&self) {
+        drop(lock(&self.jobs));
+        self.changed.notify_all();
+    }
+
+    /// Waits for a job, until `due` at the latest; and longer for one that is to `wait`.
+    pub fn next(
+        &self,
+        due: Option<Instant>,
+        wait: &dyn Fn(&dyn Job) -> Option<Duration>,
+    ) -> Result<Queued, Idle> {
         loop {
+            let mut until = due;
+            let mut length = 0;
             {
                 // Urgency takes locks: whoever waits for the queue is in a section then, and so must this be.
                 let _section = section();
                 let mut waiting = lock(&self.jobs);
-                if let Some(queued) = waiting.take() {
-                    return Ok(queued);
-                }
-                if waiting.closed {
-                    return Err(Idle::Closed);
+                match waiting.take(wait) {
+                    Some(Taken::Job(queued)) => return Ok(queued),
+                    Some(Taken::Waits(wait)) => {
+                        let look = Instant::now() + wait;
+                        until = Some(due.map_or(look, |due| due.min(look)));
+                        length = waiting.jobs.len();
+                    }
+                    None if waiting.closed => return Err(Idle::Closed),
+                    None => {}
                 }
             }
             // A section does not wait.
             let waiting = lock(&self.jobs);
-            if !waiting.jobs.is_empty() || waiting.closed {
+            if waiting.jobs.len() != length || waiting.closed {
                 continue;
             }
-            match due {
+            match until {
                 None => {
                     let woken = self.changed.wait(waiting);
                     drop(woken.unwrap_or_else(PoisonError::into_inner));
                 }
-                Some(due) => {
-                    let left = due.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
+                Some(until) => {
+                    let now = Instant::now();
+                    if due.is_some_and(|due| due <= now) {
                         return Err(Idle::Due);
                     }
+                    let left = until.saturating_duration_since(now);
                     let woken = self.changed.wait_timeout(waiting, left);
                     drop(woken.unwrap_or_else(PoisonError::into_inner));
                 }
@@ -102,7 +137,10 @@ pub(crate) struct Tally {
     pub finished: AtomicU64,
     pub panics: AtomicU64,
     pub stopped: AtomicBool,
+    /// Jobs that were forgotten since they had gone cold; they are finished as well.
+    pub forgotten: AtomicU64,
     pub contention: Contention,
+    pub budget: Budget,
 }
 
 /// A job in the queue. Fields are dropped in this order: the ticket last.
@@ -128,6 +166,27 @@ pub(crate) struct WorkerFigures {
 }
 
 impl Queued {
+    /// Whether it is to be forgotten: it has gone cold, processors are wanted by others, and nobody waits for it.
+    fn is_to_be_forgotten(&self) -> bool {
+        let tally = &self.ticket.tally;
+        let stopped = tally.stopped.load(Ordering::Acquire);
+        !stopped
+            && self.job.has_gone_cold()
+            && !tally.budget.is_awaited()
+            && tally.contention.is_contended()
+    }
+
+    /// Runs the job, or forgets it, and counts it as finished.
+    pub fn run_if_hot(self) {
+        if !self.is_to_be_forgotten() {
+            let tally = Arc::clone(&self.ticket.tally);
+            return tally.budget.charge(|| self.run());
+        }
+        tracing::debug!(job = ?self.job, "gone cold");
+        self.ticket.tally.forgotten.fetch_add(1, Ordering::Relaxed);
+        self.job.forget();
+    }
+
     /// Runs the job, and counts it as finished.
     pub fn run(self) {
         let Self { job, ticket } = self;
@@ -182,3 +241,6 @@ impl Drop for Ticket {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

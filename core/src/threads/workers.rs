@@ -7,12 +7,13 @@
 //! ```
 //!
 //! The most urgent job comes first: what has lost the most at tier 0, by what compiling it costs, as it is when a thread
-//! is free. First versions that are made ahead of their first call have a thread of their own, whose partner runs when a
+//! is free. Where threads have to share processors it waits until it is afforded (`budget`), and what has gone cold meanwhile is
+//! forgotten. First versions that are made ahead of their first call have a thread of their own, whose partner runs when a
 //! processor has nothing else to do at all: it may be kept from it for as long as others run, so that nobody waits for it.
 //!
 //! Invariants:
 //!
-//! * A job that was sent is run, abandoned or, with its engine, dropped, and is counted as finished
+//! * A job that was sent is run, forgotten, abandoned or, with its engine, dropped, and is counted as finished
 //!   once, whatever panics: [`Workers::wait_idle`] returns when none is left.
 //! * A job that was not run leaves its part in a state that says so.
 //! * After [`Workers::stop`] nothing is taken on.
@@ -23,7 +24,7 @@
 //! Not here: what a job does (`job`), what of it is done at a low priority (`background`).
 
 use crate::observe::account::Account;
-use crate::pacing::Load;
+use crate::pacing::rule::Load;
 use crate::threads::job::Job;
 use crate::threads::queue::{Queue, Queued, Tally, Ticket, WorkerFigures, lock};
 use crate::threads::serve::{join, work};
@@ -95,6 +96,7 @@ impl Workers {
         let anew = Tally {
             finished: AtomicU64::new(shared.tally.finished.load(Ordering::Relaxed)),
             panics: AtomicU64::new(shared.tally.panics.load(Ordering::Relaxed)),
+            forgotten: AtomicU64::new(shared.tally.forgotten.load(Ordering::Relaxed)),
             stopped: AtomicBool::new(shared.tally.stopped.load(Ordering::Relaxed)),
             ..Tally::default()
         };
@@ -160,10 +162,13 @@ impl Workers {
 
     /// Waits until every job sent so far is finished.
     pub fn wait_idle(&self) {
-        let tally = self.tally();
-        let open = lock(&tally.open);
-        let waited = tally.none.wait_while(open, |open| *open > 0);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        let Shared { queue, tally, .. } = self.shared();
+        tally.budget.hurry(|| {
+            queue.look_again();
+            let open = lock(&tally.open);
+            let waited = tally.none.wait_while(open, |open| *open > 0);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        });
     }
 
     /// Takes no more jobs on, has those in the queue abandoned, and waits for the threads.

@@ -14,7 +14,7 @@
 use crate::code::error::CompileError;
 use crate::code::generate::panic_message;
 use crate::context::Inner;
-use crate::pacing::{CALLED_AGAIN, Load, executions_left};
+use crate::pacing::rule::{self, Load, RULE};
 use crate::pipeline;
 use crate::report::{EventKind, Phase};
 use crate::tiering::finding::{Cause, Evidence};
@@ -161,10 +161,7 @@ fn prefers_whole(
         Status::Cold | Status::Skipped(_)
     );
     let (inner, all) = (tiering.weight(part), tiering.weights.function);
-    undecided
-        && engine.paces_by_cost()
-        && profile.entries() >= CALLED_AGAIN
-        && all.instructions <= inner.instructions.saturating_mul(4).max(500)
+    undecided && engine.paces_by_cost() && rule::prefers_whole(inner, all, profile.entries())
 }
 
 /// Compiles the function as a whole, because `part` of it is hot.
@@ -179,7 +176,7 @@ fn compile_whole(engine: &Inner, subject: Subject<'_>, part: HotPart, profile: &
                 contended: true,
             };
             let patience = engine.config.thresholds.patience;
-            let left = executions_left(tiering.weight(part), 0, busy, patience);
+            let left = RULE.executions_left(tiering.weight(part), 0, busy, patience);
             tiering.arm(part, left.max(1));
         }
         if !tiering.claim(HotPart::Function, part) {

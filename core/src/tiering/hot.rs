@@ -10,7 +10,7 @@
 
 use crate::config::detection::FoundBy;
 use crate::context::Inner;
-use crate::pacing::executions_left;
+use crate::pacing::rule::RULE;
 use crate::report::EventKind;
 use crate::tiering::detect::{Countdown, detected};
 use crate::tiering::finding::Cause;
@@ -98,7 +98,7 @@ fn too_soon(engine: &Inner, tiering: &Tiering, part: HotPart) -> Option<u64> {
     }
     let (weight, executions) = (tiering.weight(part), tiering.executions(part));
     let (load, patience) = (engine.workers.load(), engine.config.thresholds.patience);
-    let left = executions_left(weight, executions, load, patience);
+    let left = RULE.executions_left(weight, executions, load, patience);
     (left > 0).then_some(left)
 }
 

@@ -2,9 +2,10 @@
 
 use crate::code::error::CompileError;
 use crate::code::generate::panic_message;
+use crate::config::detection::FoundBy;
 use crate::config::faults::Stage;
 use crate::context::Inner;
-use crate::pacing::urgency;
+use crate::pacing::rule::{Load, RULE, Seen};
 use crate::pipeline::compile::fault;
 use crate::report::EventKind;
 use crate::threads::job::{Afterwards, Ended, Job};
@@ -29,7 +30,10 @@ pub(crate) fn compile_later(
     {
         engine.happened_to(EventKind::Queued, &function, tiering, part);
     }
+    let queued = body.tiering().map(|tiering| tiering.seen(part));
     let job = Box::new(TierUp {
+        queued: queued.unwrap_or_default(),
+        paced: engine.paces_by_cost(),
         engine: Arc::downgrade(engine),
         function,
         body,
@@ -50,14 +54,44 @@ struct TierUp {
     body: Arc<Body>,
     part: HotPart,
     cause: Cause,
+    /// What was counted of it when it was queued.
+    queued: Seen,
+    /// Whether the cost model decides when it is compiled.
+    paced: bool,
 }
 
 impl Job for TierUp {
     /// What the part has lost so far by what compiling it costs.
     fn urgency(&self) -> f64 {
         self.body.tiering().map_or(0.0, |tiering| {
-            urgency(tiering.weight(self.part), tiering.executions(self.part))
+            RULE.urgency(tiering.weight(self.part), tiering.executions(self.part))
         })
+    }
+
+    fn to_afford(&self) -> Option<usize> {
+        let tiering = self.body.tiering().filter(|_| self.paced)?;
+        Some(tiering.weight(self.part).instructions)
+    }
+
+    /// Only what tier 0 counts can be seen to go cold, and only what has nothing at tier 1 yet.
+    fn has_gone_cold(&self) -> bool {
+        let current = matches!(&self.cause, Cause::Found(found) if found.by == FoundBy::Counters);
+        let tiering = self.body.tiering().filter(|_| self.paced && current);
+        tiering.is_some_and(|tiering| RULE.has_gone_cold(self.queued, tiering.seen(self.part)))
+    }
+
+    /// As if nothing had been lost yet: it is found again when as much is.
+    fn forget(self: Box<Self>) {
+        let (Some(engine), Some(tiering)) = (self.engine.upgrade(), self.body.tiering()) else {
+            return;
+        };
+        let busy = Load {
+            queued: 0,
+            contended: true,
+        };
+        let patience = engine.config.thresholds.patience;
+        let left = RULE.executions_left(tiering.weight(self.part), 0, busy, patience);
+        tiering.forget(self.part, left);
     }
 
     fn run(self: Box<Self>, stopped: bool) -> Ended {
@@ -67,6 +101,7 @@ impl Job for TierUp {
             body,
             part,
             cause,
+            ..
         } = *self;
         let (Some(engine), Some(subject)) = (engine.upgrade(), Subject::of(&function, &body))
         else {

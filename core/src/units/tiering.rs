@@ -6,7 +6,8 @@ use crate::code::codemap::LocationNumbers;
 use crate::code::error::CompileError;
 use crate::code::externals::OwnData;
 use crate::config::detection::FoundBy;
-use crate::pacing::{Weight, Weights};
+use crate::pacing::Weights;
+use crate::pacing::rule::{Seen, Weight};
 use crate::passes::names;
 use crate::units::counters::Counters;
 use crate::units::formed::Formed;
@@ -25,6 +26,7 @@ use regraft_regions::{
 };
 use regraft_template::FrameMap;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 /// The first version of a function.
 #[derive(Debug)]
@@ -74,6 +76,8 @@ pub(crate) struct Tiering {
     pub weights: Weights,
     /// What became of the function's saved profile, if there is one.
     pub saved_use: OnceLock<Option<SavedUse>>,
+    /// Since when it counts.
+    pub since: Instant,
     pub state: Mutex<TierState>,
 }
 
@@ -237,6 +241,14 @@ impl Tiering {
     pub fn has_regions(&self) -> bool {
         let state = self.state();
         state.hooks.iter().any(|hook| !hook.versions.is_empty())
+    }
+
+    /// What is counted of a part now.
+    pub fn seen(&self, part: HotPart) -> Seen {
+        Seen {
+            age: self.since.elapsed().as_secs_f64() * 1e9,
+            executions: self.executions(part),
+        }
     }
 
     /// How often a part was executed at tier 0, where that is counted.

@@ -79,6 +79,16 @@ impl Tiering {
         }
     }
 
+    /// Takes a part back that was to be compiled: it is found again after so many executions.
+    pub(crate) fn forget(&self, part: HotPart, executions: u64) {
+        let mut state = self.state();
+        let hot = state.part_mut(part);
+        if matches!(hot.status, Status::Compiling) && hot.versions.is_empty() {
+            hot.status = Status::Cold;
+            self.arm(part, executions.max(1));
+        }
+    }
+
     /// In the child of a fork: what other threads were compiling is not compiled, and may be found again.
     pub(crate) fn after_fork(&self) {
         let mut state = self.state();
