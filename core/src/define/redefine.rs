@@ -42,7 +42,7 @@ impl Engine {
     pub fn redefine(&self, id: FunctionId, func: Function) -> Result<(), Error> {
         let function = self.inner.function(id)?;
         let _changing = lock(&function.changing);
-        let body = prepare(&self.inner, &function, func)?;
+        let body = prepare(&self.inner, &function, func, None)?;
         replace_definition(&self.inner, &function, body)
     }
 

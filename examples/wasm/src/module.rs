@@ -10,9 +10,10 @@ mod parse;
 
 use crate::error::Error;
 use crate::types::{ExternType, FuncType, GlobalType, Limits, TableType, ValueType};
+use regraft::warm::Digest;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A WebAssembly module. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Module {
 #[derive(Debug, Default)]
 pub(crate) struct ModuleData {
     pub bytes: Arc<[u8]>,
+    /// Of the bytes, once somebody has asked.
+    pub digest: OnceLock<Digest>,
     pub name: Option<String>,
     pub types: Vec<FuncType>,
     pub imports: Vec<Import>,
@@ -147,6 +150,11 @@ impl Module {
         })
     }
 
+    /// A digest of all of it: what a warm start knows it by ([`regraft::warm`]).
+    pub fn digest(&self) -> Digest {
+        self.inner.digest()
+    }
+
     /// The name that the module gives itself.
     pub fn name(&self) -> Option<&str> {
         self.inner.name.as_deref()
@@ -171,6 +179,10 @@ impl Module {
 }
 
 impl ModuleData {
+    pub fn digest(&self) -> Digest {
+        *self.digest.get_or_init(|| Digest::of([&self.bytes]))
+    }
+
     pub fn ty(&self, item: Item) -> ExternType {
         match item {
             Item::Func(index) => ExternType::Func(self.func_type(index).clone()),
