@@ -67,9 +67,8 @@ impl Compiled {
         for (index, &id) in compiled.functions.iter().enumerate() {
             let function = module.imported_functions + index as u32;
             let compiled = Arc::clone(&compiled);
-            let translate = move |engine: &Engine| {
-                Ok(crate::translate::function(engine, &compiled, function)?)
-            };
+            let translate =
+                move |engine: &Engine| Ok(crate::translate::function(engine, &compiled, function)?);
             match key {
                 Some(key) => engine.define_lazily_as(id, key.numbered(function), translate)?,
                 None => engine.define_lazily(id, translate)?,
