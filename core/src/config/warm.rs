@@ -52,10 +52,11 @@ impl Digest {
         Self(bytes)
     }
 
-    /// The first 8 bytes, for what need not be safe from forgers.
+    /// Both ends of it, for what need not be safe from forgers.
     pub(crate) fn short(&self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        let first = self.0.first_chunk().copied().unwrap_or_default();
+        let last = self.0.last_chunk().copied().unwrap_or_default();
+        u64::from_be_bytes(first) ^ u64::from_be_bytes(last)
     }
 }
 
@@ -99,7 +100,8 @@ impl fmt::Debug for Digest {
 pub struct WarmStart {
     /// The folder; it is made when something is saved.
     pub directory: PathBuf,
-    /// What the program is known by. Functions of different programs are told apart anyhow: it only says what is read together.
+    /// What the program is known by: nothing of other programs is read. Where regraft is in a shared library, whose file is not
+    /// that of the executable, its build belongs into it.
     pub program: Digest,
     /// Whether machine code is kept, and used; else there is only the profile.
     pub code: bool,
@@ -143,5 +145,7 @@ mod tests {
         assert_ne!(Digest::of(["ab", "c"]), Digest::of(["a", "bc"]));
         assert_ne!(Digest::of(["a"]), Digest::of(["a", ""]));
         assert_eq!(Digest::of(["a", "b"]), Digest::of([b"a", b"b"]));
+        let [one, two] = [1, 2].map(|number| Digest::of(["a"]).numbered(number));
+        assert!(one != two && one.short() != two.short());
     }
 }

@@ -10,7 +10,7 @@
 
 use crate::code::isa::TierIsas;
 use crate::config::Config;
-use crate::config::warm::Digest;
+use crate::config::warm::{Digest, WarmStart};
 use crate::context::{Engine, Inner};
 use crate::error::Error;
 use crate::pacing::{compile_time, urgency};
@@ -29,12 +29,13 @@ use std::time::{Duration, Instant};
 /// What earlier runs of the program have kept, if the configuration says where.
 pub(super) fn open(config: &Config, isas: &TierIsas) -> Option<Kept> {
     let start = config.warm_start.clone()?;
-    Some(Kept::open(start, settings(config, isas)))
+    let settings = settings(&start, config, isas);
+    Some(Kept::open(start, settings))
 }
 
-/// All that decides what code is made of a definition: settings, features of the processor, versions, and the program that has
-/// the compiler in it.
-fn settings(config: &Config, isas: &TierIsas) -> Digest {
+/// All that decides what code is made of a definition: settings, features of the processor, versions, the program that has
+/// the compiler in it, and what the client adds to that.
+fn settings(start: &WarmStart, config: &Config, isas: &TierIsas) -> Digest {
     let tier = &isas.tier1;
     let flags = tier.isa_flags();
     let flags = flags.iter().map(ToString::to_string);
@@ -44,6 +45,7 @@ fn settings(config: &Config, isas: &TierIsas) -> Digest {
         (size, made, program.mtime_nsec())
     });
     let parts = [
+        format!("{:?}", start.program),
         env!("CARGO_PKG_VERSION").to_string(),
         cranelift_codegen::VERSION.to_string(),
         format!("{:?}", program.ok()),

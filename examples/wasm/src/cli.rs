@@ -315,7 +315,9 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
             }
         }
     }
-    if options.profile_cache.is_some() {
+    // A program whose time is up has none to save in.
+    let time_is_up = matches!(outcome, Err(Failure::Program(Error::Interrupted { .. })));
+    if options.profile_cache.is_some() && !time_is_up {
         let since = Instant::now();
         // The program has done its work: that the next run starts cold is no failure of this one.
         if let Err(error) = store.engine().save_warm_start() {
