@@ -45,8 +45,8 @@ pub(crate) enum Unkept {
     /// It refers to something else that has no name.
     #[error("it refers to what has no name")]
     Nameless,
-    /// A reference that is no absolute address.
-    #[error("it has a relocation of another kind than an absolute address")]
+    /// A reference that is neither an absolute address nor a call of a stub by its distance.
+    #[error("it has a relocation of a kind that is not kept")]
     Relocation,
     /// It cannot be written down.
     #[error("it is too large")]
@@ -66,6 +66,40 @@ impl Unkept {
     }
 }
 
+/// How an address is written into code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Written {
+    /// As it is.
+    Address,
+    /// As the distance of a call on x86-64.
+    CallDistance,
+}
+
+impl Written {
+    fn of(kind: Reloc) -> Option<Self> {
+        match kind {
+            Reloc::Abs8 => Some(Self::Address),
+            Reloc::X86CallPCRel4 => Some(Self::CallDistance),
+            _ => None,
+        }
+    }
+
+    fn kind(self) -> Reloc {
+        match self {
+            Self::Address => Reloc::Abs8,
+            Self::CallDistance => Reloc::X86CallPCRel4,
+        }
+    }
+
+    /// Bytes in the code.
+    fn size(self) -> u32 {
+        match self {
+            Self::Address => 8,
+            Self::CallDistance => 4,
+        }
+    }
+}
+
 /// What is kept of the machine code of a function, besides the code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptFunction {
@@ -78,8 +112,8 @@ pub(crate) struct KeptFunction {
     /// How many functions it refers to: the first of `names`, in the order of their references.
     pub callees: usize,
     pub names: Vec<KeptName>,
-    /// Offset, position in `names`, what is added.
-    relocations: Vec<(u32, u32, i64)>,
+    /// How it is written, offset, position in `names`, what is added.
+    relocations: Vec<(Written, u32, u32, i64)>,
     /// Offset, offset of what is meant in the code itself, what is added.
     own: Vec<(u32, u32, i64)>,
     align: u64,
@@ -113,16 +147,17 @@ impl KeptFunction {
             tables: RawTables::of(&generated.tables),
         };
         for relocation in &generated.code.relocations {
-            if relocation.kind != Reloc::Abs8 {
-                return Err(Unkept::Relocation);
-            }
+            let written = Written::of(relocation.kind).ok_or(Unkept::Relocation)?;
             let (offset, addend) = (relocation.offset, relocation.addend);
             match &relocation.target {
                 Target::Name(target) => {
                     let position = name(&mut kept.names, target)?;
-                    kept.relocations.push((offset, position, addend));
+                    kept.relocations.push((written, offset, position, addend));
                 }
-                Target::Own(at) => kept.own.push((offset, *at, addend)),
+                Target::Own(at) if written == Written::Address => {
+                    kept.own.push((offset, *at, addend));
+                }
+                Target::Own(_) => return Err(Unkept::Relocation),
                 Target::Unknown => return Err(Unkept::Nameless),
             }
         }
@@ -156,7 +191,11 @@ impl KeptFunction {
         };
         let names = self.names.len();
         let named = |position: u32| (position as usize) < names;
-        let word = |offset: u32| offset.checked_add(8).is_some_and(|end| end <= length);
+        let inside = |offset: u32, size| {
+            offset
+                .checked_add(size)
+                .is_some_and(|end: u32| end <= length)
+        };
         let relocations = self.relocations.iter();
         let own = self.own.iter();
         let function = |(position, name): (usize, &KeptName)| {
@@ -168,10 +207,10 @@ impl KeptFunction {
             && self.hot.is_none_or(|hot| hot < length)
             && relocations
                 .clone()
-                .all(|&(offset, name, _)| word(offset) && named(name))
+                .all(|&(written, offset, name, _)| inside(offset, written.size()) && named(name))
             && own
                 .clone()
-                .all(|&(offset, at, _)| word(offset) && at <= length)
+                .all(|&(offset, at, _)| inside(offset, 8) && at <= length)
             && self.callees <= names
             && (self.names.iter().enumerate()).all(function)
             && self.tables.fits(length)
@@ -179,19 +218,28 @@ impl KeptFunction {
 
     /// Code to be linked, whose names are what `targets` says, at the positions of `names`.
     pub fn generated(self, code: &[u8], targets: &[ModuleRelocTarget]) -> Option<Generated> {
-        let relocation = |offset, target, addend| Relocation {
-            kind: Reloc::Abs8,
+        let relocation = |written: Written, offset, target, addend| Relocation {
+            kind: written.kind(),
             offset,
             target,
             addend,
         };
-        let named = self.relocations.iter().map(|&(offset, name, addend)| {
-            let target = targets.get(name as usize)?.clone();
-            Some(relocation(offset, Target::Name(target), addend))
-        });
+        let named = self
+            .relocations
+            .iter()
+            .map(|&(written, offset, name, addend)| {
+                let target = targets.get(name as usize)?.clone();
+                Some(relocation(written, offset, Target::Name(target), addend))
+            });
         let own = self.own.iter();
-        let own =
-            own.map(|&(offset, at, addend)| Some(relocation(offset, Target::Own(at), addend)));
+        let own = own.map(|&(offset, at, addend)| {
+            Some(relocation(
+                Written::Address,
+                offset,
+                Target::Own(at),
+                addend,
+            ))
+        });
         let relocations: Option<Vec<Relocation>> = named.chain(own).collect();
         Some(Generated {
             tier: 1,

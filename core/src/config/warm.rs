@@ -106,7 +106,7 @@ pub struct WarmStart {
     /// Whether machine code is kept, and used; else there is only the profile.
     pub code: bool,
     /// For how long at the most functions are compiled when a warm start is saved, as of which there is no code to keep
-    /// yet; by default for as long as the engine has been there.
+    /// yet; by default for as long as the engine has been there, or a second.
     pub spend: Option<Duration>,
 }
 

@@ -26,6 +26,10 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// For so long functions are compiled when a warm start is saved even if the engine has run for less: enough for what short
+/// programs run, so that their second run finds all of it.
+const LEAST_SPENT: Duration = Duration::from_secs(1);
+
 /// What earlier runs of the program have kept, if the configuration says where.
 pub(super) fn open(config: &Config, isas: &TierIsas) -> Option<Kept> {
     let start = config.warm_start.clone()?;
@@ -97,11 +101,8 @@ impl Engine {
         };
         if code_kept(engine).is_some() {
             let age = Duration::from_micros(engine.account.report().micros);
-            compile_rest(
-                engine,
-                kept,
-                Instant::now() + kept.start.spend.unwrap_or(age),
-            );
+            let spend = kept.start.spend.unwrap_or(age.max(LEAST_SPENT));
+            compile_rest(engine, kept, Instant::now() + spend);
         }
         let saved = kept.save().and_then(|()| save_profile(engine, kept));
         saved.map_err(|source| Error::WarmStart {

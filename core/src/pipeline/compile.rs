@@ -136,7 +136,7 @@ pub(crate) fn check_reserve(engine: &Inner) -> Result<(), CompileError> {
 
 /// The functions whose stubs are in reach of relative calls, as all code memory is for itself (`MAX_RESERVATION`). Not
 /// worth looking for at tier 0.
-fn near_functions(
+pub(crate) fn near_functions(
     engine: &Inner,
     func: &Function,
     origin: &Origin,

@@ -82,7 +82,8 @@ pub struct Options {
     /// Leave only what was hot in the profile cache: later runs compile that in the background from the start.
     #[arg(long, requires = "profile_cache")]
     no_code_cache: bool,
-    /// Compile for later runs for so many seconds at the most once the program has ended; by default for as long as it ran.
+    /// Compile for later runs for so many seconds at the most once the program has ended; by default for as long as it ran, or
+    /// for one second.
     #[arg(long, value_name = "SECONDS", requires = "profile_cache", value_parser = seconds)]
     profile_cache_time: Option<Duration>,
     /// Arguments of the program.

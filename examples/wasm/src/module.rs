@@ -25,7 +25,7 @@ pub struct Module {
 #[derive(Debug, Default)]
 pub(crate) struct ModuleData {
     pub bytes: Arc<[u8]>,
-    /// Of the bytes, once somebody has asked.
+    /// Of all bytes but those of data, once somebody has asked.
     pub digest: OnceLock<Digest>,
     pub name: Option<String>,
     pub types: Vec<FuncType>,
@@ -150,7 +150,8 @@ impl Module {
         })
     }
 
-    /// A digest of all of it: what a warm start knows it by ([`regraft::warm`]).
+    /// A digest of all of it but the contents of its data segments, on which no code depends: what a warm start knows it by
+    /// ([`regraft::warm`]).
     pub fn digest(&self) -> Digest {
         self.inner.digest()
     }
@@ -180,7 +181,16 @@ impl Module {
 
 impl ModuleData {
     pub fn digest(&self) -> Digest {
-        *self.digest.get_or_init(|| Digest::of([&self.bytes]))
+        *self.digest.get_or_init(|| {
+            let mut rest = 0;
+            let mut parts = vec![];
+            for data in &self.data {
+                parts.push(self.bytes.get(rest..data.bytes.start).unwrap_or_default());
+                rest = data.bytes.end;
+            }
+            parts.push(self.bytes.get(rest..).unwrap_or_default());
+            Digest::of(parts)
+        })
     }
 
     pub fn ty(&self, item: Item) -> ExternType {
