@@ -6,6 +6,7 @@ pub mod error;
 pub mod externals;
 pub mod generate;
 pub mod isa;
+pub mod kept;
 pub mod lines;
 pub mod link;
 pub mod text;

@@ -5,6 +5,7 @@ pub(crate) mod detection;
 pub(crate) mod faults;
 mod groups;
 pub(crate) mod optimizer;
+pub mod warm;
 
 pub use detection::Detection;
 pub use detection::{FoundBy, Sampling};
@@ -13,6 +14,7 @@ pub use groups::{Memory, Testing, Thresholds, Workers};
 pub use optimizer::{Optimizer, SharedFuel};
 pub use regraft_executor::arena::ArenaConfig;
 pub use regraft_executor::priority::WorkerPriority;
+pub use warm::{Digest, WarmStart};
 
 use regraft_executor::Executor;
 use regraft_regions::{Policy, Profile};
@@ -129,6 +131,8 @@ pub struct Config {
     /// The profile of an earlier run ([`Engine::profile`](crate::Engine::profile)): what it shows hot is compiled
     /// when it is defined. Where it does not fit it is ignored, and the report says why.
     pub profile: Option<Arc<Profile>>,
+    /// Where earlier runs have left a profile and machine code, and later ones will find them: nowhere by default.
+    pub warm_start: Option<WarmStart>,
     /// Cranelift settings and ISA flags, by name, for an engine on the native
     /// ISA. `opt_level` and `regalloc_algorithm` are the tiers' own.
     pub settings: Vec<(String, String)>,
@@ -167,6 +171,7 @@ impl Default for Config {
             policy: Policy::default(),
             detection: Detection::default(),
             profile: None,
+            warm_start: None,
             settings: vec![],
             side_exits: true,
             block_locations: true,

@@ -14,6 +14,7 @@ use crate::pacing::{PRUNE_AFTER, PRUNE_FROM};
 use crate::report::{EventKind, Phase};
 use crate::threads::workers::Workers;
 use crate::units::function::{FunctionId, FunctionUnit};
+use crate::units::kept::Kept;
 use crate::units::part::HotPart;
 use crate::units::retired::Reclaimer;
 use crate::units::saved::SavedProfiles;
@@ -88,6 +89,8 @@ pub(crate) struct Inner {
     pub account: Arc<Account>,
     /// What an earlier run has left.
     pub saved_profiles: Option<SavedProfiles>,
+    /// What is kept from run to run.
+    pub kept: Option<Kept>,
     /// Set where samples are wanted.
     pub wanted: OnceLock<Box<dyn Sampling>>,
 }

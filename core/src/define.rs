@@ -2,6 +2,7 @@
 
 pub mod declare;
 pub mod definitions;
+mod expected;
 pub mod lazy;
 pub mod local;
 pub mod numbering;

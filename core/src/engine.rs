@@ -15,6 +15,7 @@
 mod calls;
 pub mod elsewhere;
 mod reclamation;
+mod warm;
 
 use crate::call::invoke::{InvokeError, Invoker};
 use crate::code::codemap::CodeMap;
@@ -129,7 +130,12 @@ impl Engine {
         runtime.publish(slots.hot_address());
         units.insert(number, Unit::Runtime(Arc::new(runtime)));
         let reclaimer = Reclaimer::new(config.memory.reclamation);
-        let saved_profiles = config.profile.clone().map(SavedProfiles::new);
+        let kept = warm::open(&config, &isas);
+        let earlier = kept.as_ref().and_then(warm::earlier_profile);
+        let saved_profiles = match &config.profile {
+            Some(profile) => Some(SavedProfiles::new(Arc::clone(profile), false)),
+            None => earlier.map(|profile| SavedProfiles::new(profile, true)),
+        };
         let account: Arc<Account> = Arc::default();
         let inner = Arc::new(Inner {
             workers: Workers::new(
@@ -156,6 +162,7 @@ impl Engine {
             observer,
             account,
             saved_profiles,
+            kept,
             wanted: OnceLock::new(),
         });
         callbacks.set(&inner);
@@ -235,7 +242,7 @@ impl Engine {
                 function: function.name.clone(),
             });
         }
-        define_now(&self.inner, id, func)
+        define_now(&self.inner, id, func, None)
     }
 
     /// Declares and defines a function under the name that it carries.

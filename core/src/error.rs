@@ -34,6 +34,14 @@ pub enum Error {
     /// A slot cannot be had.
     #[error(transparent)]
     Slot(#[from] SlotError),
+    /// What later runs are to start with cannot be written.
+    #[error("a warm start cannot be saved in {}: {source}", directory.display())]
+    WarmStart {
+        /// The folder.
+        directory: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The function does not pass Cranelift's verifier.
     #[error("function {function} does not verify:\n{errors}")]
     Verifier {

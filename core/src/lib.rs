@@ -97,6 +97,11 @@ cfg_if::cfg_if! {
             pub use regraft_executor::session::GoneCause;
         }
 
+        /// What later runs start with.
+        pub mod warm {
+            pub use crate::config::warm::{Digest, WarmStart};
+        }
+
         /// What is known of an address in generated code.
         pub mod location {
             pub use crate::code::codemap::{CodeLocation, CodeUnit, locate};

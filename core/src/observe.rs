@@ -95,6 +95,11 @@ impl Observer {
         }
     }
 
+    /// Whether somebody looks at code: its text, its lines, its frames.
+    pub fn looks_at_code(&self) -> bool {
+        self.inspect || self.served.is_some()
+    }
+
     /// Whether the report has everything.
     pub fn inspects(&self) -> bool {
         self.inspect

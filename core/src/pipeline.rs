@@ -26,6 +26,8 @@ pub mod extract;
 pub mod first;
 pub mod inline;
 pub mod instrument;
+pub mod keep;
+pub mod load;
 pub mod optimize;
 pub mod probe;
 pub mod publish;

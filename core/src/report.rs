@@ -16,7 +16,7 @@ pub use detail::{BlockReport, CodeReport, DetailReport, EdgeReport, EventReport,
 pub use format::{
     ExitReport, FunctionReport, IrreducibleReport, LiveInReport, LiveOutReport, PartReport,
     PassReport, REPORT_VERSION, RegionReport, Report, SavedProfileReport, SideExitReport,
-    TimesReport, VersionReport, WorkersReport,
+    TimesReport, VersionReport, WarmStartReport, WorkersReport,
 };
 pub use interface::{report_exits, report_live_ins, report_live_outs};
 pub use memory::{MemoryReport, RangeReport, TierMemoryReport};

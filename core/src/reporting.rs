@@ -7,12 +7,11 @@
 
 mod detail;
 
-use crate::code::generate::instruction_count;
 use crate::config::detection::{Detection, FoundBy};
 use crate::context::Engine;
 use crate::report::{
     FunctionReport, IrreducibleReport, PartReport, REPORT_VERSION, RegionReport, Report,
-    SavedProfileReport, SideExitReport, VersionReport, WorkersReport,
+    SavedProfileReport, SideExitReport, VersionReport, WarmStartReport, WorkersReport,
 };
 use crate::report::{MemoryReport, PassReport, RangeReport, TierMemoryReport};
 use crate::report::{PartDecision, PartState, RegionKind, SavedState, SideExitState};
@@ -20,6 +19,7 @@ use crate::report::{report_exits, report_live_ins, report_live_outs};
 use crate::threads::queue::WorkerFigures;
 use crate::units::formed::Side;
 use crate::units::function::FunctionUnit;
+use crate::units::kept::Kept;
 use crate::units::ledger::MemoryStats;
 use crate::units::saved::SavedUse;
 use crate::units::tiering::{Analysis, HotState, LoopHook, Status, Tiering};
@@ -29,9 +29,11 @@ use cranelift_codegen::ir::{Block, Function};
 use detail::report_detail;
 use indexmap::IndexMap;
 use regraft_executor::arena::RangeStats;
+use regraft_executor::locks::lock;
 use regraft_optimizer::Effort;
 use regraft_outliner::{Interface, OutlineError};
 use regraft_regions::{Exit, FunctionProfile, LoopId, ProfileError, instruction_count as insts};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Engine {
@@ -55,10 +57,26 @@ impl Engine {
             memory: report_memory(&self.memory()),
             workers: report_workers(self.inner.workers.figures()),
             account: self.inner.account.report(),
+            warm_start: self.inner.kept.as_ref().map(report_warm_start),
             functions,
             times: self.inner.observer.times(),
             events: self.inner.observer.events(),
         }
+    }
+}
+
+fn report_warm_start(kept: &Kept) -> WarmStartReport {
+    let figures = &kept.figures;
+    let refused = lock(&figures.refused);
+    WarmStartReport {
+        loaded: figures.loaded.load(Ordering::Relaxed),
+        missed: figures.missed.load(Ordering::Relaxed),
+        unusable: figures.unusable.load(Ordering::Relaxed),
+        kept: kept.added(),
+        refused: refused
+            .iter()
+            .map(|(&reason, &count)| (reason.to_string(), count))
+            .collect(),
     }
 }
 
@@ -80,8 +98,8 @@ fn report_function(function: &FunctionUnit, inspect: bool) -> Option<FunctionRep
         });
     };
     let mut report = FunctionReport {
-        instructions: instruction_count(&body.source),
-        blocks: body.source.layout.blocks().count(),
+        instructions: body.size().0,
+        blocks: body.size().1,
         detail: inspect.then(|| report_detail(&body, body.tiering())),
         ..empty_function()
     };
@@ -235,6 +253,7 @@ fn add_version(list: &mut Vec<VersionReport>, total: &mut [u64; 2], version: &Ve
         code_bytes: version.code_bytes,
         compile_micros: micros(version.compile_time),
         found_by: version.found_by,
+        loaded: version.loaded,
         passes: version.passes.iter().map(pass_report).collect(),
         code: version.text.as_deref().cloned(),
     };

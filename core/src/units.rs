@@ -5,6 +5,7 @@ pub mod counters;
 pub mod exchange;
 pub mod formed;
 pub mod function;
+pub mod kept;
 pub mod lazy;
 pub mod ledger;
 pub mod made;

@@ -12,10 +12,13 @@ use regraft::optimizer::Passes;
 use regraft::regions::{Profile, function_hash};
 use regraft::report::PartReport;
 use regraft::report::{PartState, SideExitState};
+use regraft::warm::{Digest, WarmStart};
 use regraft::{CompileMode, Config, Detection, Mode, Sampling};
 use regraft_command::clif::{Effect, Program, Target, TestFile, Verdict, Wrapping};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The figures of plain cranelift-jit 0.135.8, on x86-64 and AArch64; those of RISC-V are counted in the files.
 const FILES: usize = 203;
@@ -60,6 +63,9 @@ struct Tally {
     states: BTreeMap<String, usize>,
     /// What of [`CRANELIFT_PANICS`] was met.
     panicked: usize,
+    /// Functions whose code an earlier run has left, and that could not be used.
+    loaded: u64,
+    unusable: u64,
 }
 
 fn run_corpus(corpus: &Corpus, runs: &Runs, wrap: Option<u32>, repeat: usize) -> Tally {
@@ -91,6 +97,10 @@ fn run_corpus(corpus: &Corpus, runs: &Runs, wrap: Option<u32>, repeat: usize) ->
             }
             let place = format!("{name} [{}]", target.name());
             let config = runs.config(&file, target, wrap);
+            let config = config.and_then(|config| match &runs.warm {
+                Some(folder) => run_cold(&file, target, config, wrap, folder, &place),
+                None => Ok(config),
+            });
             match config.and_then(|config| Program::build(&file, target, config, wrap)) {
                 Ok(program) => run_program(&mut tally, &place, &file, &program, repeat),
                 Err(error) => tally.failures.push(format!("{place}: {error}")),
@@ -106,6 +116,8 @@ struct Runs {
     earlier: Option<Config>,
     /// For every target, besides those of the file.
     settings: Vec<(String, String)>,
+    /// Where a run before it leaves what it starts with, if one does.
+    warm: Option<PathBuf>,
 }
 
 impl From<Config> for Runs {
@@ -114,6 +126,7 @@ impl From<Config> for Runs {
             judged,
             earlier: None,
             settings: vec![],
+            warm: None,
         }
     }
 }
@@ -134,6 +147,34 @@ impl Runs {
     }
 }
 
+/// The same configuration with a warm start, which a run before has saved.
+fn run_cold(
+    file: &TestFile,
+    target: &Target,
+    config: Config,
+    wrap: Option<u32>,
+    folder: &Path,
+    place: &str,
+) -> Result<Config, regraft::Error> {
+    let start = WarmStart::new(folder, Digest::of([place]));
+    let config = config.warm_start(Some(start.spend(Some(Duration::from_secs(600)))));
+    let program = Program::build(file, target, config.clone(), wrap)?;
+    call_all(file, &program);
+    program.engine().save_warm_start()?;
+    Ok(config)
+}
+
+/// Runs every command, whatever comes of it.
+fn call_all(file: &TestFile, program: &Program) {
+    for (function, id) in file.functions().iter().zip(program.ids()) {
+        let Ok(id) = id else { continue };
+        for command in &function.commands {
+            // SAFETY: the corpus was written to be run.
+            let _ = unsafe { program.engine().call(id, command.args()) };
+        }
+    }
+}
+
 /// The profile of a run, written and read again.
 fn profile_of(
     file: &TestFile,
@@ -142,13 +183,7 @@ fn profile_of(
     wrap: Option<u32>,
 ) -> Result<Profile, regraft::Error> {
     let program = Program::build(file, target, config, wrap)?;
-    for (function, id) in file.functions().iter().zip(program.ids()) {
-        let Ok(id) = id else { continue };
-        for command in &function.commands {
-            // SAFETY: the corpus was written to be run.
-            let _ = unsafe { program.engine().call(id, command.args()) };
-        }
-    }
+    call_all(file, &program);
     let mut profile = program.engine().profile();
     for (function, source) in file.functions().iter().zip(program.sources()) {
         if let Some(saved) = profile.functions.get_mut(&function.name) {
@@ -205,7 +240,12 @@ fn run_program(tally: &mut Tally, place: &str, file: &TestFile, program: &Progra
         };
         *tally.wrappings.entry(code).or_default() += 1;
     }
-    for function in program.engine().report().functions.values() {
+    let report = program.engine().report();
+    if let Some(warm) = &report.warm_start {
+        tally.loaded += warm.loaded;
+        tally.unusable += warm.unusable;
+    }
+    for function in report.functions.values() {
         tally.whole += usize::from(function.whole_function.state == PartState::Published);
         count_side_exits(tally, &function.whole_function);
         for region in &function.regions {
@@ -378,6 +418,33 @@ fn wrapped_in_another_process() {
     }
 }
 
+/// What a run leaves is what the next one starts with: most functions are loaded, and return the same. Both tiers leave code:
+/// that of tier 1, and what of tier 0 is compiled when it is saved.
+#[test]
+fn warm_start() {
+    let folder = std::env::temp_dir().join(format!("regraft-conformance-{}", std::process::id()));
+    for (what, judged) in [
+        ("warm, eager", Config::default().mode(Mode::Eager)),
+        ("warm, tiered", eager_to_tier_up()),
+        ("warm, by cost", Config::default()),
+    ] {
+        let runs = Runs {
+            warm: Some(folder.clone()),
+            ..judged.into()
+        };
+        for tally in check(what, runs, None, 1) {
+            println!(
+                "{what}: {} loaded, {} unusable",
+                tally.loaded, tally.unusable
+            );
+            assert_eq!(tally.unusable, 0, "{what}");
+            let functions = tally.functions - tally.skipped_pairs;
+            assert!(tally.loaded as usize > functions / 2, "{what}");
+        }
+        std::fs::remove_dir_all(&folder).expect("it was written");
+    }
+}
+
 /// With return addresses that are signed, and branch targets that are marked.
 #[cfg(target_arch = "aarch64")]
 #[test]
@@ -407,6 +474,7 @@ fn wrapped_and_uncounted() {
             .check(true),
         earlier: Some(loops_only),
         settings: vec![],
+        warm: None,
     };
     for tally in check("wrapped, uncounted", runs, Some(8), 1) {
         all_entered(&tally, tally.entered.min(tally.found_by_profile));

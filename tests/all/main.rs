@@ -23,4 +23,5 @@ mod see;
 mod threads;
 mod tiering;
 mod tools;
+mod warm;
 mod workers;

@@ -27,6 +27,7 @@
 mod blocks;
 mod copied;
 mod handlers;
+mod raw;
 
 use crate::code::externals::Externals;
 use crate::code::externals::Stubs;
@@ -45,6 +46,7 @@ use std::sync::{Arc, RwLock, Weak};
 pub(crate) use blocks::{LocationNumbers, locate_by_block};
 pub(crate) use copied::Copied;
 pub(crate) use handlers::HandledCalls;
+pub(crate) use raw::RawTables;
 
 /// What of a function a piece of code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -258,6 +260,16 @@ impl Origin {
     /// What the client's names lead to, if they are not the engine's.
     pub fn externals(&self) -> Option<&Externals> {
         self.externals.as_deref()
+    }
+
+    /// Whether the source locations of the code are the client's, or the numbers of its blocks: they mean the same in every
+    /// run, unlike the other kinds.
+    pub fn plain_locations(&self) -> Option<bool> {
+        match self.locations {
+            Locations::Client => Some(false),
+            Locations::Blocks => Some(true),
+            Locations::LocationNumbers(_) | Locations::Lines(_) | Locations::Copied(_) => None,
+        }
     }
 
     /// The stubs of the functions that the code refers to.
@@ -544,6 +556,13 @@ impl Listed {
         }
         let (block, source) = location.map_or((None, None), |at| origin.locations.find(at));
         (origin, block, source)
+    }
+}
+
+impl Listing {
+    /// A number that is greater than those of what was listed before.
+    pub fn serial(&self) -> u64 {
+        self.serial
     }
 }
 

@@ -39,7 +39,7 @@ use crate::passes::layout::CACHE_LINE;
 use regraft_executor::arena::{Arena, ArenaError, GRANULE, OwnedCode};
 
 pub use self::libcalls::{default_libcall_address, library_call, process_symbol};
-pub use self::object::ObjectCode;
+pub use self::object::{ObjectCode, Relocation, Target};
 
 mod libcalls;
 mod object;

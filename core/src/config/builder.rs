@@ -3,6 +3,7 @@
 use crate::config::detection::Detection;
 use crate::config::faults::Faults;
 use crate::config::optimizer::Optimizer;
+use crate::config::warm::WarmStart;
 use crate::config::{Compilation, CompileMode, Config, Mode, Observe, Pacing, Reclamation};
 use regraft_executor::Executor;
 use regraft_executor::arena::ArenaConfig;
@@ -99,6 +100,13 @@ impl Config {
     #[must_use]
     pub fn profile(mut self, profile: Option<Arc<Profile>>) -> Self {
         self.profile = profile;
+        self
+    }
+
+    /// Sets [`warm_start`](field@Config::warm_start).
+    #[must_use]
+    pub fn warm_start(mut self, warm_start: Option<WarmStart>) -> Self {
+        self.warm_start = warm_start;
         self
     }
 

@@ -3,6 +3,7 @@
 //! Not here: how it is exchanged while others publish ([`crate::units::exchange`]).
 
 use crate::config::Compilation;
+use crate::config::warm::Digest;
 use crate::context::Inner;
 use crate::define::prepare::prepare;
 use crate::define::resolvable::definition_changed;
@@ -18,8 +19,13 @@ use cranelift_codegen::ir::Function;
 use regraft_executor::locks::lock;
 use std::sync::Arc;
 
-/// Gives a declared function its first definition.
-pub(crate) fn define_now(engine: &Arc<Inner>, id: FunctionId, func: Function) -> Result<(), Error> {
+/// Gives a declared function its first definition; `key` is what the client knows it by, if that is more than its CLIF.
+pub(crate) fn define_now(
+    engine: &Arc<Inner>,
+    id: FunctionId,
+    func: Function,
+    key: Option<Digest>,
+) -> Result<(), Error> {
     let function = engine.function(id)?;
     let _changing = lock(&function.changing);
     if function.body().is_some() {
@@ -27,7 +33,7 @@ pub(crate) fn define_now(engine: &Arc<Inner>, id: FunctionId, func: Function) ->
             function: function.name.clone(),
         });
     }
-    let body = prepare(engine, &function, func)?;
+    let body = prepare(engine, &function, func, key)?;
     if engine.config.compilation == Compilation::AtDefinition {
         compile_body(engine, &function, &body)?;
     }

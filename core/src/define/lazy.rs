@@ -7,6 +7,8 @@
 //!   call ─▶ stub ─▶ lazy stub ─▶ runtime ─▶ the client's closure ─▶ define, compile, publish ─▶ code
 //! ```
 //!
+//! Where an earlier run has left machine code under the client's key, that takes the place of the closure and of compiling.
+//!
 //! Invariants: a closure runs once at most, on the thread of the first call, while no lock of the engine is
 //! held but the function's own. Its panics are contained. A function whose closure failed has no code, and
 //! a call of it is a trap ([`TrapKind::Unresolvable`](crate::TrapKind)); the report says why.
@@ -14,15 +16,22 @@
 //! Limitations: [`Engine::pointer`] and [`Engine::get`] cannot see what such a function would call, so a
 //! missing symbol shows when it is called.
 
+use crate::config::warm::Digest;
 use crate::context::{Engine, Inner};
-use crate::define::definitions::define_now;
+use crate::define::definitions::{define_now, exchange_body};
 use crate::error::Error;
+use crate::pipeline::load::{find, load};
 use crate::report::Phase;
-use crate::units::function::{FunctionId, FunctionUnit};
-use crate::units::lazy::Defined;
+use crate::units::copies::Copies;
+use crate::units::function::{Body, FunctionId, FunctionUnit, Key};
+use crate::units::lazy::{Defined, Pending};
+use crate::units::made::Made;
+use crate::units::tiering::Baseline;
+use cranelift_codegen::ir::{Function, UserFuncName};
 use regraft_executor::locks::lock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 impl Engine {
     /// Says how a declared function is defined when it is first called.
@@ -56,18 +65,30 @@ impl Engine {
         id: FunctionId,
         definition: impl FnOnce(&Engine) -> Defined + Send + 'static,
     ) -> Result<(), Error> {
+        self.define_when_called(id, None, definition)
+    }
+
+    /// Says how a function is defined, and what the definition is known by, where something is kept.
+    pub(super) fn define_when_called(
+        &self,
+        id: FunctionId,
+        key: Option<Digest>,
+        definition: impl FnOnce(&Engine) -> Defined + Send + 'static,
+    ) -> Result<(), Error> {
         let function = self.inner.function(id)?;
-        let mut closure = lock(&function.lazy.closure);
-        if function.body().is_some() || closure.is_some() {
+        let mut pending = lock(&function.lazy.pending);
+        if function.body().is_some() || pending.is_some() {
             return Err(Error::DuplicateDefinition {
                 function: function.name.clone(),
             });
         }
         let inner = Arc::downgrade(&self.inner);
-        *closure = Some(Box::new(move || {
+        let closure = Box::new(move || {
             let inner = inner.upgrade().ok_or("the engine is gone")?;
             definition(&Engine { inner })
-        }));
+        });
+        let key = key.filter(|_| self.inner.kept.is_some());
+        *pending = Some(Pending { key, closure });
         function.unbind();
         Ok(())
     }
@@ -76,17 +97,20 @@ impl Engine {
 /// Defines a function by its closure, if it has one.
 pub(crate) fn define_pending(engine: &Arc<Inner>, function: &FunctionUnit) {
     // Held on purpose: who comes second waits, and finds the body.
-    let mut closure = lock(&function.lazy.closure);
-    let Some(definition) = closure.take() else {
+    let mut pending = lock(&function.lazy.pending);
+    let Some(Pending { key, closure }) = pending.take() else {
         return;
     };
+    if key.is_some_and(|key| load_pending(engine, function, key)) {
+        return;
+    }
     let defining = engine.enter(Phase::Define);
-    let made = catch_unwind(AssertUnwindSafe(definition));
+    let made = catch_unwind(AssertUnwindSafe(closure));
     drop(defining);
     let failure = match made {
         Ok(Ok(func)) => {
             let id = FunctionId::from_u32(function.unit);
-            define_now(engine, id, func)
+            define_now(engine, id, func, key)
                 .err()
                 .map(|error| error.to_string())
         }
@@ -97,6 +121,51 @@ pub(crate) fn define_pending(engine: &Arc<Inner>, function: &FunctionUnit) {
         tracing::error!(function = %function.name, %error, "cannot be defined");
     }
     *function.lazy.last_failure() = failure;
+}
+
+/// Defines a function by what an earlier run has left of it; says whether there is anything.
+fn load_pending(engine: &Arc<Inner>, function: &FunctionUnit, key: Digest) -> bool {
+    let Some(mut found) = find(engine, function, &key) else {
+        return false;
+    };
+    let _linking = engine.enter(Phase::Link);
+    let _changing = lock(&function.changing);
+    if function.body().is_some() {
+        return false;
+    }
+    let references = std::mem::take(&mut found.references);
+    if references.takes_address {
+        engine.reclaimer.raw_pointer_escaped();
+    }
+    let body = Arc::new(Body {
+        source: Function::with_name_signature(UserFuncName::default(), function.signature.clone()),
+        written_hash: None,
+        key: Some(Key {
+            digest: key,
+            clients: true,
+        }),
+        unmade: Some(found.size()),
+        block_locations: found.block_locations(),
+        lines: None,
+        references,
+        copies: Copies::default(),
+        copied_size: OnceLock::new(),
+        externals: None,
+        baseline: Made::new(),
+        begun: AtomicBool::new(false),
+    });
+    let make = || {
+        let version = load(engine, function, &body, found)?;
+        Ok(Baseline {
+            version,
+            tiering: None,
+        })
+    };
+    if let Err(error) = body.baseline.get_or_make(make, drop) {
+        tracing::warn!(function = %function.name, %error, "kept code cannot be used");
+        return false;
+    }
+    exchange_body(engine, function, &body, None).is_ok()
 }
 
 #[cfg(test)]

@@ -107,6 +107,8 @@ pub(crate) fn prepare(
     let body = Arc::new(Body {
         source,
         written_hash: None,
+        key: None,
+        unmade: None,
         block_locations: false,
         lines,
         references: References::default(),

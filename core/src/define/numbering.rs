@@ -131,12 +131,7 @@ fn number_data(
                         user
                     }
                     None => {
-                        let known = units.data_names.iter().position(|known| *known == symbol);
-                        let index = known.unwrap_or(units.data_names.len());
-                        if known.is_none() {
-                            units.data_names.push(symbol);
-                        }
-                        let index = u32::try_from(index).unwrap_or(u32::MAX);
+                        let index = units.data_name(symbol).unwrap_or(u32::MAX);
                         UserExternalName::new(names::DATA, index)
                     }
                 };

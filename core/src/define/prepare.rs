@@ -5,24 +5,52 @@
 use crate::code::codemap::locate_by_block;
 use crate::code::lines::Lines;
 use crate::config::Mode;
+use crate::config::warm::Digest;
 use crate::context::Inner;
 use crate::define::numbering::number_references;
 use crate::error::Error;
+use crate::passes::names;
 use crate::passes::simplify::remove_constant_parameters;
 use crate::pipeline::optimize::improve;
 use crate::report::Phase;
 use crate::units::copies::Copies;
-use crate::units::function::{Body, FunctionUnit};
+use crate::units::function::{Body, FunctionUnit, Key, References};
 use crate::units::made::Made;
 use cranelift_codegen::ir::Function;
+use regraft_executor::locks::read;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-/// Checks a definition and turns its names into numbers.
+/// What a definition is known by that the client has no key for: all of its CLIF, with the names of what it refers to in the
+/// place of numbers, which differ from run to run.
+fn definition_key(engine: &Inner, func: &Function, references: &References) -> Digest {
+    let units = read(&engine.units);
+    let named = func.params.user_named_funcs().values();
+    let named = named.map(|user| {
+        let mut callees = references.callees.iter();
+        let name = match user.namespace {
+            names::FUNCTIONS => callees
+                .find(|callee| callee.unit == user.index)
+                .map(|callee| callee.name.as_str()),
+            names::DATA => units
+                .data_names
+                .get(user.index as usize)
+                .map(String::as_str),
+            _ => None,
+        };
+        let number = name.is_none().then_some(user.index);
+        (user.namespace, name, number)
+    });
+    let named: Vec<_> = named.collect();
+    Digest::of_value(&(&func.stencil, func.params.base_srcloc(), named))
+}
+
+/// Checks a definition and turns its names into numbers. `key` is what the client knows it by, if that is more than its CLIF.
 pub(crate) fn prepare(
     engine: &Inner,
     function: &FunctionUnit,
     mut func: Function,
+    key: Option<Digest>,
 ) -> Result<Arc<Body>, Error> {
     let _analyzing = engine.enter(Phase::Analyze);
     if function.signature != func.signature {
@@ -39,7 +67,8 @@ pub(crate) fn prepare(
             errors: Box::new(errors),
         })?;
     }
-    let profiled = engine.saved_profiles.is_some();
+    let profiled = engine.saved_profiles.as_ref();
+    let profiled = profiled.is_some_and(|profiles| !profiles.by_key);
     let written_hash = profiled.then(|| regraft_regions::function_hash(&func));
     if engine.config.mode != Mode::Eager {
         improve(engine, &function.name, &mut func);
@@ -57,10 +86,22 @@ pub(crate) fn prepare(
         }
         None => engine.config.block_locations && locate_by_block(&mut func),
     };
+    let key = match key {
+        Some(digest) => Some(Key {
+            digest,
+            clients: true,
+        }),
+        None => engine.kept.as_ref().map(|_| Key {
+            digest: definition_key(engine, &func, &references),
+            clients: false,
+        }),
+    };
     Ok(Arc::new(Body {
         // It is kept, and whoever built it made room for more.
         source: func.clone(),
         written_hash,
+        key,
+        unmade: None,
         block_locations,
         lines,
         references,

@@ -42,7 +42,7 @@ impl Engine {
     pub fn redefine(&self, id: FunctionId, func: Function) -> Result<(), Error> {
         let function = self.inner.function(id)?;
         let _changing = lock(&function.changing);
-        let body = prepare(&self.inner, &function, func)?;
+        let body = prepare(&self.inner, &function, func, None)?;
         replace_definition(&self.inner, &function, body)
     }
 
@@ -192,7 +192,7 @@ block2:
         let (engine, id, function, _) = defined();
         engine.remove(id).unwrap();
         let slots = engine.inner.slots.live();
-        let body = prepare(&engine.inner, &function, definition(2)).unwrap();
+        let body = prepare(&engine.inner, &function, definition(2), None).unwrap();
         let late = replace_definition(&engine.inner, &function, body);
         assert!(late.is_err());
         assert!(function.body().is_none());

@@ -17,9 +17,11 @@ use crate::config::faults::{Faults, Stage};
 use crate::context::Inner;
 use crate::observe::{Complete, Event};
 use crate::pipeline::addresses::address_of;
+use crate::pipeline::keep::keep;
 use crate::pipeline::optimize::optimize;
 use crate::report::{EventKind, Phase};
 use crate::threads::background::compute;
+use crate::units::function::Body;
 use crate::units::version::{Version, link_version};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
@@ -46,6 +48,8 @@ pub(crate) struct Code {
     pub usual: Vec<(Inst, usize)>,
     /// What it refers to besides what its definition keeps.
     pub kept: Vec<Kept>,
+    /// The definition that all of it is of, where it is to be kept.
+    pub whole_of: Option<Arc<Body>>,
     /// What was done to it so far.
     pub passes: Vec<Effort>,
 }
@@ -60,8 +64,15 @@ impl Code {
             own,
             usual: vec![],
             kept: vec![],
+            whole_of: None,
             passes: vec![],
         }
+    }
+
+    /// Says that it is all of a definition, so that it can be kept for later runs.
+    pub fn whole_of(self, body: &Arc<Body>) -> Self {
+        let whole_of = Some(Arc::clone(body));
+        Self { whole_of, ..self }
     }
 }
 
@@ -79,6 +90,7 @@ pub(crate) fn compile_from_reserve(engine: &Inner, code: Code) -> Result<Version
         mut func,
         own,
         kept,
+        whole_of,
         mut passes,
         usual: _,
     } = code;
@@ -99,6 +111,9 @@ pub(crate) fn compile_from_reserve(engine: &Inner, code: Code) -> Result<Version
     generate::set_reach(&mut func, &near);
     let context = &mut Context::for_function(func);
     let generated = generate(engine, tier, &name, context, true, &mut Default::default())?;
+    if let Some(body) = whole_of {
+        keep(engine, &body, &origin, &generated);
+    }
     let allocation = allocate(&engine.arena, &generated.code)?;
     let version = link(engine, allocation, &origin, generated, &own)?;
     version.code.with(|code| code.kept = kept);
@@ -121,7 +136,7 @@ pub(crate) fn check_reserve(engine: &Inner) -> Result<(), CompileError> {
 
 /// The functions whose stubs are in reach of relative calls, as all code memory is for itself (`MAX_RESERVATION`). Not
 /// worth looking for at tier 0.
-fn near_functions(
+pub(crate) fn near_functions(
     engine: &Inner,
     func: &Function,
     origin: &Origin,

@@ -122,7 +122,7 @@ pub(crate) fn function(
     };
     Ok(Code {
         usual: subject.tiering.usual_targets(),
-        ..Code::new(subject.origin(CodeUnit::Function), func, vec![])
+        ..Code::new(subject.origin(CodeUnit::Function), func, vec![]).whole_of(subject.body)
     })
 }
 

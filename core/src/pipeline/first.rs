@@ -8,17 +8,22 @@
 
 use crate::code::codemap::CodeUnit;
 use crate::code::error::CompileError;
+use crate::code::generate::set_reach;
 use crate::config::Mode;
 use crate::config::faults::Stage;
 use crate::context::Inner;
 use crate::pacing;
-use crate::pipeline::compile::{Code, compile, fault};
+use crate::pipeline::compile::{Code, compile, fault, generate, near_functions};
 use crate::pipeline::instrument::{Survey, instrument};
+use crate::pipeline::keep::keep;
+use crate::pipeline::load::{find, load};
+use crate::pipeline::optimize::optimize;
 use crate::pipeline::probe::{Probed, probed};
 use crate::reclaim::{forget_hooks, forget_regions};
 use crate::report::Phase;
 use crate::units::function::{Body, FunctionUnit};
 use crate::units::tiering::Baseline;
+use cranelift_codegen::Context;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,6 +38,7 @@ pub(crate) fn first_version<'b>(
 ) -> Result<&'b Baseline, CompileError> {
     await_other(engine, body);
     let make = || match engine.config.mode {
+        _ if let Some(loaded) = loaded(engine, function, body) => Ok(loaded),
         Mode::Eager => eager(engine, function, body),
         Mode::Tiered if starts_at_speed(engine, body) => eager(engine, function, body),
         Mode::Tiered | Mode::Tier0 => counted(engine, function, body),
@@ -67,11 +73,49 @@ pub(crate) fn starts_at_speed(engine: &Inner, body: &Body) -> bool {
     engine.paces_by_cost() && pacing::starts_at_speed(&body.source)
 }
 
+/// What an earlier run has left of a definition that was made.
+fn loaded(engine: &Inner, function: &FunctionUnit, body: &Body) -> Option<Baseline> {
+    let key = body.key.filter(|key| !key.clients)?;
+    let found = find(engine, function, &key.digest)?;
+    match load(engine, function, body, found) {
+        Ok(version) => Some(Baseline {
+            version,
+            tiering: None,
+        }),
+        Err(error) => {
+            tracing::warn!(function = %function.name, %error, "kept code cannot be used");
+            None
+        }
+    }
+}
+
+/// Compiles a function for later runs only, as it is.
+pub(crate) fn compile_to_keep(
+    engine: &Inner,
+    function: &FunctionUnit,
+    body: &Body,
+) -> Result<(), CompileError> {
+    let origin = body.origin(function, CodeUnit::Function);
+    let mut func = body.source.clone();
+    optimize(engine, &function.name, &mut func)?;
+    let near = near_functions(engine, &func, &origin, &[]);
+    set_reach(&mut func, &near);
+    let context = &mut Context::for_function(func);
+    let control = &mut Default::default();
+    let generated = generate(engine, 1, &function.name, context, true, control)?;
+    keep(engine, body, &origin, &generated);
+    Ok(())
+}
+
 /// The function as it is, at tier 1.
-fn eager(engine: &Inner, function: &FunctionUnit, body: &Body) -> Result<Baseline, CompileError> {
+fn eager(
+    engine: &Inner,
+    function: &FunctionUnit,
+    body: &Arc<Body>,
+) -> Result<Baseline, CompileError> {
     body.save_text();
     let origin = body.origin(function, CodeUnit::Function);
-    let code = Code::new(origin, body.source.clone(), vec![]);
+    let code = Code::new(origin, body.source.clone(), vec![]).whole_of(body);
     Ok(Baseline {
         version: compile(engine, code)?,
         tiering: None,

@@ -78,6 +78,7 @@ pub(crate) fn inline(engine: &Inner, code: Code) -> Result<Code, CompileError> {
         own,
         usual: vec![],
         kept,
+        whole_of: code.whole_of,
         passes: summary.efforts,
         tier: code.tier,
     })
@@ -115,7 +116,10 @@ impl Copies<'_> {
         };
         let function = read(&self.engine.units).function_at(address).cloned()?;
         let body = function.body()?;
-        let size = body.copied_size.get_or_init(|| can_be_copied(&body.source));
+        let size = body.copied_size.get_or_init(|| match body.unmade {
+            Some(_) => None,
+            None => can_be_copied(&body.source),
+        });
         let size = size.filter(|_| fits(caller, callee, &body.source))?;
         Some((function, body, size))
     }

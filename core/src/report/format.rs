@@ -32,6 +32,9 @@ pub struct Report {
     /// Where time went, by thread; reports of earlier versions do not say.
     #[serde(default)]
     pub account: AccountReport,
+    /// What was done with what earlier runs have left; absent unless there is a place for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_start: Option<WarmStartReport>,
     /// The defined functions, by name, in the order of their declaration. Where functions of modules
     /// have the same name, the number of the function follows it: `main#17`.
     pub functions: IndexMap<String, FunctionReport>,
@@ -58,6 +61,21 @@ impl TimesReport {
         self.tier0 += other.tier0;
         self.tier1 += other.tier1;
     }
+}
+
+/// Machine code that earlier runs have left, and that is kept for later ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmStartReport {
+    /// Functions whose code was loaded.
+    pub loaded: u64,
+    /// Functions of which there was none.
+    pub missed: u64,
+    /// Functions whose code was there and not used: it was damaged, or does not fit.
+    pub unusable: u64,
+    /// Functions whose code this run adds.
+    pub kept: usize,
+    /// Functions whose code cannot be kept, by reason: `copies`, `side-exits`, `nameless`, `relocation`, `too-large`.
+    pub refused: IndexMap<String, u64>,
 }
 
 /// Tier-1 compilation, wherever it happens.
@@ -250,12 +268,23 @@ pub struct VersionReport {
     /// What had it compiled; nothing for a first version.
     #[serde(with = "found_by")]
     pub found_by: Option<FoundBy>,
+    /// Whether it was not compiled, but left by an earlier run; absent if not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub loaded: bool,
     /// What each pass did to its CLIF before the code generator got it; passes that changed nothing are not here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passes: Vec<PassReport>,
     /// Its text; absent unless it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<CodeReport>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What one pass did to a version's CLIF.

@@ -8,7 +8,9 @@ pub(crate) use references::References;
 
 use crate::code::codemap::{CodeUnit, Origin};
 use crate::code::externals::Externals;
+use crate::code::generate::instruction_count;
 use crate::code::lines::Lines;
+use crate::config::warm::Digest;
 use crate::units::copies::Copies;
 use crate::units::exchange;
 use crate::units::exchange::{Current, Publish, Removed, Slot};
@@ -210,6 +212,14 @@ pub(crate) struct MachineCode {
     pub _externals: Externals,
 }
 
+/// What a definition is known by from run to run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    pub digest: Digest,
+    /// Whether the client says so, and it was looked for before the definition was made.
+    pub clients: bool,
+}
+
 /// A function that the client defined.
 #[derive(Debug)]
 pub(crate) struct Body {
@@ -217,6 +227,10 @@ pub(crate) struct Body {
     pub source: Function,
     /// The hash of what the client wrote, before constant parameters went, where a saved profile may ask for it.
     pub written_hash: Option<u64>,
+    /// What the definition is known by from run to run, where something is kept.
+    pub key: Option<Key>,
+    /// Instructions and blocks of a definition that was never made, as its code was there: `source` is empty then.
+    pub unmade: Option<(usize, usize)>,
     /// Whether its source locations are the numbers of its blocks.
     pub block_locations: bool,
     /// The lines of its text, whose source locations are the numbers of its instructions then.
@@ -247,6 +261,15 @@ impl Body {
             self.references.stubs.clone(),
         )
         .with_lines(self.lines.as_ref())
+    }
+
+    /// Instructions and blocks of the definition.
+    pub fn size(&self) -> (usize, usize) {
+        let count = || {
+            let layout = &self.source.layout;
+            (instruction_count(&self.source), layout.blocks().count())
+        };
+        self.unmade.unwrap_or_else(count)
     }
 
     /// Begins to compile the first version; says whether somebody has before.
@@ -287,6 +310,11 @@ impl Body {
         if let Some(lines) = &self.lines {
             lines.save(|| self.client_source().to_string());
         }
+    }
+
+    /// What the profile of a warm start knows it by.
+    pub fn known_by(&self) -> Option<u64> {
+        self.key.map(|key| key.digest.short())
     }
 
     /// The hash of the function as the client defined it.

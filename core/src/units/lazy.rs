@@ -1,5 +1,6 @@
 //! How a function will be defined when it is first called.
 
+use crate::config::warm::Digest;
 use cranelift_codegen::ir::Function;
 use regraft_executor::locks::{Locked, lock};
 use regraft_executor::section::section;
@@ -13,10 +14,17 @@ pub(crate) type Defined = Result<Function, Box<dyn StdError + Send + Sync>>;
 /// Makes the definition: the client's closure, with the engine that it is called with.
 pub(crate) type Closure = Box<dyn FnOnce() -> Defined + Send>;
 
+/// How a function will be defined.
+pub(crate) struct Pending {
+    /// What the definition is known by from run to run.
+    pub key: Option<Digest>,
+    pub closure: Closure,
+}
+
 /// How a function will be defined, until it is.
 #[derive(Default)]
 pub(crate) struct Lazy {
-    pub closure: Mutex<Option<Closure>>,
+    pub pending: Mutex<Option<Pending>>,
     /// Why the closure made no function, if it did not.
     failure: Mutex<Option<String>>,
 }
@@ -31,9 +39,9 @@ impl Lazy {
     /// Whether there is a closure that has not run to its end.
     pub fn is_pending(&self) -> bool {
         let _section = section();
-        match self.closure.try_lock() {
-            Ok(closure) => closure.is_some(),
-            Err(TryLockError::Poisoned(closure)) => closure.into_inner().is_some(),
+        match self.pending.try_lock() {
+            Ok(pending) => pending.is_some(),
+            Err(TryLockError::Poisoned(pending)) => pending.into_inner().is_some(),
             // It is running.
             Err(TryLockError::WouldBlock) => true,
         }
@@ -42,7 +50,7 @@ impl Lazy {
     /// Whether the closure runs now.
     pub fn is_running(&self) -> bool {
         let _section = section();
-        matches!(self.closure.try_lock(), Err(TryLockError::WouldBlock))
+        matches!(self.pending.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     /// Why the function could not be defined, if that was tried in vain.
@@ -58,8 +66,8 @@ impl Lazy {
     /// Drops the closure, if there is one that does not run.
     pub fn forget(&self) {
         let _section = section();
-        if let Ok(mut closure) = self.closure.try_lock() {
-            *closure = None;
+        if let Ok(mut pending) = self.pending.try_lock() {
+            *pending = None;
         }
     }
 }

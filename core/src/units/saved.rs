@@ -11,17 +11,34 @@ pub(crate) type SavedUse = Result<(), ProfileError>;
 #[derive(Debug)]
 pub(crate) struct SavedProfiles {
     profile: Arc<Profile>,
+    /// Whether functions are known by their keys, and not by their CLIF.
+    pub by_key: bool,
     /// Positions, by hash; of several with the same hash, the first.
     by_hash: HashMap<u64, usize>,
 }
 
 impl SavedProfiles {
-    pub fn new(profile: Arc<Profile>) -> Self {
+    pub fn new(profile: Arc<Profile>, by_key: bool) -> Self {
         let mut by_hash = HashMap::new();
         for (position, saved) in profile.functions.values().enumerate() {
             by_hash.entry(saved.hash).or_insert(position);
         }
-        Self { profile, by_hash }
+        Self {
+            profile,
+            by_key,
+            by_hash,
+        }
+    }
+
+    /// How many functions come before the one with this hash, in the order of what compiling them gained; `None` if there is
+    /// no such function.
+    pub fn rank(&self, hash: u64) -> Option<usize> {
+        self.by_hash.get(&hash).copied()
+    }
+
+    /// The profile.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
     }
 
     /// What is saved of a function: under its hash or else, and then it will not fit, under its name.

@@ -74,6 +74,16 @@ impl UnitTable {
         self.units.insert(number, unit);
     }
 
+    /// The number of a data symbol, which is entered if it is not there; `None` if there are too many.
+    pub fn data_name(&mut self, symbol: String) -> Option<u32> {
+        let known = self.data_names.iter().position(|known| *known == symbol);
+        let index = known.unwrap_or(self.data_names.len());
+        if known.is_none() {
+            self.data_names.push(symbol);
+        }
+        u32::try_from(index).ok()
+    }
+
     /// Takes a unit out: nothing refers to it any more.
     pub fn remove(&mut self, number: u32) -> Option<Unit> {
         let unit = self.units.remove(&number);

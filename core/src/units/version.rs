@@ -1,6 +1,6 @@
 //! A version: one compiled body of a unit.
 
-use crate::code::codemap::CodeTables;
+use crate::code::codemap::{CodeTables, Listing};
 use crate::code::error::CompileError;
 use crate::code::generate::{Generated, Unwind};
 use crate::code::link::{Allocation, link};
@@ -31,6 +31,8 @@ pub(crate) struct Version {
     pub compile_time: Duration,
     /// What found its part hot; nothing did for a first version.
     pub found_by: Option<FoundBy>,
+    /// Whether an earlier run has compiled it.
+    pub loaded: bool,
     /// What each pass did to its CLIF.
     pub passes: Vec<Effort>,
     /// Its text, where that is kept.
@@ -67,6 +69,7 @@ pub fn link_version(
         instructions_after: generated.instructions_after,
         compile_time: generated.compile_time + start.elapsed(),
         found_by: None,
+        loaded: false,
         passes: vec![],
         text: generated.text,
     };
@@ -74,6 +77,13 @@ pub fn link_version(
 }
 
 impl Version {
+    /// A number that is greater than those of versions that were made before; `None` once its code is gone.
+    pub fn serial(&self) -> Option<u64> {
+        self.code
+            .with(|code| code.listing.as_ref().map(Listing::serial))
+            .flatten()
+    }
+
     /// Counts its bytes as retired.
     pub fn retire(&self) {
         self.code

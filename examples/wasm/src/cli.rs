@@ -5,6 +5,7 @@ use clap::{Parser, ValueEnum};
 use regraft::executor::Program;
 use regraft::optimizer::Passes;
 use regraft::report::AccountReport;
+use regraft::warm::WarmStart;
 use regraft::{CompileMode, Config, Executor, Mode};
 use regraft_page::Limits;
 use regraft_trace::Trace;
@@ -78,6 +79,17 @@ pub struct Options {
         default_value = "in-process"
     )]
     executor: PathBuf,
+    /// A folder in which a run leaves machine code, and what was hot, for later runs of the same module: they load it instead
+    /// of compiling. It is made if need be, and must be yours alone.
+    #[arg(long, value_name = "DIR")]
+    profile_cache: Option<PathBuf>,
+    /// Leave only what was hot in the profile cache: later runs compile that in the background from the start.
+    #[arg(long, requires = "profile_cache")]
+    no_code_cache: bool,
+    /// Compile for later runs for so many seconds at the most once the program has ended; by default for as long as it ran, or
+    /// for one second.
+    #[arg(long, value_name = "SECONDS", requires = "profile_cache", value_parser = seconds)]
+    profile_cache_time: Option<Duration>,
     /// Arguments of the program.
     #[arg(last = true, value_name = "PROGRAM ARGS")]
     program: Vec<String>,
@@ -198,7 +210,7 @@ pub fn on_large_stack(options: Options) -> Result<ExitCode, Failure> {
     }
 }
 
-fn config(options: &Options) -> Config {
+fn config(options: &Options, module: &Module) -> Config {
     let mut config = Config::default()
         .mode(match options.mode {
             ModeName::Tiered => Mode::Tiered,
@@ -208,6 +220,11 @@ fn config(options: &Options) -> Config {
         .settings(vec![("enable_verifier".to_string(), "false".to_string())]);
     config.optimizer.passes = options.passes;
     config.observe.inspect = options.inspect || options.html.is_some();
+    config.warm_start = options.profile_cache.as_ref().map(|directory| {
+        WarmStart::new(directory, module.digest())
+            .code(!options.no_code_cache)
+            .spend(options.profile_cache_time)
+    });
     if options.sync {
         config.compile = CompileMode::Synchronous;
     }
@@ -261,7 +278,7 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     let since = Instant::now();
     let refused = |error: Error| input(format!("{file}: {error}"));
-    let config = config(options).executor(executor(&options.executor)?);
+    let config = config(options, &module).executor(executor(&options.executor)?);
     let store = Store::new(config).map_err(refused)?;
     let mut imports = Imports::new();
     wasi(options)?
@@ -303,6 +320,16 @@ fn run(options: &Options) -> Result<ExitCode, Failure> {
                 None => println!("{page}"),
             }
         }
+    }
+    // A program whose time is up has none to save in.
+    let time_is_up = matches!(outcome, Err(Failure::Program(Error::Interrupted { .. })));
+    if options.profile_cache.is_some() && !time_is_up {
+        let since = Instant::now();
+        // The program has done its work: that the next run starts cold is no failure of this one.
+        if let Err(error) = store.engine().save_warm_start() {
+            eprintln!("regraft-wasm: {error}");
+        }
+        stage("save", since);
     }
     stage("all", clock);
     match outcome {

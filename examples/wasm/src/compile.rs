@@ -11,7 +11,8 @@ use crate::types::FuncType;
 use crate::vmctx::Layout;
 use cranelift_codegen::ir::{AbiParam, ArgumentPurpose, Signature, types};
 use cranelift_codegen::isa::CallConv;
-use regraft::FunctionId;
+use regraft::warm::Digest;
+use regraft::{Engine, FunctionId};
 use std::sync::Arc;
 
 /// A module whose functions an engine knows. It can be instantiated many times in its store.
@@ -61,14 +62,32 @@ impl Compiled {
             helpers: store.helpers().clone(),
             first_region,
         });
+        let key = engine.config().warm_start.is_some();
+        let key = key.then(|| compiled.key(store, serial));
         for (index, &id) in compiled.functions.iter().enumerate() {
             let function = module.imported_functions + index as u32;
             let compiled = Arc::clone(&compiled);
-            engine.define_lazily(id, move |engine| {
-                Ok(crate::translate::function(engine, &compiled, function)?)
-            })?;
+            let translate =
+                move |engine: &Engine| Ok(crate::translate::function(engine, &compiled, function)?);
+            match key {
+                Some(key) => engine.define_lazily_as(id, key.numbered(function), translate)?,
+                None => engine.define_lazily(id, translate)?,
+            }
         }
         Ok(compiled)
+    }
+
+    /// What the translations of its functions are known by from run to run: all that they depend on besides the function's
+    /// number. What the translator itself is comes with the program.
+    fn key(&self, store: &Store, serial: u32) -> Digest {
+        let parts = [
+            format!("{:?}", self.module.digest()),
+            serial.to_string(),
+            format!("{:?}", self.type_ids),
+            self.first_region.to_string(),
+            store.runs_here().to_string(),
+        ];
+        Digest::of(parts)
     }
 }
 

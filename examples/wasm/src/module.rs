@@ -10,9 +10,10 @@ mod parse;
 
 use crate::error::Error;
 use crate::types::{ExternType, FuncType, GlobalType, Limits, TableType, ValueType};
+use regraft::warm::Digest;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A WebAssembly module. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Module {
 #[derive(Debug, Default)]
 pub(crate) struct ModuleData {
     pub bytes: Arc<[u8]>,
+    /// Of all bytes but those of data, once somebody has asked.
+    pub digest: OnceLock<Digest>,
     pub name: Option<String>,
     pub types: Vec<FuncType>,
     pub imports: Vec<Import>,
@@ -147,6 +150,12 @@ impl Module {
         })
     }
 
+    /// A digest of all of it but the contents of its data segments, on which no code depends: what a warm start knows it by
+    /// ([`regraft::warm`]).
+    pub fn digest(&self) -> Digest {
+        self.inner.digest()
+    }
+
     /// The name that the module gives itself.
     pub fn name(&self) -> Option<&str> {
         self.inner.name.as_deref()
@@ -171,6 +180,19 @@ impl Module {
 }
 
 impl ModuleData {
+    pub fn digest(&self) -> Digest {
+        *self.digest.get_or_init(|| {
+            let mut rest = 0;
+            let mut parts = vec![];
+            for data in &self.data {
+                parts.push(self.bytes.get(rest..data.bytes.start).unwrap_or_default());
+                rest = data.bytes.end;
+            }
+            parts.push(self.bytes.get(rest..).unwrap_or_default());
+            Digest::of(parts)
+        })
+    }
+
     pub fn ty(&self, item: Item) -> ExternType {
         match item {
             Item::Func(index) => ExternType::Func(self.func_type(index).clone()),

@@ -99,6 +99,35 @@ fn the_report_names_regions() {
     assert!(report.contains("\"entries_while_running\": 1"), "{report}");
 }
 
+/// What one run leaves, the next one loads; and where nothing can be left, the program runs all the same.
+#[test]
+fn a_profile_cache_is_left_and_found() {
+    let folder = folder("command-cache");
+    let path = file(&folder, "sum.wasm", SUM);
+    let cache = folder.join("cache");
+    let report = folder.join("report.json");
+    let run_with = |more: &[&str]| {
+        let mut arguments = vec![path.to_str().unwrap(), "--invoke", "sum", "100000"];
+        arguments.extend(["--report", report.to_str().unwrap(), "--profile-cache"]);
+        arguments.extend(more);
+        let output = run(&arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(stdout(&output), "5000050000\n");
+        (std::fs::read_to_string(&report).unwrap(), stderr(&output))
+    };
+    let cache = cache.to_str().unwrap();
+    assert!(run_with(&[cache]).0.contains("\"loaded\": 0,"));
+    let (second, errors) = run_with(&[cache]);
+    assert!(second.contains("\"loaded\": true"), "{second}");
+    assert_eq!(errors, "");
+    let (third, _) = run_with(&[cache, "--no-code-cache"]);
+    assert!(third.contains("\"loaded\": 0,"), "{third}");
+    let (_, errors) = run_with(&["/proc/nowhere"]);
+    assert!(errors.contains("/proc/nowhere"), "{errors}");
+    let output = run(&[path.to_str().unwrap(), "--no-code-cache"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
 #[test]
 fn errors_have_their_codes_and_say_what_to_do() {
     let folder = folder("command-errors");

@@ -8,7 +8,7 @@ use cranelift_codegen::ir::ExceptionTag;
 
 /// The calls of a version that have exception handlers, by where they return to.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct HandledCalls(Box<[HandledCall]>);
+pub(crate) struct HandledCalls(pub(super) Box<[HandledCall]>);
 
 /// One call, in offsets from the start of the code.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! The detector that has seen an earlier run: its saved profile.
 //!
-//! A function is known by the hash of its CLIF, whatever its name is. Where the profile has regions
+//! A function is known by the hash of its CLIF, or of the client's key for it, whatever its name is. Where the profile has regions
 //! that ran at tier 1, they are re-formed as they were last; where it has only counts, what they
 //! show above the thresholds goes through the usual formation.
 //!
@@ -59,10 +59,18 @@ pub(crate) fn detect_saved(engine: &Arc<Inner>, function: &Arc<FunctionUnit>, bo
     };
     let mut hot = None;
     tiering.saved_use.get_or_init(|| {
+        let known_by = match profiles.by_key {
+            true => Some(body.known_by()?),
+            false => body.written_hash,
+        };
+        // The key stands for the CLIF: where there is nothing under it, nothing is printed and hashed.
+        if profiles.by_key && known_by.and_then(|hash| profiles.rank(hash)).is_none() {
+            return None;
+        }
         let source = body.client_source();
         let hash = function_hash(&source);
         // Tools know a function by what the client wrote, the engine by what it made of that.
-        let written = body.written_hash.and_then(|written| {
+        let written = known_by.and_then(|written| {
             let found = profiles.find(&function.name, written)?;
             (found.hash == written).then(|| SavedFunction {
                 hash,

@@ -517,6 +517,7 @@ fn empty_report(args: &Args) -> Report {
         workers: Default::default(),
         memory: Default::default(),
         account: Default::default(),
+        warm_start: None,
         functions: Default::default(),
         times: None,
         events: None,
