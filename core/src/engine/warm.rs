@@ -13,7 +13,8 @@ use crate::config::Config;
 use crate::config::warm::{Digest, WarmStart};
 use crate::context::{Engine, Inner};
 use crate::error::Error;
-use crate::pacing::{compile_time, urgency};
+use crate::pacing::compile_time;
+use crate::pacing::rule::RULE;
 use crate::pipeline::first::compile_to_keep;
 use crate::pipeline::keep::code_kept;
 use crate::units::function::{Body, FunctionUnit};
@@ -168,7 +169,7 @@ fn gain(tiering: &Tiering) -> Option<f64> {
     let executed = parts.map(|part| (part, tiering.executions(part)));
     let lost = executed
         .filter(|&(_, executions)| executions > 0)
-        .map(|(part, executions)| urgency(tiering.weight(part), executions));
+        .map(|(part, executions)| RULE.urgency(tiering.weight(part), executions));
     let lost = lost.reduce(f64::max);
     match first_at_tier1(tiering) {
         Some(serial) => Some(f64::MAX / (serial + 1) as f64),
