@@ -273,6 +273,8 @@ fn every_copy_of_a_countdown_is_armed_and_pinned() {
         .counter_copies(8)
         .pacing(regraft::Pacing::Counts)
         .loop_threshold(100)
+        // A function that is compiled whole has no region that is entered.
+        .entry_threshold(u32::MAX)
         .side_exit_threshold(50);
     let engine = crate::tiering::engine(config, COLD);
     let id = engine.lookup("cold").expect("it is defined");
