@@ -19,6 +19,11 @@ pub(crate) trait Job: Debug + Send {
         false
     }
 
+    /// Whether what it is for is there no more: then it is dropped.
+    fn is_obsolete(&self) -> bool {
+        false
+    }
+
     /// It is not run: leaves its part in a state in which it may be found again.
     fn forget(self: Box<Self>) {}
 

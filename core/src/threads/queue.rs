@@ -4,6 +4,7 @@
 //!
 //! * A job that was queued is counted as finished once, whatever becomes of it: when its ticket is dropped.
 //! * The most urgent job that has not gone cold is the next, and none before it: what is not afforded keeps others back.
+//! * Obsolete jobs leave the queue whenever it is looked through, so that it does not grow with what was replaced.
 
 use crate::threads::budget::Budget;
 use crate::threads::contention::Contention;
@@ -28,6 +29,19 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    /// Takes out the jobs that are obsolete: to be dropped when nothing is locked.
+    fn take_obsolete(&mut self) -> Vec<Queued> {
+        if !self.jobs.iter().any(|queued| queued.job.is_obsolete()) {
+            return vec![];
+        }
+        let jobs = std::mem::take(&mut self.jobs);
+        let (obsolete, rest): (VecDeque<_>, _) = jobs
+            .into_iter()
+            .partition(|queued| queued.job.is_obsolete());
+        self.jobs = rest;
+        obsolete.into()
+    }
+
     /// Takes the most urgent job out, of equally urgent ones the first; or says how long it has to wait.
     fn take(&mut self, wait: &dyn Fn(&dyn Job) -> Option<Duration>) -> Option<Taken> {
         let mut most = None;
@@ -89,10 +103,13 @@ impl Queue {
         loop {
             let mut until = due;
             let mut length = 0;
+            // Dropped after the section.
+            let obsolete;
             {
                 // Urgency takes locks: whoever waits for the queue is in a section then, and so must this be.
                 let _section = section();
                 let mut waiting = lock(&self.jobs);
+                obsolete = waiting.take_obsolete();
                 match waiting.take(wait) {
                     Some(Taken::Job(queued)) => return Ok(queued),
                     Some(Taken::Waits(wait)) => {
@@ -104,6 +121,7 @@ impl Queue {
                     None => {}
                 }
             }
+            drop(obsolete);
             // A section does not wait.
             let waiting = lock(&self.jobs);
             if waiting.jobs.len() != length || waiting.closed {

@@ -80,6 +80,11 @@ impl Job for TierUp {
         tiering.is_some_and(|tiering| RULE.has_gone_cold(self.queued, tiering.seen(self.part)))
     }
 
+    /// Nothing of a definition that was replaced is published.
+    fn is_obsolete(&self) -> bool {
+        self.body.copies.are_replaced()
+    }
+
     /// As if nothing had been lost yet: it is found again when as much is.
     fn forget(self: Box<Self>) {
         let (Some(engine), Some(tiering)) = (self.engine.upgrade(), self.body.tiering()) else {

@@ -54,6 +54,11 @@ impl Copies {
         }
     }
 
+    /// Whether there is another definition, or none any more.
+    pub fn are_replaced(&self) -> bool {
+        matches!(&*lock(&self.0), State::Replaced)
+    }
+
     /// Lets calls pass by the copies from now on: the definition was replaced.
     pub fn replaced(&self) {
         let state = std::mem::replace(&mut *lock(&self.0), State::Replaced);

@@ -12,6 +12,7 @@ struct Log {
 
 #[derive(Debug)]
 struct Fake {
+    /// Of an obsolete one, negative.
     urgency: f64,
     is_cold: bool,
     log: Arc<Log>,
@@ -29,6 +30,10 @@ impl Job for Fake {
 
     fn has_gone_cold(&self) -> bool {
         self.is_cold
+    }
+
+    fn is_obsolete(&self) -> bool {
+        self.urgency < 0.0
     }
 
     fn forget(self: Box<Self>) {
@@ -132,4 +137,21 @@ fn what_has_gone_cold_is_forgotten_where_processors_are_wanted() {
         assert_eq!(counts(), (1, 0));
         assert_eq!(tally.finished.load(Ordering::Relaxed), 3);
     }
+}
+
+#[test]
+fn what_is_obsolete_leaves_the_queue_with_the_next_look() {
+    let (queue, tally, log) = (Queue::default(), Arc::default(), Arc::default());
+    for _ in 0..1_000 {
+        queue.push(queued(&tally, -1.0, false, &log));
+    }
+    for urgency in [1.0, 2.0] {
+        queue.push(queued(&tally, urgency, false, &log));
+    }
+    let next = queue.next(None, AT_ONCE);
+    assert!(next.is_ok_and(|next| next.job.urgency() == 2.0));
+    assert_eq!(lock(&queue.jobs).jobs.len(), 1);
+    // What was taken here is dropped.
+    assert_eq!(*lock(&tally.open), 1);
+    assert_eq!(log.run.load(Ordering::Relaxed), 0);
 }
