@@ -18,11 +18,15 @@ use crate::pacing::rule::RULE;
 use crate::pipeline::first::compile_to_keep;
 use crate::pipeline::keep::code_kept;
 use crate::units::function::{Body, FunctionUnit};
-use crate::units::kept::{Kept, write_whole};
+use crate::units::kept::Kept;
+#[cfg(feature = "json")]
+use crate::units::kept::write_whole;
 use crate::units::part::HotPart;
 use crate::units::tiering::Tiering;
 use regraft_executor::locks::lock;
-use regraft_regions::{Profile, SavedFunction};
+use regraft_regions::Profile;
+#[cfg(feature = "json")]
+use regraft_regions::SavedFunction;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

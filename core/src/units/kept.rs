@@ -108,11 +108,13 @@ impl Kept {
     }
 
     /// The saved profile of an earlier run, as text.
+    #[cfg(feature = "json")]
     pub fn profile(&self) -> Option<String> {
         String::from_utf8(read_own(&self.profile_path())?).ok()
     }
 
     /// Where the profile is.
+    #[cfg(feature = "json")]
     pub fn profile_path(&self) -> PathBuf {
         self.path("profile.json")
     }

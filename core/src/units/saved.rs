@@ -37,6 +37,7 @@ impl SavedProfiles {
     }
 
     /// The profile.
+    #[cfg(feature = "json")]
     pub fn profile(&self) -> &Profile {
         &self.profile
     }
