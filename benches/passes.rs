@@ -141,12 +141,7 @@ fn bounds() -> Result<()> {
         ratios[0].push(values);
         ratios[1].push(native);
     }
-    println!(
-        "{:<12} {:>10.2} {:>10.2}",
-        "mean",
-        mean(&ratios[0]),
-        mean(&ratios[1])
-    );
+    print_means(&ratios);
     Ok(())
 }
 
@@ -168,6 +163,11 @@ fn compare(name: &str, text: &str, n: i64, passes: Passes, rounds: usize) -> Res
     Ok(ratio(tiered, eager))
 }
 
+fn print_means(ratios: &[Vec<f64>; 2]) {
+    let [first, second] = ratios.each_ref().map(|ratios| mean(ratios));
+    println!("{:<12} {first:>10.2} {second:>10.2}", "mean");
+}
+
 fn mean(ratios: &[f64]) -> f64 {
     (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp()
 }
@@ -183,12 +183,7 @@ fn slots() -> Result<()> {
         ratios[0].push(without);
         ratios[1].push(default);
     }
-    println!(
-        "{:<12} {:>10.2} {:>10.2}",
-        "mean",
-        mean(&ratios[0]),
-        mean(&ratios[1])
-    );
+    print_means(&ratios);
     Ok(())
 }
 

@@ -28,7 +28,8 @@ impl Engine {
     /// the background, before it is called.
     ///
     /// `key` is a promise: definitions with the same key have the same CLIF, apart from the numbers of functions, and refer to
-    /// functions of the same names, which are declared before the function is called; else its code is not loaded. So everything that decides what `definition` makes belongs into the key.
+    /// functions of the same names, which are declared before the function is called; else its code is not loaded. So everything
+    /// that decides what `definition` makes belongs in the key.
     ///
     /// # Errors
     ///

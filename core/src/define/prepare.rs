@@ -97,8 +97,7 @@ pub(crate) fn prepare(
         }),
     };
     Ok(Arc::new(Body {
-        // It is kept, and whoever built it made room for more.
-        source: func.clone(),
+        source: func,
         written_hash,
         key,
         unmade: None,

@@ -104,11 +104,7 @@ pub(crate) fn compile_from_reserve(engine: &Inner, code: Code) -> Result<Version
         }
     };
     let optimizing = start.elapsed();
-    let near = match tier {
-        0 => vec![],
-        _ => near_functions(engine, &func, &origin, &own),
-    };
-    generate::set_reach(&mut func, &near);
+    set_reach(engine, tier, &mut func, &origin, &own);
     let context = &mut Context::for_function(func);
     let generated = generate(engine, tier, &name, context, true, &mut Default::default())?;
     if let Some(body) = whole_of {
@@ -134,9 +130,23 @@ pub(crate) fn check_reserve(engine: &Inner) -> Result<(), CompileError> {
     Ok(())
 }
 
-/// The functions whose stubs are in reach of relative calls, as all code memory is for itself (`MAX_RESERVATION`). Not
-/// worth looking for at tier 0.
-pub(crate) fn near_functions(
+/// Lets code call stubs by their distance where it can. Not worth looking for at tier 0.
+pub(crate) fn set_reach(
+    engine: &Inner,
+    tier: u8,
+    func: &mut Function,
+    origin: &Origin,
+    own: &[OwnData],
+) {
+    let near = match tier {
+        0 => vec![],
+        _ => near_functions(engine, func, origin, own),
+    };
+    generate::set_reach(func, &near);
+}
+
+/// The functions whose stubs are in reach of relative calls, as all code memory is for itself (`MAX_RESERVATION`).
+fn near_functions(
     engine: &Inner,
     func: &Function,
     origin: &Origin,

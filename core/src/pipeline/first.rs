@@ -8,12 +8,11 @@
 
 use crate::code::codemap::CodeUnit;
 use crate::code::error::CompileError;
-use crate::code::generate::set_reach;
 use crate::config::Mode;
 use crate::config::faults::Stage;
 use crate::context::Inner;
 use crate::pacing;
-use crate::pipeline::compile::{Code, compile, fault, generate, near_functions};
+use crate::pipeline::compile::{Code, compile, fault, generate, set_reach};
 use crate::pipeline::instrument::{Survey, instrument};
 use crate::pipeline::keep::keep;
 use crate::pipeline::load::{find, load};
@@ -98,8 +97,7 @@ pub(crate) fn compile_to_keep(
     let origin = body.origin(function, CodeUnit::Function);
     let mut func = body.source.clone();
     optimize(engine, &function.name, &mut func)?;
-    let near = near_functions(engine, &func, &origin, &[]);
-    set_reach(&mut func, &near);
+    set_reach(engine, 1, &mut func, &origin, &[]);
     let context = &mut Context::for_function(func);
     let control = &mut Default::default();
     let generated = generate(engine, 1, &function.name, context, true, control)?;
